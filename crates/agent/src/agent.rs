@@ -18,7 +18,7 @@ use crate::reconciler::Reconciler;
 use crate::source::{ChangeSource, Notifier};
 use crate::state::State;
 use crate::status::Parts;
-use crate::storage::{self, FileIdentity};
+use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
@@ -58,7 +58,7 @@ struct Agent {
     /// Events that arrived while removals were collected, oldest first.
     postponed: VecDeque<Event>,
     /// The socket of the API, if the agent listens. Another program may remove it.
-    socket: Option<FileIdentity>,
+    socket: Option<DeviceInode>,
     max_clients: usize,
     is_stopping: bool,
     _locks: Locks,

@@ -8,7 +8,7 @@
 mod calls;
 
 use crate::proxy_group::{USER, share};
-use crate::storage::{self, FileIdentity};
+use crate::storage::{self, DeviceInode};
 use anyhow::Context;
 use landlock::{
     ABI, Access, AccessFs, LandlockStatus, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -40,7 +40,7 @@ pub(crate) struct ConfinementReport {
     lacks: Vec<String>,
     /// The directory of rule sets that the proxy may read.
     #[serde(default)]
-    pub(crate) rule_sets: Option<FileIdentity>,
+    pub(crate) rule_sets: Option<DeviceInode>,
 }
 
 /// The file of the report. It is opened before the confinement, which forbids opening files for writing.

@@ -1,7 +1,7 @@
 //! The world as an inventory for `explain`: workloads, nodes and services by name and address.
 
 use crate::explain::{ConnectionEnd, Inventory};
-use control::{Endpoint, World};
+use control::World;
 use identity::{Labels, Source, key};
 use policy::set::PolicySet;
 use service::{Candidate, EndpointSlice, Service};
@@ -11,7 +11,8 @@ use std::net::IpAddr;
 impl Inventory for World {
     fn named(&self, text: &str) -> Option<ConnectionEnd> {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-        let workload = || self.endpoint(namespace, name).map(|endpoint| workload(self, endpoint));
+        let is_named = |id: &u32| self.workload(*id).is_some_and(|known| known.name == name);
+        let workload = || workload(self, self.workloads_in(namespace).find(is_named)?);
         let node = || self.remote_nodes().find(|node| node.name == text).map(|node| remote_node(self, node));
         match text {
             "host" => Some(host(self)),
@@ -23,17 +24,16 @@ impl Inventory for World {
     fn at(&self, address: IpAddr) -> ConnectionEnd {
         let is_owner = |node: &&control::RemoteNode| node.addresses.contains(&address);
         let node = || self.remote_nodes().find(is_owner).map(|node| remote_node(self, node));
-        match self.endpoint_at(address) {
-            Some(endpoint) => workload(self, endpoint),
+        match self.workload_at(address).and_then(|id| workload(self, id)) {
+            Some(found) => found,
             None if self.node().addresses.contains(&address) => host(self),
             None => node().unwrap_or_else(|| external(self, address)),
         }
     }
 
-    /// The labels that the namespace's workloads on this node have; none without such a workload.
+    /// The labels that the known workloads of the namespace have; none without such a workload.
     fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
-        let mut here = self.endpoints().filter(|endpoint| endpoint.workload.namespace == name);
-        let labels = here.find_map(|endpoint| self.view(endpoint)).map(|party| party.labels);
+        let labels = self.workloads_in(name).find_map(|id| self.view(id)).map(|party| party.labels);
         let labels = labels.into_iter().flat_map(Labels::iter);
         labels
             .filter_map(|(key, value)| Some((key.name.strip_prefix(key::NAMESPACE_LABELS)?, value)))
@@ -71,37 +71,41 @@ impl Inventory for World {
     }
 
     fn workloads(&self) -> Vec<String> {
-        self.endpoints()
-            .map(|endpoint| format!("{}/{}", endpoint.workload.namespace, endpoint.workload.name))
-            .collect()
+        let own = self.endpoints().map(|endpoint| &endpoint.workload);
+        let all = own.chain(self.remote_workloads().map(|remote| &remote.workload));
+        all.map(|workload| format!("{}/{}", workload.namespace, workload.name)).collect()
     }
 
     fn place(&self) -> &'static str {
-        "on this node"
+        "known to this node"
     }
 }
 
-fn workload(world: &World, endpoint: &Endpoint) -> ConnectionEnd {
-    let name = format!("{}/{}", endpoint.workload.namespace, endpoint.workload.name);
-    let end = match world.view(endpoint) {
+/// A workload of this node or of another. Whether audit mode is on there is not known here.
+fn workload(world: &World, id: u32) -> Option<ConnectionEnd> {
+    let workload = world.workload(id)?;
+    let name = format!("{}/{}", workload.namespace, workload.name);
+    let end = match world.view(id) {
         Some(party) => ConnectionEnd {
             ports: party.ports.clone(),
             ..ConnectionEnd::new(&name, party.number, party.labels.clone())
         },
         None => ConnectionEnd::new(&name, abi::identity::INIT, Labels::default()),
     };
-    let audit = endpoint.audit || world.node().audit;
-    ConnectionEnd { addresses: endpoint.workload.addresses.clone(), is_one: true, audit, ..end }
+    let audit = world.endpoint_of(id).is_some_and(|endpoint| endpoint.audit || world.node().audit);
+    let node = world.remote_workload_of(id).map(|remote| remote.node.clone());
+    Some(ConnectionEnd { addresses: workload.addresses.clone(), is_one: true, audit, node, ..end })
 }
 
 fn host(world: &World) -> ConnectionEnd {
     let node = world.node();
     let labels = labelled("host", &node.labels);
-    let (addresses, audit) = (node.addresses.clone(), node.audit);
+    let (addresses, audit, node) = (node.addresses.clone(), node.audit, Some(node.name.clone()));
     let end = ConnectionEnd {
         addresses,
         is_one: true,
         audit,
+        node,
         ..ConnectionEnd::new("host", abi::identity::HOST, labels)
     };
     end.among(world.api_servers())
@@ -203,6 +207,40 @@ mod tests {
             assert!(explanation.notes[0].ends_with("with backends default/app1:80"), "{explanation:?}");
             assert_eq!(explanation.sides[1].subject, "default/app1", "{explanation:?}");
         }
+    }
+
+    /// A workload `app4` of node `other`.
+    fn remote() -> Change {
+        let workload = control::Workload {
+            namespace: "default".into(),
+            name: "app4".into(),
+            labels: BTreeMap::from([("app".to_owned(), "app2".to_owned())]).into(),
+            addresses: vec![IpAddr::from([10, 0, 2, 4])],
+            named_ports: BTreeMap::new().into(),
+        };
+        Change::RemoteWorkload(Box::new(control::RemoteWorkload { node: "other".into(), workload }))
+    }
+
+    #[test]
+    fn a_workload_of_another_node_is_found_by_name_and_address() {
+        let mut world = world();
+        world.apply([remote()]);
+        for from in ["app4", "10.0.2.4"] {
+            let explanation = ask(&world, from, "app1", 80);
+            assert_eq!(explanation.verdict, "allow", "{explanation:?}");
+            assert_eq!(explanation.sides[0].subject, "default/app4", "{explanation:?}");
+            assert_eq!(ask(&world, from, "app1", 81).verdict, "drop");
+        }
+        assert!(Inventory::workloads(&world).contains(&"default/app4".to_owned()));
+    }
+
+    #[test]
+    fn this_node_is_a_remote_node_to_a_workload_of_another_node() {
+        let mut world = world();
+        world.apply([remote()]);
+        let [host, own, remote] = ["host", "app2", "app4"].map(|name| world.named(name).unwrap());
+        assert_eq!(host.as_peer_of(&own).number, abi::identity::HOST);
+        assert_eq!(host.as_peer_of(&remote).number, abi::identity::REMOTE_NODE);
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Kernel {
             return Err(error.context("the change is not applied; the earlier state stays in force"));
         }
         self.is_unsure = false;
-        renamed.endpoints.append(&mut writes.renamed.endpoints);
+        renamed.workloads.append(&mut writes.renamed.workloads);
         renamed.policies.append(&mut writes.renamed.policies);
         renamed.services.append(&mut writes.renamed.services);
         self.names.update(&self.world, &renamed, Instant::now());

@@ -67,8 +67,8 @@ impl SharedNames {
     /// Updates the names of these objects, and removes names that have been unused for [`RETENTION`].
     pub(crate) fn update(&self, world: &World, renamed: &Renamed, now: Instant) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for id in &renamed.endpoints {
-            names.update_endpoint(world, *id, now);
+        for id in &renamed.workloads {
+            names.update_workload(world, *id, now);
         }
         for policy in &renamed.policies {
             names.update_rules(world, policy, now);
@@ -85,17 +85,14 @@ impl SharedNames {
 }
 
 impl NameTables {
-    fn update_endpoint(&mut self, world: &World, id: u32, now: Instant) {
-        let endpoint = world.endpoint_of(id);
-        let addresses = endpoint.into_iter().flat_map(|endpoint| {
-            let name = FlowWorkload {
-                namespace: endpoint.workload.namespace.clone(),
-                name: endpoint.workload.name.clone(),
-            };
-            endpoint.workload.addresses.iter().map(move |address| (*address, name.clone()))
+    fn update_workload(&mut self, world: &World, id: u32, now: Instant) {
+        let workload = world.workload(id);
+        let addresses = workload.into_iter().flat_map(|workload| {
+            let name = FlowWorkload { namespace: workload.namespace.clone(), name: workload.name.clone() };
+            workload.addresses.iter().map(move |address| (*address, name.clone()))
         });
         self.workloads.replace(id, addresses.collect(), now);
-        let identity = endpoint.and_then(|_| world.identity(id));
+        let identity = workload.and_then(|_| world.identity(id));
         let labels = identity.and_then(|number| Some((number, texts(world.identities().labels(number)?))));
         self.labels.replace(id, labels.into_iter().collect(), now);
     }
@@ -183,7 +180,7 @@ pub(crate) fn removed(changes: &[Change]) -> Renamed {
     let mut removed = Renamed::default();
     for change in changes {
         match change {
-            Change::RemoveEndpoint(id) => drop(removed.endpoints.insert(*id)),
+            Change::RemoveEndpoint(id) => drop(removed.workloads.insert(*id)),
             Change::RemovePolicy(id) => drop(removed.policies.insert(id.clone())),
             Change::RemoveService { namespace, name } => {
                 removed.services.insert((namespace.clone(), name.clone()));
@@ -238,6 +235,36 @@ impl flow::Names for SharedNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use control::{RemoteWorkload, Workload};
+    use flow::Names as _;
+
+    #[test]
+    fn a_workload_of_another_node_has_its_name_and_its_labels() {
+        let address = "10.0.9.1".parse().unwrap();
+        let workload = Workload {
+            namespace: "shop".into(),
+            name: "web".into(),
+            labels: Arc::new([("app".to_owned(), "web".to_owned())].into()),
+            addresses: vec![address],
+            ..Workload::default()
+        };
+        let change = Change::RemoteWorkload(Box::new(RemoteWorkload { node: "other".into(), workload }));
+        let removal = Change::RemoveRemoteWorkload { namespace: "shop".into(), name: "web".into() };
+        let (mut world, start) = (World::new(), Instant::now());
+        let names = SharedNames::new(&world);
+        let writes = world.apply([change]);
+        names.update(&world, &writes.renamed, start);
+        assert_eq!(
+            names.workload(address),
+            Some(FlowWorkload { namespace: "shop".into(), name: "web".into() })
+        );
+        let identity = world.workload_at(address).and_then(|id| world.identity(id)).unwrap();
+        assert!(names.labels(identity).contains(&"k8s:app=web".to_owned()), "{:?}", names.labels(identity));
+        let writes = world.apply([removal]);
+        names.update(&world, &writes.renamed, start);
+        names.update(&world, &Renamed::default(), start + RETENTION);
+        assert_eq!((names.workload(address), names.labels(identity).len()), (None, 0));
+    }
 
     #[test]
     fn the_name_of_a_removed_object_is_kept_for_a_while_and_then_removed() {

@@ -33,10 +33,22 @@ use std::sync::mpsc::{Receiver, channel};
 use std::task::Waker;
 use std::thread;
 
+/// The maps that the proxy reads: those of a policy lookup, and the epoch.
+const MAPS: [MapId; 8] = [
+    MapId::Config,
+    MapId::Endpoints,
+    MapId::Addresses,
+    MapId::Columns,
+    MapId::CidrParents,
+    MapId::Groups,
+    MapId::Classes,
+    MapId::Verdicts,
+];
+
 /// Runs the proxy for the agent with these paths, until the process ends.
 pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Result<()> {
     let pins = paths.pins();
-    let pinned = Pinned::open(&pins).with_context(|| {
+    let pinned = Pinned::open(&pins, &MAPS).with_context(|| {
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
     let policy = Arc::new(KernelPolicy { pinned, library: RuleSetCache::new(&paths.rule_sets()) });

@@ -4,7 +4,7 @@
 
 use crate::occupancy::OccupancyReport;
 use crate::proxy_group;
-use crate::storage::{self, FileIdentity};
+use crate::storage::{self, DeviceInode};
 use flow::{FlowVerdict, TrafficDirection};
 use proxy::RequestEvent;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub(crate) struct EventSender {
 pub(crate) struct EventReceiver {
     socket: UnixDatagram,
     path: PathBuf,
-    identity: FileIdentity,
+    identity: DeviceInode,
     buffer: Vec<u8>,
 }
 

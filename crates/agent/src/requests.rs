@@ -9,7 +9,7 @@ use crate::status::{self, Parts};
 use crate::wiring::named_ports;
 use crate::{views, workloads};
 use api::{ApiRequest, Cause, Failure};
-use control::{Change, Endpoint};
+use control::{Change, Endpoint, Workload, World};
 use serde::Serialize;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -79,7 +79,7 @@ fn create(reconciler: &mut Reconciler, mut wanted: api::WorkloadSpec) -> Answer 
     reconciler.wiring.check_families(&wanted.addresses).map_err(invalid)?;
     for address in &wanted.addresses {
         reconciler.addresses.check(*address).map_err(|message| Failure::new(Cause::Invalid, message))?;
-        check_free(reconciler, *address)?;
+        check_free(reconciler.world(), *address)?;
     }
     wanted.addresses = reconciler
         .addresses
@@ -156,11 +156,12 @@ pub(crate) fn remove(reconciler: &mut Reconciler, requests: &[ApiRequest]) -> Ve
     found.into_iter().map(|id| id.and_then(&mut answer)).collect()
 }
 
-/// Refuses an address that is in use on this node, in the pools or outside them.
-fn check_free(reconciler: &Reconciler, address: IpAddr) -> Result<(), Failure> {
-    let world = reconciler.world();
-    let owner = if let Some(endpoint) = world.endpoint_at(address) {
-        format!("workload {}/{}", endpoint.workload.namespace, endpoint.workload.name)
+/// Refuses an address that a workload, a service or this node has, in the pools or outside them.
+fn check_free(world: &World, address: IpAddr) -> Result<(), Failure> {
+    let node = |id| world.remote_workload_of(id).map(|remote| format!(" of node {}", remote.node));
+    let workload = world.workload_at(address).and_then(|id| Some((id, world.workload(id)?)));
+    let owner = if let Some((id, Workload { namespace, name, .. })) = workload {
+        format!("workload {namespace}/{name}{}", node(id).unwrap_or_default())
     } else if let Some(service) = world.services().find(|service| service.addresses.contains(&address)) {
         format!("service {}/{}", service.namespace, service.name)
     } else if world.node().addresses.contains(&address) {
@@ -204,6 +205,24 @@ fn invalid(error: anyhow::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use control::RemoteWorkload;
+
+    #[test]
+    fn an_address_of_a_workload_of_another_node_is_not_free() {
+        let address = IpAddr::from([10, 0, 9, 1]);
+        let workload = Workload {
+            namespace: "shop".into(),
+            name: "web".into(),
+            addresses: vec![address],
+            ..Workload::default()
+        };
+        let mut world = World::new();
+        world.apply([Change::RemoteWorkload(Box::new(RemoteWorkload { node: "other".into(), workload }))]);
+        let failure = check_free(&world, address).unwrap_err();
+        assert_eq!(failure.cause, Cause::Conflict);
+        assert!(failure.messages[0].contains("workload shop/web of node other"), "{failure:?}");
+        assert!(check_free(&world, IpAddr::from([10, 0, 9, 2])).is_ok());
+    }
 
     #[test]
     fn names_are_dns_labels() {

@@ -4,7 +4,7 @@ use crate::descriptors;
 use crate::disconnects::Disconnects;
 use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
-use crate::storage::{self, FileIdentity};
+use crate::storage::{self, DeviceInode};
 use anyhow::Context;
 use api::request_reader::{self, Next};
 use api::{Answer, ApiRequest, Cause, Failure};
@@ -49,7 +49,7 @@ pub(crate) fn serve(
     queue: Sender<Event>,
     feed: Arc<Feed>,
     max_clients: usize,
-) -> anyhow::Result<FileIdentity> {
+) -> anyhow::Result<DeviceInode> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot replace the socket {}", path.display()));

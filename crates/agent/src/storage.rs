@@ -65,10 +65,10 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Device and inode: they distinguish a file, directory or socket from another one with the same name.
-pub(crate) type FileIdentity = (u64, u64);
+pub(crate) type DeviceInode = (u64, u64);
 
 /// The identity of the file at this path.
-pub(crate) fn identity(path: &Path) -> io::Result<FileIdentity> {
+pub(crate) fn identity(path: &Path) -> io::Result<DeviceInode> {
     fs::metadata(path).map(|status| (status.dev(), status.ino()))
 }
 

@@ -5,7 +5,7 @@ use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use crate::proxy_search;
 use crate::state::Process;
-use crate::storage::{self, FileIdentity};
+use crate::storage::{self, DeviceInode};
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub(crate) struct Supervisor {
     /// When this agent started the proxy.
     started: Option<Instant>,
     /// The process, and the directory of rule sets that it reported it may read.
-    allowed: Option<(Process, FileIdentity)>,
+    allowed: Option<(Process, DeviceInode)>,
     /// Whether the process is recorded on disk, or why not.
     recorded: Result<(), String>,
 }

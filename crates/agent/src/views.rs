@@ -93,7 +93,7 @@ pub(crate) fn services(world: &World) -> Vec<view::ServiceSummary> {
 /// All policies.
 pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::PolicySummary> {
     let policies = &world.registry().policies;
-    let parties: Vec<_> = world.endpoints().filter_map(|endpoint| world.view(endpoint)).collect();
+    let parties: Vec<_> = world.endpoints().filter_map(|endpoint| world.view(endpoint.id)).collect();
     policies
         .iter()
         .map(|policy| view::PolicySummary {

@@ -17,7 +17,7 @@ use service::ServiceName;
 impl World {
     /// Applies changes that take effect together, and returns the writes that make them so.
     ///
-    /// `later` and `last` of the writes that were returned before must have been made before `now` of these.
+    /// The caller must make `later` and `last` of the previous writes before `now` of these.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Writes {
         let mut step = match &self.found {
             Some(_) => Step::comparing_all(),
@@ -39,7 +39,7 @@ impl World {
         writes
     }
 
-    /// Takes one change in.
+    /// Applies one change to the state, and marks what it touches.
     fn take(&mut self, change: Change, step: &mut Step) {
         let undo = match change {
             Change::Namespace { name, labels } => self.relabel_namespace(name, labels, step),
@@ -73,7 +73,7 @@ impl World {
         step.undo.extend(undo);
     }
 
-    /// Lets everything follow from what the changes marked: workloads get peers, peers move to groups, subjects to policies,
+    /// Settles what the changes marked: workloads get peers, peers move to groups, subjects to policies,
     /// services get backends, and then rows are computed.
     fn settle(&mut self, step: &mut Step) {
         self.settle_workloads(step);
@@ -94,9 +94,9 @@ impl World {
         let workloads: Vec<u32> = std::mem::take(&mut step.workloads).into_iter().collect();
         for (id, workload) in workloads.iter().filter_map(|id| Some((*id, self.workload(*id)?))) {
             workload.addresses.iter().for_each(|address| step.mark_address(*address));
+            step.renamed.workloads.insert(id);
             if id <= LAST_ENDPOINT {
                 step.mark(RowSubject::Endpoint(id));
-                step.renamed.endpoints.insert(id);
             }
         }
         for arrival in self.arrivals(&workloads) {
@@ -139,8 +139,8 @@ impl World {
         (now, self.without_released_blocks(later, step))
     }
 
-    /// The writes after the grace time and those after another one, with those of blocks that are given up: blocks go once
-    /// no packet is judged by the policies that named them, and their parents once no packet has their classes.
+    /// The writes after the grace time and the writes after another grace time, with the removal of released blocks. A block
+    /// is removed once no packet reads the policies that named it, and its parent row once no packet has its class.
     fn without_released_blocks(&mut self, unreachable: Batch, step: &mut Step) -> [Batch; 2] {
         if !self.enforcement.release_blocks() {
             return [unreachable, Batch::new()];
@@ -152,7 +152,8 @@ impl World {
         [later, last]
     }
 
-    /// Adds the configuration, which makes flows be checked again where a write concerns them, and the rule sets.
+    /// Adds the rule sets, and the configuration. A new epoch in the configuration makes the packet path evaluate policy again
+    /// for known flows, if a write may change their verdicts.
     fn finish(&mut self, writes: &mut Writes) {
         let config = Config { epoch: self.config.epoch, ..self.wanted_config() };
         if config != self.config || [&writes.now, &writes.later].into_iter().any(concern_flows) {

@@ -1,4 +1,4 @@
-//! What can happen to the world of a node.
+//! The changes of the world of a node.
 
 use identity::Labels;
 use policy::catalog::CidrGroupEntry;
@@ -11,35 +11,35 @@ use std::sync::Arc;
 /// One change. Several may be applied together, and then take effect together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A namespace comes, or gets other labels.
+    /// A namespace is added or relabelled.
     Namespace {
         /// Its name.
         name: String,
         /// Its labels.
         labels: BTreeMap<String, String>,
     },
-    /// A namespace goes; its workloads lose its labels.
+    /// A namespace is removed; its workloads lose its labels.
     RemoveNamespace(String),
-    /// A workload comes, or one of the same number changes.
+    /// A workload is added, or replaces the one with its number.
     Endpoint(Box<Endpoint>),
-    /// A workload goes.
+    /// A workload is removed.
     RemoveEndpoint(u32),
-    /// A workload of another node comes, or one of the same name changes.
+    /// A workload of another node is added, or replaces the one with its name.
     RemoteWorkload(Box<RemoteWorkload>),
-    /// A workload of another node goes.
+    /// A workload of another node is removed.
     RemoveRemoteWorkload {
         /// Its namespace.
         namespace: String,
         /// Its name.
         name: String,
     },
-    /// A policy comes, or one of the same name changes.
+    /// A policy is added, or replaces the one with its name.
     Policy(Policy),
-    /// A policy goes.
+    /// A policy is removed.
     RemovePolicy(PolicyId),
-    /// A service comes, or one of the same name changes. Its addresses have been assigned.
+    /// A service is added, or replaces the one with its name. Its addresses have been assigned.
     Service(Box<Service>),
-    /// A service goes.
+    /// A service is removed.
     RemoveService {
         /// Its namespace.
         namespace: String,
@@ -54,19 +54,19 @@ pub enum Change {
         service: String,
         /// The name of the list, where the service has several.
         list: String,
-        /// The addresses and the ports that they serve; with no address left the list is gone.
+        /// The addresses and the ports that they serve. A list without an address is removed.
         slices: Vec<EndpointSlice>,
     },
-    /// A group of blocks comes, or one of the same name changes.
+    /// A group of blocks is added, or replaces the one with its name.
     CidrGroup {
         /// Its name.
         name: String,
-        /// What is in it.
+        /// Its blocks and labels.
         group: CidrGroupEntry,
     },
-    /// A group of blocks goes.
+    /// A group of blocks is removed.
     RemoveCidrGroup(String),
-    /// The domain names that an address outside the cluster is known by from now on; none: it is forgotten.
+    /// The domain names of an address outside the cluster; without names the address is forgotten.
     Names {
         /// The address.
         address: IpAddr,
@@ -76,20 +76,21 @@ pub enum Change {
     /// The source of identities answers which number stands for some labels. Answers that come together take effect
     /// together. No change reverts an answer: the identity lasts as long as a workload has it.
     Identity {
-        /// The labels, those that count for security.
+        /// The security-relevant labels.
         labels: Arc<Labels>,
         /// The identity.
         number: u32,
     },
-    /// What holds for the whole node.
+    /// The settings, labels and addresses of the node.
     Node(Box<Node>),
-    /// Another node of the cluster comes, or one of the same name changes. Of this node itself the labels count.
+    /// Another node of the cluster is added, or replaces the one with its name. If the name is this node's, only the labels
+    /// count.
     RemoteNode(Box<RemoteNode>),
-    /// Another node goes, or this one loses its labels.
+    /// Another node is removed, or this node loses its labels.
     RemoveRemoteNode(String),
 }
 
-/// A workload of the cluster: its names, labels and addresses, on whichever node it runs.
+/// A workload of the cluster: its names, labels and addresses, on any node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
     /// Namespace.
@@ -124,7 +125,7 @@ pub struct Endpoint {
     pub workload: Workload,
     /// The veth pair between the workload and the node.
     pub wire: Wire,
-    /// Whether what policy refuses is let through and reported.
+    /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     pub audit: bool,
 }
 
@@ -143,7 +144,7 @@ pub struct RemoteWorkload {
     pub workload: Workload,
 }
 
-/// What holds for the whole node.
+/// The settings, labels and addresses of the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// Its name; empty where it is not known.
@@ -158,9 +159,9 @@ pub struct Node {
     pub proxy: Option<ProxyLocation>,
     /// Whether forwarded flows are reported, not only dropped ones.
     pub report_forwards: bool,
-    /// For which endpoints policies are enforced.
+    /// The endpoints for which policies are enforced.
     pub mode: EnforcementMode,
-    /// Whether what policy refuses is let through and reported, for the node and every workload.
+    /// Whether audit mode is on for the node and all workloads.
     pub audit: bool,
 }
 
@@ -175,7 +176,7 @@ pub struct RemoteNode {
     pub addresses: Vec<IpAddr>,
 }
 
-/// Where the node proxy is.
+/// The interface and port of the node proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyLocation {
     /// Index of the interface whose ingress hook hands packets to it.

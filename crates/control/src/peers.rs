@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Identities and peer numbers of the workloads of the node, and of the cluster's nodes.
 #[derive(Clone, Debug)]
-pub(crate) struct Peers {
+pub(crate) struct KnownPeers {
     pub(crate) identities: Identities,
     /// The peer number of each workload, by endpoint number.
     members: HashMap<u32, u32>,
@@ -24,7 +24,7 @@ pub(crate) struct Peers {
     /// The numbers for peers whose identity is already another peer's number.
     local_numbers: Sequence,
     /// Namespaces with workloads, by name.
-    namespaces: HashMap<String, Namespace>,
+    namespaces: HashMap<String, NamespacePeer>,
     namespace_numbers: Sequence,
     restored: Restored,
     /// Peer numbers of other nodes, by their labels.
@@ -36,17 +36,17 @@ pub(crate) struct Peers {
 pub(crate) struct Residents {
     namespace: String,
     ports: NamedPorts,
-    /// Held once for all of them.
+    /// Held once for all these workloads.
     pub(crate) identity: u32,
     endpoints: BTreeSet<u32>,
 }
 
-/// A namespace as policies see it: as a workload without labels of its own.
+/// A namespace as a peer: a workload of the namespace without own labels.
 #[derive(Clone, Debug)]
-struct Namespace {
+struct NamespacePeer {
     number: u32,
     labels: Arc<Labels>,
-    /// How many peer numbers its workloads have.
+    /// The number of peers in the namespace.
     peers: u32,
 }
 
@@ -60,15 +60,15 @@ pub(crate) struct KnownNode {
 }
 
 impl KnownNode {
-    /// The peer number of one of its addresses.
+    /// The peer number of an address of the node.
     pub(crate) fn number(&self, is_api_server: bool) -> u32 {
         self.api_server.filter(|_| is_api_server).unwrap_or(self.number)
     }
 }
 
-/// Workloads that are alike, and come or change together.
+/// Workloads with the same labels and ports that a step adds or changes.
 #[derive(Clone, Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct AlikeWorkloads {
     /// Their security-relevant labels.
     pub(crate) labels: Arc<Labels>,
     pub(crate) ports: NamedPorts,
@@ -88,7 +88,7 @@ struct Restored {
     namespaces: HashMap<IpAddr, u32>,
 }
 
-impl Default for Peers {
+impl Default for KnownPeers {
     fn default() -> Self {
         Self {
             identities: Identities::default(),
@@ -111,7 +111,7 @@ impl Residents {
     }
 }
 
-impl Peers {
+impl KnownPeers {
     /// Restores the peer number of an address from a row that was written before a restart. Policy rows of that time name
     /// the peer by this number, and packets read them until they are replaced.
     pub(crate) fn restore_number(
@@ -138,7 +138,7 @@ impl Peers {
         self.restored = Restored::default();
     }
 
-    /// The peer number of a workload, and all that have it.
+    /// The peer number of a workload, and the workloads with this number.
     pub(crate) fn of(&self, endpoint: u32) -> Option<(u32, &Residents)> {
         let peer = *self.members.get(&endpoint)?;
         Some((peer, self.residents.get(&peer)?))
@@ -159,11 +159,11 @@ impl Peers {
     ///
     /// If all workloads of a peer number change together, they keep the number. Then only the policies that distinguish the
     /// old labels from the new ones change, each by one put of the peer's row.
-    pub(crate) fn admit(&mut self, arrival: Arrival, enforcement: &mut Enforcement) {
+    pub(crate) fn admit(&mut self, arrival: AlikeWorkloads, enforcement: &mut Enforcement) {
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
         let identity = match self.identities.acquire(&arrival.labels, &arrival.endpoints) {
             Ok(identity) => identity,
-            // They keep the identity that they have; without one they are unknown.
+            // The workloads keep their identity, if they have one; else they are unknown.
             Err(Missing::Pending) => return,
             Err(Missing::Exhausted) => {
                 self.label_namespace(&arrival, enforcement);
@@ -218,7 +218,7 @@ impl Peers {
         let known = self.nodes.number(&labels).is_some();
         let found = addresses.iter().find_map(|address| self.restored.peers.get(address)).copied();
         if let Some(number) = found.filter(|_| !known) {
-            // Where another has it, or it is none of a node, there will be a new one.
+            // If another node has the number, or it is no number of a node, the node gets a new one.
             let next = self.nodes.next();
             let _ = self.nodes.restore(number, labels.clone());
             let _ = self.nodes.continue_at(next.max(self.nodes.next()));
@@ -240,7 +240,7 @@ impl Peers {
     }
 
     /// The peer number that exactly these workloads have, if only their labels changed.
-    fn relabelled_peer(&self, arrival: &Arrival, enforcement: &Enforcement) -> Option<u32> {
+    fn relabelled_peer(&self, arrival: &AlikeWorkloads, enforcement: &Enforcement) -> Option<u32> {
         let peer = *self.members.get(arrival.endpoints.first()?)?;
         let residents = self.residents.get(&peer)?;
         let are_same = residents.endpoints == arrival.endpoints
@@ -260,8 +260,8 @@ impl Peers {
         self.identities.release(before);
     }
 
-    /// A peer number for workloads of this identity that no workload has yet. The identity is held.
-    fn create(&mut self, identity: u32, arrival: &Arrival, enforcement: &mut Enforcement) -> u32 {
+    /// A new peer number for workloads of this identity. The caller holds the identity.
+    fn create(&mut self, identity: u32, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) -> u32 {
         let Some(peer) = self.free_number(identity, &arrival.addresses) else {
             self.identities.release(identity);
             return UNKNOWN;
@@ -302,7 +302,7 @@ impl Peers {
     }
 
     /// Updates the labels of a namespace with workloads to the labels that an arrival has from it.
-    fn label_namespace(&mut self, arrival: &Arrival, enforcement: &mut Enforcement) {
+    fn label_namespace(&mut self, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) {
         let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) else { return };
         if namespace.labels != arrival.namespace_labels {
             namespace.labels = arrival.namespace_labels.clone();
@@ -311,7 +311,7 @@ impl Peers {
     }
 
     /// The number of an arrival's namespace, with one more peer number in it. A namespace without a number has no rows.
-    fn enter_namespace(&mut self, arrival: &Arrival, enforcement: &mut Enforcement) -> Option<u32> {
+    fn enter_namespace(&mut self, arrival: &AlikeWorkloads, enforcement: &mut Enforcement) -> Option<u32> {
         if let Some(namespace) = self.namespaces.get_mut(&arrival.namespace) {
             namespace.peers += 1;
             return Some(namespace.number);
@@ -322,7 +322,7 @@ impl Peers {
         let free = found.find(is_free).or_else(|| self.namespace_numbers.take(|number| !is_free(&number)));
         let (number, labels) = (free?, arrival.namespace_labels.clone());
         enforcement.add_peer(number, labels.clone(), NamedPorts::default(), None);
-        self.namespaces.insert(arrival.namespace.clone(), Namespace { number, labels, peers: 1 });
+        self.namespaces.insert(arrival.namespace.clone(), NamespacePeer { number, labels, peers: 1 });
         Some(number)
     }
 
@@ -361,7 +361,7 @@ pub(crate) fn node_labels(reserved: &str, own: &BTreeMap<String, String>, is_api
 }
 
 #[cfg(test)]
-impl Peers {
+impl KnownPeers {
     /// How many restored numbers are kept.
     pub(crate) fn restored_numbers(&self) -> usize {
         let Restored { peers, identities, namespaces } = &self.restored;

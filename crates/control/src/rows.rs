@@ -13,7 +13,7 @@ use policy::cidr::AddressSide;
 use policy::rule::Cidr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Each family, by its first address.
+/// The first address of each family.
 const FAMILIES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
 impl World {
@@ -49,23 +49,23 @@ impl World {
         }
     }
 
-    /// What the row of a block says: of one address its owner, else what is outside the cluster. A block that no policy
-    /// names needs no row, but for the blocks of all addresses.
+    /// The value of the row of a block. A single address with an owner has the owner's peer; other blocks are outside the
+    /// cluster. Only blocks that policies name and the blocks of all addresses have rows.
     fn address_info(&self, block: &Cidr) -> Option<AddressInfo> {
         let address = block.address();
         if block.is_host() && self.owners_of(address).next().is_some() {
             return self.owned(address);
         }
         let class = self.enforcement.blocks().number(block, AddressSide::World);
-        // IPv4 has its own row: a block of IPv6 that happens to hold the mapped addresses says nothing of them.
+        // IPv4 has a row of its own, so an IPv6 block that contains the mapped addresses does not apply to them.
         let class = class.or((block.length() == 0).then_some(0))?;
         let is_api_server = block.is_host() && self.api_servers.contains(&address);
         let identity = if is_api_server { KUBE_APISERVER } else { WORLD };
         Some(AddressInfo { identity, peer: identity, cidr: class, ..AddressInfo::default() })
     }
 
-    /// What the row of an address with owners says. Workloads come before nodes, those of this node before those of others;
-    /// of several of a kind the last counts.
+    /// The value of the row of an address with owners. Workloads of this node come before workloads of other nodes, and those
+    /// before nodes. Of several owners of one kind the last one counts.
     fn owned(&self, address: IpAddr) -> Option<AddressInfo> {
         let (mut workload, mut node) = (None, None);
         for owner in self.owners_of(address) {
@@ -83,7 +83,7 @@ impl World {
         workload.or_else(|| node.map(|(identity, peer)| self.inside(address, identity, peer)))
     }
 
-    /// What the row of a workload's address says; of a workload of this node none while no policy is assigned to it.
+    /// The value of the row of a workload's address; none for a workload of this node to which no policy is assigned yet.
     fn workload_address(&self, id: u32, address: IpAddr) -> Option<AddressInfo> {
         let (peer, residents) = self.peers.of(id)?;
         let Wire { interface, mac, .. } = match self.endpoint_of(id) {
@@ -119,7 +119,7 @@ impl World {
         })
     }
 
-    /// The endpoint row of the node's own processes, where a policy selects the node.
+    /// The endpoint row of the node's own processes; none if no policy selects the node.
     pub fn node_row(&self) -> Option<EndpointInfo> {
         let Assignment { policy, grouping, flags } = self.enforcement.assignment(HOST)?;
         let audit = if self.node.audit { flag::AUDIT } else { 0 };

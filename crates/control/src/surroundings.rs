@@ -1,4 +1,4 @@
-//! Changes of what is around the workloads: nodes, services, groups of blocks, domain names.
+//! Changes of nodes, API servers and services.
 
 use crate::change::{Change, NODE, Node, RemoteNode};
 use crate::ledger::RowSubject;
@@ -53,7 +53,7 @@ impl World {
         Some(Change::Node(before.into()))
     }
 
-    /// Gives the local node its labels; if one of its addresses is an API server's, the node is one.
+    /// Gives the local node its labels. If an API server has one of its addresses, they contain the API server's label.
     fn label_host(&mut self) {
         let labels = node_labels("host", &self.node.labels, self.is_api_server(&self.node));
         self.enforcement.remove_peer(HOST);
@@ -75,7 +75,7 @@ impl World {
     /// Puts a node in place of the one with its name, which is returned.
     fn replace_remote_node(&mut self, node: RemoteNode, step: &mut Step) -> Option<Change> {
         let (name, addresses) = (node.name.clone(), node.addresses.clone());
-        // Held before the old one is given up, so that unchanged labels keep their number.
+        // Held before the old number is released, so that unchanged labels keep their number.
         let known = self.peers.admit_node(node, &self.api_servers, &mut self.enforcement);
         let before = self.forget_remote_node(&name, step);
         self.own(&addresses, &Owner::RemoteNode(name.as_str().into()), step);

@@ -2,9 +2,9 @@
 
 use crate::change::{Change, Endpoint, LAST_ENDPOINT, RemoteWorkload, Workload};
 use crate::ledger::RowSubject;
-use crate::peers::Arrival;
+use crate::peers::AlikeWorkloads;
 use crate::step::Step;
-use crate::world::{Namespace, Owner, World};
+use crate::world::{KnownNamespace, Owner, World};
 use foldhash::HashMap;
 use identity::{Labels, Source, filter, key};
 use policy::endpoint_view::NamedPorts;
@@ -32,7 +32,7 @@ impl World {
 
     /// Removes the entry of a namespace that has neither labels nor workloads.
     fn forget_empty_namespace(&mut self, name: &str) {
-        let is_empty = |known: &Namespace| known.labels.is_empty() && known.workloads.is_empty();
+        let is_empty = |known: &KnownNamespace| known.labels.is_empty() && known.workloads.is_empty();
         if self.namespaces.get(name).is_some_and(is_empty) {
             self.namespaces.remove(name);
         }
@@ -73,7 +73,7 @@ impl World {
         let Workload { namespace, name, .. } = &remote.workload;
         let known = self.remote_workload_number(namespace, name);
         let is_taken = |id| self.remote_workloads.contains_key(&id);
-        // Where all numbers are taken, the workload stays unknown: no rule matches it.
+        // If all numbers are taken, the workload stays unknown: no rule matches it.
         let id = known.or_else(|| self.remote_numbers.take(is_taken))?;
         if self.remote_workloads.get(&id) == Some(&remote) {
             return None;
@@ -100,6 +100,7 @@ impl World {
         let before = self.remote_workloads.remove(&id)?;
         self.forget_workload(id, &before.workload, step);
         self.peers.dismiss(id, &mut self.enforcement);
+        step.renamed.workloads.insert(id);
         Some(Change::RemoteWorkload(before))
     }
 
@@ -110,7 +111,7 @@ impl World {
             .find(|id| self.remote_workloads.get(id).is_some_and(|known| known.workload.name == name))
     }
 
-    /// Puts a workload in its namespace, and its addresses under its number.
+    /// Adds a workload to its namespace, and records it as the owner of its addresses.
     fn know_workload(&mut self, id: u32, workload: &mut Workload, step: &mut Step) {
         self.own(&workload.addresses, &Owner::Workload(id), step);
         self.namespaces.entry(workload.namespace.clone()).or_default().workloads.insert(id);
@@ -119,7 +120,7 @@ impl World {
         workload.named_ports = self.named_ports.intern(workload.named_ports.clone());
     }
 
-    /// Takes a workload out of its namespace, and its addresses from it.
+    /// Reverts [`Self::know_workload`].
     fn forget_workload(&mut self, id: u32, workload: &Workload, step: &mut Step) {
         if let Some(known) = self.namespaces.get_mut(&workload.namespace) {
             known.workloads.remove(&id);
@@ -138,16 +139,16 @@ impl World {
         }
     }
 
-    /// Records that an owner has an address no more.
+    /// Removes the owner of an address.
     pub(crate) fn release(&mut self, address: IpAddr, owner: Owner, step: &mut Step) {
         self.owners.remove(&(address, owner));
         step.mark_address(address);
     }
 
-    /// These workloads, together with those among them that policies see alike.
-    pub(crate) fn arrivals(&self, workloads: &[u32]) -> Vec<Arrival> {
-        let mut arrivals: Vec<Arrival> = Vec::new();
-        // Labels and ports that are the same value need not be looked at again.
+    /// These workloads, grouped by the labels and ports that policies distinguish.
+    pub(crate) fn arrivals(&self, workloads: &[u32]) -> Vec<AlikeWorkloads> {
+        let mut arrivals: Vec<AlikeWorkloads> = Vec::new();
+        // Labels and ports that are the same value in memory are equal.
         let mut known: HashMap<_, usize> = HashMap::default();
         let mut alike: HashMap<_, usize> = HashMap::default();
         let mut around: HashMap<&str, Arc<Labels>> = HashMap::default();
@@ -158,11 +159,11 @@ impl World {
             let place = *known.entry(key).or_insert_with(|| {
                 let around = around.entry(&workload.namespace);
                 let around = around.or_insert_with(|| Arc::new(self.labels_of(&workload.namespace))).clone();
-                // Policies see what identities are made of, on both ends.
+                // Policies match only security-relevant labels, at both ends.
                 let labels = Arc::new(filter::relevant(labels(workload, &around)));
                 let ports = ports.entry(its_ports).or_insert_with(|| named_ports(workload)).clone();
                 *alike.entry((labels.clone(), ports.clone())).or_insert_with(|| {
-                    arrivals.push(Arrival {
+                    arrivals.push(AlikeWorkloads {
                         labels,
                         ports,
                         endpoints: BTreeSet::new(),
@@ -179,7 +180,7 @@ impl World {
         arrivals
     }
 
-    /// The labels of a workload of this namespace that has none of its own.
+    /// The labels of a workload of this namespace without own labels.
     fn labels_of(&self, namespace: &str) -> Labels {
         let labels = self.namespaces.get(namespace).into_iter().flat_map(|namespace| &namespace.labels);
         let labels = labels.map(|(key, value)| (key.as_str(), value.as_str()));
@@ -191,7 +192,7 @@ impl World {
     }
 }
 
-/// A workload's labels, with those around it in its namespace.
+/// A workload's own labels and the labels from its namespace.
 fn labels(workload: &Workload, around: &Labels) -> Labels {
     around.with_own(workload.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
@@ -206,7 +207,7 @@ pub(crate) fn candidate(workload: &Workload) -> Candidate {
     }
 }
 
-/// The workload's named ports as policy sees them.
+/// The workload's named ports that policies can match.
 fn named_ports(workload: &Workload) -> NamedPorts {
     let mut ports = NamedPorts::default();
     for ((name, number), port) in workload.named_ports.iter() {

@@ -1,8 +1,8 @@
-//! All that the agent knows of the node, and the rows that follow from it.
+//! The state of the node from which the rows follow.
 
 use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, Workload};
 use crate::ledger::Ledger;
-use crate::peers::{KnownNode, Peers, Residents};
+use crate::peers::{KnownNode, KnownPeers, Residents};
 use crate::planner::Named;
 use abi::config::Config;
 use abi::row::Row;
@@ -17,10 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Who has an address; it may be several for a moment, and by mistake.
+/// The owner of an address. An address may have several owners for a moment, or by mistake.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
-    /// A workload of this node or of another, by its number.
+    /// A workload of this node or of another node, by its number.
     Workload(u32),
     /// This node.
     Node,
@@ -35,31 +35,31 @@ pub struct World {
     pub(crate) remote_nodes: BTreeMap<String, KnownNode>,
     /// The addresses of the API servers.
     pub(crate) api_servers: BTreeSet<IpAddr>,
-    pub(crate) namespaces: BTreeMap<String, Namespace>,
+    pub(crate) namespaces: BTreeMap<String, KnownNamespace>,
     pub(crate) endpoints: BTreeMap<u32, Box<Endpoint>>,
-    /// Workloads of other nodes, by numbers above those of endpoints.
+    /// Workloads of other nodes, by numbers above [`LAST_ENDPOINT`].
     pub(crate) remote_workloads: BTreeMap<u32, Box<RemoteWorkload>>,
     pub(crate) remote_numbers: Sequence,
-    /// Labels and named ports of workloads: those of one controller are alike.
+    /// Labels and named ports of workloads. Workloads of one controller share them.
     pub(crate) labels: Interned<Arc<BTreeMap<String, String>>>,
     pub(crate) named_ports: Interned<Arc<BTreeMap<(String, u8), u16>>>,
-    /// Who has which address.
+    /// The owners of addresses.
     pub(crate) owners: BTreeSet<(IpAddr, Owner)>,
-    pub(crate) peers: Peers,
+    pub(crate) peers: KnownPeers,
     pub(crate) enforcement: Enforcement,
     pub(crate) services: Services,
     pub(crate) ledger: Ledger,
     pub(crate) named: Named,
     /// The room of the changes of rows, which the next step uses again.
     pub(crate) room: RowChanges,
-    /// What the maps hold that no change here made: the first change replaces what no longer holds.
+    /// Rows found in the maps, after a restart or a failed write. The next change replaces those that differ.
     pub(crate) found: Option<Rows>,
     pub(crate) config: Config,
 }
 
-/// A namespace, and who is in it.
+/// The labels of a namespace, and its workloads.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Namespace {
+pub(crate) struct KnownNamespace {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) workloads: BTreeSet<u32>,
 }
@@ -77,7 +77,7 @@ impl Default for World {
             labels: Interned::default(),
             named_ports: Interned::default(),
             owners: BTreeSet::new(),
-            peers: Peers::default(),
+            peers: KnownPeers::default(),
             enforcement: Enforcement::default(),
             services: Services::default(),
             ledger: Ledger::default(),
@@ -90,7 +90,7 @@ impl Default for World {
 }
 
 impl World {
-    /// A node with nothing on it.
+    /// A node without workloads and policies.
     pub fn new() -> Self {
         Self::default()
     }
@@ -102,18 +102,18 @@ impl World {
         self.peers.identities.ask_source();
     }
 
-    /// All rows as they are once all writes so far are made, the configuration apart.
+    /// All rows that the maps have once all writes so far are made, without the configuration.
     pub fn rows(&self) -> Rows {
         let rows = self.row_subjects().filter_map(|subject| self.entry_of(subject).row());
         rows.chain(self.reported_rows()).filter_map(|row| Some((row.key()?, row))).collect()
     }
 
-    /// The rows of those owners that report themselves which rows change.
+    /// The rows of the owners that report themselves which rows change.
     pub(crate) fn reported_rows(&self) -> impl Iterator<Item = Row> {
         self.enforcement.rows().chain(self.services.table().rows())
     }
 
-    /// What holds for the whole node.
+    /// The settings, labels and addresses of the node.
     pub fn node(&self) -> &Node {
         &self.node
     }
@@ -138,8 +138,18 @@ impl World {
         self.remote_workloads.values().map(|remote| &**remote)
     }
 
-    /// A workload of this node or of another.
-    pub(crate) fn workload(&self, id: u32) -> Option<&Workload> {
+    /// The workload of another node with this number.
+    pub fn remote_workload_of(&self, id: u32) -> Option<&RemoteWorkload> {
+        self.remote_workloads.get(&id).map(|remote| &**remote)
+    }
+
+    /// The numbers of the workloads in a namespace, those of this node first.
+    pub fn workloads_in(&self, namespace: &str) -> impl Iterator<Item = u32> {
+        self.namespaces.get(namespace).into_iter().flat_map(|known| &known.workloads).copied()
+    }
+
+    /// A workload of this node or of another node.
+    pub fn workload(&self, id: u32) -> Option<&Workload> {
         let remote = || self.remote_workloads.get(&id).map(|remote| &remote.workload);
         self.endpoints.get(&id).map(|endpoint| &endpoint.workload).or_else(remote)
     }
@@ -150,12 +160,14 @@ impl World {
         within.filter_map(|id| self.endpoint_of(*id)).find(|endpoint| endpoint.workload.name == name)
     }
 
-    /// The workload that has this address.
-    pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
-        match self.owners_of(address).next()? {
-            Owner::Workload(id) => self.endpoint_of(*id),
+    /// The number of the workload that has this address, of this node or of another. Of several it is the one whose identity
+    /// packets with this address have.
+    pub fn workload_at(&self, address: IpAddr) -> Option<u32> {
+        let workloads = self.owners_of(address).filter_map(|owner| match owner {
+            Owner::Workload(id) => Some(*id),
             Owner::Node | Owner::RemoteNode(_) => None,
-        }
+        });
+        workloads.reduce(|found, id| if id > LAST_ENDPOINT { found } else { id })
     }
 
     /// The domain names that an address outside the cluster is known by.
@@ -164,14 +176,14 @@ impl World {
     }
 
     /// A workload's identity, security labels and named ports.
-    pub fn view(&self, endpoint: &Endpoint) -> Option<EndpointView<'_>> {
-        let (peer, Residents { identity, .. }) = self.peers.of(endpoint.id)?;
+    pub fn view(&self, workload: u32) -> Option<EndpointView<'_>> {
+        let (peer, Residents { identity, .. }) = self.peers.of(workload)?;
         Some(EndpointView { number: *identity, ..self.registry().directory.view(peer)? })
     }
 
     /// A workload's security identity.
-    pub fn identity(&self, endpoint: u32) -> Option<u32> {
-        Some(self.peers.of(endpoint)?.1.identity)
+    pub fn identity(&self, workload: u32) -> Option<u32> {
+        Some(self.peers.of(workload)?.1.identity)
     }
 
     /// The service with this name.
@@ -199,7 +211,7 @@ impl World {
         self.services.table().frontends()
     }
 
-    /// Who has the address, workloads first.
+    /// The owners of the address, workloads first.
     pub(crate) fn owners_of(&self, address: IpAddr) -> impl Iterator<Item = &Owner> {
         let first = (address, Owner::Workload(0));
         let owners = self.owners.range(first..).take_while(move |(owned, _)| *owned == address);

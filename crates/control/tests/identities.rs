@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 /// A source that gives each set of labels the next number.
 #[derive(Default)]
-struct Source {
+struct IdentitySource {
     known: Vec<Arc<Labels>>,
 }
 
-impl Source {
+impl IdentitySource {
     fn answers(&mut self, writes: &Writes) -> Vec<Change> {
         let number = |labels: &Arc<Labels>| {
             let known = self.known.iter().position(|known| known == labels);
@@ -46,7 +46,7 @@ fn identity(world: &World, id: u32) -> Option<u32> {
 
 #[test]
 fn a_workload_has_no_rows_until_the_source_answers() {
-    let (mut world, mut source) = (asking(), Source::default());
+    let (mut world, mut source) = (asking(), IdentitySource::default());
     let writes = world.apply([workload(1, "x", "web"), workload(2, "x", "web")]);
     assert_eq!(writes.identities.wanted.len(), 1, "both have the same labels");
     let endpoint = RowKey::Endpoint(EndpointKey { interface: interface_of(1) });
@@ -62,7 +62,7 @@ fn a_workload_has_no_rows_until_the_source_answers() {
 
 #[test]
 fn workloads_keep_their_identity_until_new_answers_take_effect_together() {
-    let (mut world, mut source) = (asking(), Source::default());
+    let (mut world, mut source) = (asking(), IdentitySource::default());
     let writes = world.apply([workload(1, "x", "web"), workload(2, "x", "db")]);
     world.apply(source.answers(&writes));
     let before = [1, 2].map(|id| identity(&world, id));
@@ -81,7 +81,7 @@ fn workloads_keep_their_identity_until_new_answers_take_effect_together() {
 
 #[test]
 fn an_answer_that_comes_too_late_is_given_back() {
-    let (mut world, mut source) = (asking(), Source::default());
+    let (mut world, mut source) = (asking(), IdentitySource::default());
     let writes = world.apply([workload(1, "x", "web")]);
     world.apply([Change::RemoveEndpoint(1)]);
     let writes = world.apply(source.answers(&writes));
@@ -91,7 +91,7 @@ fn an_answer_that_comes_too_late_is_given_back() {
 
 #[test]
 fn an_answer_that_contradicts_another_changes_nothing() {
-    let (mut world, mut source) = (asking(), Source::default());
+    let (mut world, mut source) = (asking(), IdentitySource::default());
     let writes = world.apply([workload(1, "x", "web")]);
     world.apply(source.answers(&writes));
     let writes = world.apply([workload(2, "x", "db")]);
@@ -119,7 +119,7 @@ fn make(maps: &mut Rows, batch: &Batch) {
 
 #[test]
 fn an_answer_stays_in_force_when_its_writes_fail() {
-    let (mut world, mut source) = (asking(), Source::default());
+    let (mut world, mut source) = (asking(), IdentitySource::default());
     world.apply([]);
     let writes = world.apply([workload(1, "x", "web")]);
     let before = world.rows();
@@ -138,7 +138,7 @@ fn an_answer_stays_in_force_when_its_writes_fail() {
 
 #[test]
 fn an_answer_for_a_workload_that_is_taken_back_leaves_no_row_and_no_identity() {
-    let (mut world, mut source) = (asking(), Source::default());
+    let (mut world, mut source) = (asking(), IdentitySource::default());
     world.apply([]);
     let writes = world.apply([workload(1, "x", "web")]);
     let answers = source.answers(&writes);
@@ -158,7 +158,7 @@ fn an_answer_for_a_workload_that_is_taken_back_leaves_no_row_and_no_identity() {
 
 #[test]
 fn a_removal_that_fails_is_taken_back_with_the_same_identity_and_without_a_request() {
-    let (mut world, mut source) = (asking(), Source::default());
+    let (mut world, mut source) = (asking(), IdentitySource::default());
     world.apply([]);
     let writes = world.apply([workload(1, "x", "web")]);
     world.apply(source.answers(&writes));

@@ -164,7 +164,7 @@ fn the_cluster_and_the_service_account_are_labels_of_every_workload() {
     let mut world = World::new();
     let labels = |world: &World, id: u32| {
         let endpoint = world.endpoints().find(|endpoint| endpoint.id == id).unwrap();
-        let labels = world.view(endpoint).unwrap().labels;
+        let labels = world.view(endpoint.id).unwrap().labels;
         [key::CLUSTER, key::SERVICE_ACCOUNT]
             .map(|name| labels.value(Some(&Source::K8s), name).unwrap().to_owned())
     };

@@ -20,7 +20,7 @@ pub fn line(flow: &Flow, paint: Paint) -> String {
     let destination = end(&flow.destination, flow.ip.destination, ports.map(|ports| ports.destination_port));
     let (left, arrow, right) =
         if flow.is_reply { (destination, "<-", source) } else { (source, "->", destination) };
-    let verdict = painted(flow.verdict, paint);
+    let verdict = painted(flow, paint);
     let mut line = format!(
         "{}: {left} {arrow} {right} {} {verdict} ({})",
         flow.time.short(),
@@ -61,14 +61,20 @@ fn title(flow: &Flow) -> String {
     }
 }
 
-fn painted(verdict: FlowVerdict, paint: Paint) -> String {
-    let colour = match verdict {
+/// The verdict. As with Hubble, a policy verdict allows or denies, where another packet is forwarded or dropped, and AUDITED
+/// is the verdict that JSON calls AUDIT. Hubble shows a policy verdict that redirects as ALLOWED, too.
+fn painted(flow: &Flow, paint: Paint) -> String {
+    let colour = match flow.verdict {
         FlowVerdict::Forwarded => 32,
         FlowVerdict::Dropped => 31,
         FlowVerdict::Audit | FlowVerdict::Redirected => 33,
     };
-    // Hubble, too, prints AUDITED for the verdict that its JSON calls AUDIT.
-    let name = if verdict == FlowVerdict::Audit { "AUDITED" } else { verdict.name() };
+    let name = match flow.verdict {
+        FlowVerdict::Forwarded if flow.is_policy_verdict() => "ALLOWED",
+        FlowVerdict::Dropped if flow.is_policy_verdict() => "DENIED",
+        FlowVerdict::Audit => "AUDITED",
+        verdict => verdict.name(),
+    };
     match paint {
         Paint::Plain => name.to_owned(),
         Paint::Ansi => format!("\x1b[{colour}m{name}\x1b[0m"),
@@ -161,25 +167,23 @@ mod tests {
         let rule = "CiliumNetworkPolicy/default/rule1 spec.ingress[0]";
         check(
             drop,
-            &format!("{ends} policy-verdict:ingress DROPPED (TCP Flags: SYN) no policy rule allows it"),
+            &format!("{ends} policy-verdict:ingress DENIED (TCP Flags: SYN) no policy rule allows it"),
         );
         check(
             dropped_syn(),
             &format!(
-                "{ends} policy-verdict:ingress DROPPED (TCP Flags: SYN) via default/app1-service no policy rule allows it"
+                "{ends} policy-verdict:ingress DENIED (TCP Flags: SYN) via default/app1-service no policy rule allows it"
             ),
         );
-        check(udp, &format!("{ends} policy-verdict:ingress DROPPED (UDP) no policy rule allows it"));
-        check(allowed, &format!("{ends} policy-verdict:ingress FORWARDED (TCP Flags: SYN) by {rule}"));
+        check(udp, &format!("{ends} policy-verdict:ingress DENIED (UDP) no policy rule allows it"));
+        check(allowed, &format!("{ends} policy-verdict:ingress ALLOWED (TCP Flags: SYN) by {rule}"));
         check(
             FlowEvent { verdict: redirect, direction: 1, ..allowed },
             &format!("{ends} policy-verdict:egress REDIRECTED (TCP Flags: SYN) by {rule}"),
         );
         check(
             FlowEvent { reason: 2, rule: 1, ..drop },
-            &format!(
-                "{ends} policy-verdict:ingress DROPPED (TCP Flags: SYN) a policy rule denies it: {rule}"
-            ),
+            &format!("{ends} policy-verdict:ingress DENIED (TCP Flags: SYN) a policy rule denies it: {rule}"),
         );
         check(
             FlowEvent { verdict: Number::Audit as u8, reason: 2, rule: 1, ..drop },
@@ -193,7 +197,7 @@ mod tests {
         );
         check(
             echo,
-            "default/app3 (ID:258) -> default/app1 (ID:256) policy-verdict:ingress DROPPED (ICMPv4 EchoRequest) \
+            "default/app3 (ID:258) -> default/app1 (ID:256) policy-verdict:ingress DENIED (ICMPv4 EchoRequest) \
              no policy rule allows it",
         );
     }
@@ -284,6 +288,6 @@ mod tests {
     fn lines_are_coloured_only_on_request() {
         let flow = Flow::from_packet(&dropped_syn(), &TestNames, clock()).unwrap();
         assert!(!line(&flow, Paint::Plain).contains('\x1b'));
-        assert!(line(&flow, Paint::Ansi).contains("\x1b[31mDROPPED\x1b[0m"));
+        assert!(line(&flow, Paint::Ansi).contains("\x1b[31mDENIED\x1b[0m"));
     }
 }

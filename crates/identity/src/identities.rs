@@ -6,11 +6,11 @@ use foldhash::HashSet;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The identities in use, and what the source has still to answer.
+/// The identities in use, and the requests to the source that are open.
 #[derive(Clone, Debug, Default)]
 pub struct Identities {
     known: Allocator,
-    /// None where the allocator itself is the source.
+    /// None if the allocator itself is the source.
     requested: Option<Requested>,
     /// Labels whose identity this step answered or restored, perhaps for no workload.
     unheld: Vec<Arc<Labels>>,
@@ -74,7 +74,7 @@ impl Identities {
         self.known.labels(number)
     }
 
-    /// Holds the identity of these labels once more. If the source must be queried, the workloads wait.
+    /// Adds a hold to the identity of these labels. If the source must be queried, the workloads wait.
     pub fn acquire(&mut self, labels: &Arc<Labels>, workloads: &BTreeSet<u32>) -> Result<u32, Missing> {
         let Some(requested) = &mut self.requested else {
             return self.known.acquire(labels).map_err(|_| Missing::Exhausted);
@@ -90,7 +90,7 @@ impl Identities {
         self.known.acquire(labels).map_err(|_| Missing::Exhausted)
     }
 
-    /// Gives up one hold.
+    /// Releases one hold.
     pub fn release(&mut self, number: u32) {
         let Some(labels) = self.known.release(number) else { return };
         self.removed.push((number, labels));
@@ -99,8 +99,8 @@ impl Identities {
         }
     }
 
-    /// Takes the source's answer; the workloads that waited are returned. An answer that contradicts an earlier one counts
-    /// for nothing: two sets of labels never have one number.
+    /// Takes the source's answer; the workloads that waited are returned. An answer that contradicts an earlier one is
+    /// ignored: two sets of labels never have one number.
     pub fn answer(&mut self, labels: Arc<Labels>, number: u32) -> Vec<u32> {
         let Some(requested) = &mut self.requested else { return Vec::new() };
         requested.open.remove(&labels);
@@ -111,7 +111,7 @@ impl Identities {
         requested.waiting.iter().copied().collect()
     }
 
-    /// A workload that is gone waits for nothing.
+    /// Removes a workload from those that wait for an answer.
     pub fn forget(&mut self, workload: u32) {
         if let Some(requested) = &mut self.requested {
             requested.waiting.remove(&workload);
@@ -138,7 +138,7 @@ impl Identities {
     /// removed.
     pub fn take_requests(&mut self) -> IdentityRequests {
         for labels in std::mem::take(&mut self.unheld) {
-            // Where no workload holds the identity, this hold is the first and the last.
+            // If no workload holds the identity, this hold is the first and the last.
             if let Ok(number) = self.known.acquire(&labels) {
                 self.release(number);
             }

@@ -1,6 +1,7 @@
 //! Map writes: the rows that `control` computed, in its order, with one system call for each run.
 
 use crate::loaded::Loaded;
+use crate::read::ReadError;
 use crate::sys::{Stopped, Table};
 use abi::batch::{Batch, Kind, Run};
 use abi::map::MapId;
@@ -44,7 +45,8 @@ impl Loaded {
     pub fn apply(&self, writes: &Batch) -> Result<(), ApplyError> {
         let mut start = 0;
         for run in writes.runs() {
-            let table = self.tables.of(run.map());
+            let refused = |ReadError { source, .. }| self.failure(run, start, 0, source);
+            let table = self.tables.of(run.map()).map_err(refused)?;
             let made = match run.kind() {
                 Kind::Put => table.update_batch(run.keys(), run.values()),
                 Kind::Delete => delete(table, run),

@@ -109,7 +109,7 @@ impl Loaded {
             let new = MapId::ALL.iter().filter(|map| !pinned.contains(map));
             new.copied().try_for_each(|map| pin_map(&ebpf, map, directory))?;
         }
-        let tables = Tables::open(|map| {
+        let tables = Tables::open(MapId::ALL, |map| {
             let failed = |source| OpenError::Map { map, source };
             Table::open(descriptor(&ebpf, map)?, map.kind()).map_err(failed)
         })?;
@@ -135,13 +135,13 @@ impl Loaded {
 
     /// Every connection, in no order, expired ones included.
     pub fn connections(&self) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
-        self.tables.connections()
+        self.tables.entries::<map::Conntrack>()
     }
 
     /// Removes all entries of a map that the packet path writes.
     pub fn clear<M: map::Map>(&self, _map: M) -> Result<(), ReadError> {
         const { assert!(matches!(M::ID.writer(), Writer::Kernel) && matches!(M::ID.kind(), Kind::LruHash)) };
-        let table = self.tables.of(M::ID);
+        let table = self.tables.of(M::ID)?;
         let rows = table.rows().map_err(failed(M::ID))?;
         rows.iter().try_for_each(|(key, _)| table.delete(key).map(drop).map_err(failed(M::ID)))
     }

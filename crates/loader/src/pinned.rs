@@ -1,10 +1,9 @@
 //! The maps of a running packet path, opened by their pins to be read: nothing can be written by these descriptors.
 
 use crate::pin;
-use crate::read::{ReadError, Tables};
+use crate::read::{MapEntries, ReadError, Tables};
 use crate::sys::{self, Table};
 use abi::config::Config;
-use abi::conntrack::{ConnInfo, ConnKey};
 use abi::map::{Kind, Map, MapId, proxy_socket};
 use abi::row::Row;
 use std::io;
@@ -12,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use zerocopy::IntoBytes;
 
-/// What a process beside the agent reads: the entries of the maps. It holds no program.
+/// The maps that a process beside the agent reads, and no other map and no program.
 #[derive(Debug)]
 pub struct Pinned {
     tables: Tables,
@@ -32,13 +31,13 @@ pub fn set_proxy_sockets(directory: &Path, [v4, v6]: [Option<BorrowedFd<'_>>; 2]
 }
 
 impl Pinned {
-    /// Opens the maps that are pinned under the directory ([`crate::pin_directory`]).
-    pub fn open(directory: &Path) -> Result<Self, ReadError> {
+    /// Opens these of the maps that are pinned under the directory ([`crate::pin_directory`]). Reading another map fails.
+    pub fn open(directory: &Path, maps: &[MapId]) -> Result<Self, ReadError> {
         let open = |map: MapId| {
             let table = sys::open_pinned_to_read(&pin::map(directory, map));
             table.and_then(|descriptor| Table::open(descriptor, map.kind())).map_err(crate::read::failed(map))
         };
-        Tables::open(open).map(|tables| Self { tables })
+        Tables::open(maps, open).map(|tables| Self { tables })
     }
 
     /// The value of a key; of a trie the one with the longest prefix. None where the map has no such entry.
@@ -49,14 +48,16 @@ impl Pinned {
         self.tables.lookup::<M>(key)
     }
 
-    /// Every row that an agent writes, in no order, as [`crate::Loaded::rows`] gives them.
+    /// Every row that an agent writes, in no order, as [`crate::Loaded::rows`] gives them. All maps that an agent writes must
+    /// be open.
     pub fn rows(&self) -> Result<Vec<Row>, ReadError> {
         self.tables.rows()
     }
 
-    /// Every connection, in no order, expired ones included.
-    pub fn connections(&self) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
-        self.tables.connections()
+    /// Every entry of a map, in no order. A map whose entries expire may have expired entries.
+    pub fn entries<M: Map>(&self, _map: M) -> Result<MapEntries<M>, ReadError> {
+        const { assert!(M::ID.kind().has_entries() && !matches!(M::ID.kind(), Kind::PerCpuArray)) };
+        self.tables.entries::<M>()
     }
 
     /// The configuration in force.

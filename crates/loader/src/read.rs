@@ -2,7 +2,6 @@
 
 use crate::sys::Table;
 use abi::config::Config;
-use abi::conntrack::{ConnInfo, ConnKey};
 use abi::event::{COUNTER_ROWS, Counter, DropReason, counter_index};
 use abi::map::{self, Map, MapId, Writer};
 use abi::policy::Direction;
@@ -40,27 +39,31 @@ pub struct CounterRow {
 pub(crate) struct Tables(BTreeMap<MapId, Table>);
 
 impl Tables {
-    /// Opens every map that has entries.
-    pub(crate) fn open<E>(mut open: impl FnMut(MapId) -> Result<Table, E>) -> Result<Self, E> {
-        let maps = MapId::ALL.iter().copied().filter(|map| map.kind().has_entries());
+    /// Opens these maps, except for maps without entries.
+    pub(crate) fn open<E>(
+        maps: &[MapId],
+        mut open: impl FnMut(MapId) -> Result<Table, E>,
+    ) -> Result<Self, E> {
+        let maps = maps.iter().copied().filter(|map| map.kind().has_entries());
         maps.map(|map| Ok((map, open(map)?))).collect::<Result<_, E>>().map(Self)
     }
 
-    /// One map.
-    pub(crate) fn of(&self, map: MapId) -> &Table {
-        self.0.get(&map).expect("every map that has entries is opened")
+    /// One map; an error if it was not opened.
+    pub(crate) fn of(&self, map: MapId) -> Result<&Table, ReadError> {
+        let missing = || failed(map)(io::Error::other("this process has not opened the map"));
+        self.0.get(&map).ok_or_else(missing)
     }
 
     /// The value of a key; none where the map has no such entry.
     pub(crate) fn lookup<M: Map>(&self, key: &M::Key) -> Result<Option<M::Value>, ReadError> {
         let mut value = M::Value::new_zeroed();
-        let found = self.of(M::ID).lookup(key.as_bytes(), value.as_mut_bytes());
+        let found = self.of(M::ID)?.lookup(key.as_bytes(), value.as_mut_bytes());
         found.map(|found| found.then_some(value)).map_err(failed(M::ID))
     }
 
     /// All entries of a map, in no order.
     pub(crate) fn entries<M: Map>(&self) -> Result<MapEntries<M>, ReadError> {
-        let rows = self.of(M::ID).rows().map_err(failed(M::ID))?;
+        let rows = self.of(M::ID)?.rows().map_err(failed(M::ID))?;
         let entry = |(key, value): (&[u8], &[u8])| (decode(key), decode(value));
         Ok(rows.iter().map(entry).collect())
     }
@@ -69,16 +72,11 @@ impl Tables {
     pub(crate) fn rows(&self) -> Result<Vec<Row>, ReadError> {
         let mut all = Vec::new();
         for &map in MapId::ALL.iter().filter(|map| map.writer() == Writer::Control) {
-            let rows = self.of(map).rows().map_err(failed(map))?;
+            let rows = self.of(map)?.rows().map_err(failed(map))?;
             let row = |(key, value): (&[u8], &[u8])| Row::decode(map, key, value);
             all.extend(rows.iter().map(|entry| row(entry).expect("the sizes of the map are those of abi")));
         }
         Ok(all)
-    }
-
-    /// Every connection, in no order, expired ones included.
-    pub(crate) fn connections(&self) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
-        self.entries::<map::Conntrack>()
     }
 
     /// The configuration in force.
@@ -95,7 +93,7 @@ impl Tables {
             for direction in [Direction::Ingress, Direction::Egress] {
                 let index = counter_index(reason.map_or(0, |reason| reason as u8), direction);
                 debug_assert!(index < COUNTER_ROWS);
-                let counter = self.counter(index).map_err(failed(MapId::Counters))?;
+                let counter = self.counter(index)?;
                 if counter.packets > 0 {
                     rows.push(CounterRow { reason, direction, counter });
                 }
@@ -105,11 +103,12 @@ impl Tables {
     }
 
     /// One counter, summed over the CPUs.
-    fn counter(&self, index: u32) -> io::Result<Counter> {
-        let table = self.of(MapId::Counters);
+    fn counter(&self, index: u32) -> Result<Counter, ReadError> {
+        let failed = failed(MapId::Counters);
+        let table = self.of(MapId::Counters)?;
         let mut cpus = vec![0; table.value_size()];
-        if !table.lookup(index.as_bytes(), &mut cpus)? {
-            return Err(io::ErrorKind::NotFound.into());
+        if !table.lookup(index.as_bytes(), &mut cpus).map_err(&failed)? {
+            return Err(failed(io::ErrorKind::NotFound.into()));
         }
         let counters = cpus.chunks_exact(size_of::<Counter>()).map(decode::<Counter>);
         Ok(counters.fold(Counter::default(), |sum, counter| Counter {
@@ -126,4 +125,17 @@ pub(crate) fn failed(map: MapId) -> impl Fn(io::Error) -> ReadError {
 
 fn decode<T: FromBytes>(bytes: &[u8]) -> T {
     T::read_from_bytes(bytes).expect("the sizes of the map are those of abi")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_that_was_not_opened_is_an_error() {
+        let tables = Tables::open::<ReadError>(&[], |map| panic!("{map} is opened")).unwrap();
+        let error = tables.lookup::<map::Endpoints>(&abi::endpoint::EndpointKey::NODE).unwrap_err();
+        assert_eq!(error.map, MapId::Endpoints);
+        assert!(error.to_string().ends_with("this process has not opened the map"), "{error}");
+    }
 }

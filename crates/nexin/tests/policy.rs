@@ -282,12 +282,15 @@ fn diff_as_json_is_a_list_of_differences() {
     assert_eq!(differences[3]["new"]["requests"][0], "GET|HEAD /cart(/.*)?");
 }
 
+/// The explanation of a connection in the world of a test.
+fn explained(from: &str, to: &str, port: &str) -> serde_json::Value {
+    json(&["explain", "-o", "json", "-f", "world.test.yaml", "--from", from, "--to", to, "--port", port])
+}
+
 #[test]
 fn explain_resolves_objects_that_policies_refer_to() {
     let check = |to: &str, verdict: &str, why: &str| {
-        let words =
-            ["explain", "-o", "json", "-f", "world.test.yaml", "--from", "web", "--to", to, "--port", "443"];
-        let said = json(&words);
+        let said = explained("web", to, "443");
         assert_eq!(said["sides"][0]["verdict"], verdict, "{to}: {said}");
         assert!(said["sides"][0].to_string().contains(why), "{to}: {said}");
     };
@@ -298,33 +301,9 @@ fn explain_resolves_objects_that_policies_refer_to() {
     check("host", "drop", "peer has role=worker, needs role=control");
     check("198.51.100.8", "drop", "peer is outside the cluster, 198.51.100.8, needs group partners");
     // The other side is evaluated, too: enforcement is `always`, and no rule allows anything to `db`.
-    let said = json(&[
-        "explain",
-        "-o",
-        "json",
-        "-f",
-        "world.test.yaml",
-        "--from",
-        "web",
-        "--to",
-        "db",
-        "--port",
-        "1",
-    ]);
+    let said = explained("web", "db", "1");
     assert_eq!(said["verdict"], "drop", "{said}");
     // The node is a side of its own if a policy selects it.
-    let said = json(&[
-        "explain",
-        "-o",
-        "json",
-        "-f",
-        "world.test.yaml",
-        "--from",
-        "www",
-        "--to",
-        "host",
-        "--port",
-        "22",
-    ]);
+    let said = explained("www", "host", "22");
     assert_eq!((&said["verdict"], &said["sides"][0]["subject"]), (&"drop".into(), &"host".into()), "{said}");
 }

@@ -1,4 +1,4 @@
-//! The numbers by which rows name rules, layer-7 rule sets, columns and classes, and what they stand for.
+//! The numbers by which rows name rules, layer-7 rule sets, columns and classes, and the objects behind the numbers.
 
 use crate::class::{ClassChange, ClassId, Classes, Table};
 use crate::rule::{HttpRule, PolicyId};
@@ -17,23 +17,23 @@ pub struct RuleId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct L7SetId(pub u32);
 
-/// Where a rule stands.
+/// The place of a rule in a document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleOrigin {
-    /// The policy it is part of.
+    /// The policy of the rule.
     pub policy: Arc<PolicyId>,
-    /// Where in the document.
+    /// The path of the rule in the document.
     pub place: Arc<str>,
 }
 
 /// HTTP rules of which one must allow a request; sorted, each once.
 pub type HttpRules = BTreeSet<HttpRule>;
 
-/// The numbers of a policy's rules, by where they stand in the document.
+/// The numbers of a policy's rules, by their places in the document.
 type ByPlace = Box<[(Arc<str>, RuleId)]>;
 
-/// Rules, sets of HTTP rules, columns and classes by number. A number keeps its meaning while it is in force, and is not given
-/// another before four thousand million others were.
+/// Rules, sets of HTTP rules, columns and classes by number. A number keeps its meaning while it is in
+/// force. It gets another meaning only after all other numbers of 32 bits were used.
 #[derive(Clone, Debug)]
 pub struct RuleBook {
     /// The numbered rules of each policy.
@@ -47,24 +47,24 @@ pub struct RuleBook {
     set_changes: SetChanges,
 }
 
-/// Sets of HTTP rules that came into force and went out of it; one that did both is in neither.
+/// Sets of HTTP rules that were added and removed; a set that was added and then removed is in neither list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetChanges {
-    /// Those that are in force and were not.
+    /// Added sets.
     pub added: BTreeSet<L7SetId>,
-    /// Those that were in force and are not.
+    /// Removed sets.
     pub removed: BTreeSet<L7SetId>,
 }
 
 impl RuleId {
-    /// No rule decided: the default did.
+    /// No rule: the default verdict applied.
     pub const DEFAULT: Self = Self(0);
-    /// The one rule that no policy holds: a node may always connect to its own workloads where no rule denies it.
+    /// The only rule without a policy: a node may connect to its own workloads unless a rule denies it.
     ///
-    /// Without it a policy would cut off the node's health probes, and Kubernetes promises that traffic from the node
-    /// a pod runs on is let in.
+    /// Without this rule a policy would block the health probes of the node. Kubernetes allows traffic to a pod from its
+    /// node.
     pub const LOCAL_HOST: Self = Self(1);
-    /// The first number that is given to a rule of a policy.
+    /// The first number of a rule of a policy.
     const FIRST: u32 = 2;
 }
 
@@ -83,7 +83,7 @@ impl Default for RuleBook {
 }
 
 impl RuleBook {
-    /// No number stands for anything but [`RuleId::LOCAL_HOST`].
+    /// Only [`RuleId::LOCAL_HOST`] has a number.
     pub fn new() -> Self {
         Self::default()
     }
@@ -119,7 +119,7 @@ impl RuleBook {
         RuleId(free.expect("fewer rules than numbers fit in memory"))
     }
 
-    /// The number that a rule has.
+    /// The number of the rule at a place.
     pub fn numbered(&self, policy: &PolicyId, place: &str) -> Option<RuleId> {
         let rules = self.rules.get(policy)?;
         let at = rules.binary_search_by(|(known, _)| (**known).cmp(place)).ok()?;
@@ -132,19 +132,19 @@ impl RuleBook {
         rules.map(|(place, id)| (*id, place))
     }
 
-    /// Where the rule with this number stands; nothing for the default and the rule for the local host.
+    /// The policy and place of the rule with this number; none for the default and for the rule for the local host.
     pub fn origin(&self, id: RuleId) -> Option<&RuleOrigin> {
         self.origins.get(&id)
     }
 
-    /// Gives up the numbers of all rules of a policy that is gone.
+    /// Releases the numbers of all rules of a removed policy.
     pub fn forget(&mut self, policy: &PolicyId) {
         for (_, id) in self.rules.remove(policy).into_iter().flatten() {
             self.origins.remove(&id);
         }
     }
 
-    /// Holds a set of HTTP rules once more and tells its number.
+    /// Adds a hold to a set of HTTP rules, and returns its number.
     pub fn acquire_set(&mut self, rules: impl Into<Arc<HttpRules>>) -> L7SetId {
         let rules = rules.into();
         let is_new = self.sets.number(&rules).is_none();
@@ -155,7 +155,7 @@ impl RuleBook {
         id
     }
 
-    /// Gives up one hold of a set.
+    /// Releases one hold of a set.
     pub fn release_set(&mut self, id: L7SetId) {
         let is_gone = self.sets.release(id.0).is_some();
         if is_gone && !self.set_changes.added.remove(&id) {
@@ -168,12 +168,12 @@ impl RuleBook {
         self.sets.value(id.0)
     }
 
-    /// Gives a set the number that it had before a restart, held by nothing yet; a number or set that is known stays.
+    /// Gives a set the number that it had before a restart, without a hold. A known number or set stays.
     pub fn restore_set(&mut self, number: u32, rules: impl Into<Arc<HttpRules>>) {
         let _ = self.sets.restore(number, rules.into());
     }
 
-    /// Forgets the sets that were restored and are held by nothing.
+    /// Forgets restored sets without a hold.
     pub fn sweep_sets(&mut self) {
         self.sets.sweep();
     }
@@ -188,8 +188,8 @@ impl RuleBook {
         self.origins.iter().map(|(id, origin)| (*id, origin))
     }
 
-    /// Holds the class of these verdicts, and the sets that they name: each was acquired once for each verdict that
-    /// names it, and is given up again where the class holds it already.
+    /// Adds a hold to the class of these verdicts. The caller acquired each set once for each verdict that names it; these
+    /// holds pass to a new class, and are released if the class exists.
     pub(crate) fn acquire_class(&mut self, table: &Table) -> ClassId {
         let (class, is_new) = self.classes.acquire(table);
         if !is_new {
@@ -203,7 +203,7 @@ impl RuleBook {
         self.classes.hold(class);
     }
 
-    /// Gives up one hold of a class.
+    /// Releases one hold of a class.
     pub(crate) fn release_class(&mut self, class: ClassId) {
         if let Some(table) = self.classes.release(class) {
             self.release_sets(&table);
@@ -232,12 +232,12 @@ impl RuleBook {
         })
     }
 
-    /// Gives no class a number up to this one, which the maps may still hold.
+    /// Starts numbering classes above this number, which the maps may still contain.
     pub fn number_classes_above(&mut self, class: u32) {
         self.classes.number_above(class);
     }
 
-    /// A number for a column, which is held.
+    /// A new number for a column, with one hold.
     pub(crate) fn acquire_column(&mut self) -> u32 {
         self.columns.insert(()).expect("fewer columns than numbers fit in memory")
     }
@@ -247,7 +247,7 @@ impl RuleBook {
         self.columns.hold(number);
     }
 
-    /// Gives up one hold of the number of a column.
+    /// Releases one hold of the number of a column.
     pub(crate) fn release_column(&mut self, number: u32) {
         self.columns.release(number);
     }
@@ -257,23 +257,23 @@ impl RuleBook {
         self.columns.count()
     }
 
-    /// Gives no column a number up to this one, which the maps may still hold.
+    /// Starts numbering columns above this number, which the maps may still contain.
     pub fn number_columns_above(&mut self, number: u32) {
         self.columns.continue_above(number);
     }
 
-    /// Continues above numbers that rows, flows or files may still hold from before a restart.
+    /// Starts numbering rules and sets above these numbers, which rows, flows or files from before a restart may contain.
     pub fn number_above(&mut self, rule: u32, set: u32) {
         self.rule_numbers.continue_above(rule);
         self.sets.continue_above(set);
     }
 
-    /// The highest number that a set of rules was given, while numbers have not wrapped around.
+    /// The highest number of a set so far, unless the numbers wrapped around.
     pub fn last_set(&self) -> u32 {
         self.sets.next().saturating_sub(1)
     }
 
-    /// All sets in force, by number: what the proxy must know.
+    /// All sets in force, by number. The proxy must know them.
     pub fn sets(&self) -> impl Iterator<Item = (L7SetId, &Arc<HttpRules>)> {
         self.sets.iter().map(|(number, rules)| (L7SetId(number), rules))
     }

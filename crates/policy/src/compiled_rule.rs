@@ -86,19 +86,19 @@ impl CompiledRule {
         self.terms.split_at(self.whole)
     }
 
-    /// Whether it asks the subject for ports by name.
-    pub(crate) fn asks_subject_for_ports(&self) -> bool {
+    /// Whether the rule names a port of the subject.
+    pub(crate) fn has_subject_ports(&self) -> bool {
         self.terms.iter().any(|term| matches!(term.ports, PortMatch::SubjectPort(..)))
     }
 
-    /// Whether it asks the subject for its port of this name.
-    pub(crate) fn asks_subject_for(&self, name: &str) -> bool {
+    /// Whether the rule matches the subject's port of this name.
+    pub(crate) fn matches_subject_port(&self, name: &str) -> bool {
         self.terms
             .iter()
             .any(|term| matches!(&term.ports, PortMatch::SubjectPort(known, _) if **known == *name))
     }
 
-    /// Gives up its facets.
+    /// Releases the facets of the rule.
     pub(crate) fn release(&self, directory: &mut Directory) {
         self.facets.iter().flatten().for_each(|facet| directory.release(*facet));
     }

@@ -27,15 +27,15 @@ pub struct Directory {
     by_port_name: HashMap<String, BTreeSet<u32>>,
     /// The peers in each namespace, by its number.
     members: HashMap<u32, Vec<u32>>,
-    /// Workloads without the label that every workload has; wildcards must not be taken to select them.
+    /// Workloads without the label that every workload has. A wildcard for workloads need not select them.
     without_namespace: BTreeSet<u32>,
 }
 
-/// Stands for a facet while the facet is held, and for another one later.
+/// The number of a facet while the facet is held. A later facet may get the number again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FacetId(u32);
 
-/// What is known of a peer.
+/// A peer with its labels, ports and tracked facets.
 #[derive(Clone, Debug)]
 struct Known {
     labels: Arc<Labels>,
@@ -65,14 +65,14 @@ impl Held {
     }
 }
 
-/// Adds to a list in order what is not in it.
+/// Adds an item to an ordered list, unless the list has it.
 fn insert<T: Ord>(list: &mut Vec<T>, item: T) {
     if let Err(place) = list.binary_search(&item) {
         list.insert(place, item);
     }
 }
 
-/// Removes from a list in order what is in it.
+/// Removes an item from an ordered list, if the list has it.
 fn remove<T: Ord>(list: &mut Vec<T>, item: &T) {
     if let Ok(place) = list.binary_search(item) {
         list.remove(place);
@@ -131,7 +131,7 @@ impl Directory {
         selecting
     }
 
-    /// Notes that a peer is in a namespace, which is a peer itself: a workload of it without labels of its own.
+    /// Records the namespace of a peer. The namespace is a peer too: a workload of the namespace without own labels.
     pub fn join(&mut self, number: u32, namespace: u32) {
         let Some(known) = self.peers.get_mut(&number) else { return };
         known.namespace = namespace;
@@ -179,7 +179,7 @@ impl Directory {
         (had, has)
     }
 
-    /// The peer with this number; its address is not known here.
+    /// The peer with this number. The view has no address, since the directory knows none.
     pub fn view(&self, number: u32) -> Option<EndpointView<'_>> {
         let Known { labels, ports, .. } = self.peers.get(&number)?;
         Some(EndpointView { ports, ..EndpointView::new(number, labels) })

@@ -19,25 +19,25 @@ pub struct PolicySet {
     by_subject: BySubject,
     catalog: Catalog,
     selectors: Selectors,
-    /// The policies that refer to something of the catalog.
+    /// The policies that refer to objects of the catalog.
     referring: BTreeSet<Arc<PolicyId>>,
     mode: EnforcementMode,
     revisions: u64,
-    /// What is out of force, and may still be compiled.
+    /// Policies that are out of force. Compiled policies may still use their facets.
     removed: Vec<Arc<Submitted>>,
 }
 
-/// Specs by the labels that their subjects have.
+/// Specs by the labels that their subject selectors require.
 #[derive(Clone, Debug, Default)]
 struct BySubject {
     workloads: SelectorIndex<SpecRef>,
     nodes: SelectorIndex<SpecRef>,
 }
 
-/// A policy, what its references mean now, and the number of that meaning.
+/// A policy as submitted, and with its references resolved; each resolution has a number.
 #[derive(Debug)]
 struct Submitted {
-    /// The policy's name, for all who keep it.
+    /// The policy's name, shared by all that refer to it.
     id: Arc<PolicyId>,
     policy: Arc<Policy>,
     resolved: Arc<Policy>,
@@ -46,12 +46,12 @@ struct Submitted {
     ready: Box<[Box<[CompiledRule]>]>,
 }
 
-/// A policy whose references came to mean something else.
+/// A policy whose references have another meaning now.
 #[derive(Clone, Debug)]
 pub struct Changed {
-    /// What it meant.
+    /// The policy with its references as they were.
     pub before: Arc<Policy>,
-    /// What it means.
+    /// The policy with its references as they are.
     pub after: Arc<Policy>,
 }
 
@@ -69,11 +69,11 @@ pub struct Selection {
 pub(crate) struct SpecRef {
     submitted: Arc<Submitted>,
     spec: u32,
-    /// Whether it asks subjects for ports by name.
-    asks_for_ports: bool,
+    /// Whether a rule names a port of the subject.
+    has_subject_ports: bool,
 }
 
-/// Stands for a selection: subjects with the same key share one compiled policy.
+/// The key of a selection: subjects with the same key share one compiled policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyKey {
     specs: Box<[(u64, u32)]>,
@@ -88,7 +88,7 @@ impl PolicySet {
         Self::default()
     }
 
-    /// Puts a policy into force, in place of the one with its name; what that one meant is returned.
+    /// Puts a policy into force, in place of the one with its name; the replaced policy is returned, with its references resolved.
     pub(crate) fn apply(&mut self, mut policy: Policy, numbers: &mut Numbers<'_>) -> Option<Arc<Policy>> {
         self.selectors.share(&mut policy);
         let policy = Arc::new(policy);
@@ -96,7 +96,8 @@ impl PolicySet {
         self.put(policy, resolved, numbers)
     }
 
-    /// Takes a policy out of force; what it meant is returned. Its numbers stay until [`Self::release_removed`].
+    /// Takes a policy out of force, and returns it with its references resolved. Its facets are held until
+    /// [`Self::release_removed`].
     pub fn remove(&mut self, id: &PolicyId) -> Option<Arc<Policy>> {
         let submitted = self.policies.remove(id)?;
         self.referring.remove(id);
@@ -108,13 +109,13 @@ impl PolicySet {
         Some(resolved)
     }
 
-    /// Gives up what policies tell peers apart by that are out of force, once nothing is compiled from them any more.
+    /// Releases the facets of policies that are out of force, once no compiled policy uses them.
     pub(crate) fn release_removed(&mut self, directory: &mut Directory) {
         let removed = std::mem::take(&mut self.removed);
         removed.iter().flat_map(|one| &one.ready).flatten().for_each(|rule| rule.release(directory));
     }
 
-    /// Changes what policies refer to; the policies that mean something else now are returned.
+    /// Changes the objects that policies refer to; the policies whose references have another meaning now are returned.
     pub(crate) fn refer(
         &mut self,
         change: impl FnOnce(&mut Catalog),
@@ -155,7 +156,7 @@ impl PolicySet {
         replaced
     }
 
-    /// What policies refer to.
+    /// The objects that policies refer to.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }
@@ -165,12 +166,12 @@ impl PolicySet {
         self.mode = mode;
     }
 
-    /// For which endpoints policies are enforced.
+    /// The endpoints for which policies are enforced.
     pub fn mode(&self) -> EnforcementMode {
         self.mode
     }
 
-    /// What the policy with this name means, its references resolved.
+    /// The policy with this name, with its references resolved.
     pub fn resolved(&self, id: &PolicyId) -> Option<&Arc<Policy>> {
         Some(&self.policies.get(id)?.resolved)
     }
@@ -185,12 +186,12 @@ impl PolicySet {
         self.policies.values().map(|submitted| &submitted.policy)
     }
 
-    /// What applies to a subject.
+    /// The specs that apply to a subject.
     pub fn selection(&self, subject: &EndpointView<'_>) -> Selection {
         let subject_is_host = subject.number == HOST;
         let specs = if self.mode == EnforcementMode::Never { Vec::new() } else { self.applying(subject) };
-        let asking = || specs.iter().filter(|one| one.asks_for_ports).flat_map(SpecRef::rules);
-        let ports = subject.ports.filtered(|name| asking().any(|rule| rule.asks_subject_for(name)));
+        let asking = || specs.iter().filter(|one| one.has_subject_ports).flat_map(SpecRef::rules);
+        let ports = subject.ports.filtered(|name| asking().any(|rule| rule.matches_subject_port(name)));
         let always = self.mode == EnforcementMode::Always && !subject_is_host;
         Selection { specs, ports, always, subject_is_host }
     }
@@ -213,7 +214,7 @@ impl BySubject {
         self.of_mut(is_of_nodes(subject)).remove(subject.selector(), applying);
     }
 
-    /// Those about nodes, or those about workloads.
+    /// The specs that select nodes, or the specs that select workloads.
     fn of(&self, nodes: bool) -> &SelectorIndex<SpecRef> {
         if nodes { &self.nodes } else { &self.workloads }
     }
@@ -239,18 +240,18 @@ impl Selection {
         }
     }
 
-    /// At the end of which tier what no rule allowed is refused, if anywhere.
+    /// The tier after which traffic that no rule allows is denied, if the subject is isolated.
     pub(crate) fn isolation(&self, direction: Direction) -> Option<Tier> {
         let asking = self.specs.iter().map(SpecRef::spec).filter(|spec| match direction {
             Direction::Ingress => spec.default_deny_ingress,
             Direction::Egress => spec.default_deny_egress,
         });
-        // A policy of the administrators that isolates, isolates as any other policy does.
+        // Isolation by a policy of the admin tier takes effect after the normal tier, as by any other policy.
         let earliest = asking.map(|spec| spec.tier.max(Tier::Normal)).min();
         earliest.or(self.always.then_some(Tier::Baseline))
     }
 
-    /// The same in the order of the policies' names, in which rules are named that say the same.
+    /// The selection in the order of the policies' names. Of rules with the same verdict the first one is reported.
     pub(crate) fn ordered(mut self) -> Self {
         self.specs.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
         self
@@ -261,7 +262,7 @@ impl Selection {
         self.subject_is_host
     }
 
-    /// The policies that apply, once for each spec that does.
+    /// The policies that apply, once for each of their specs that applies.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyId> {
         self.specs.iter().map(|one| &*one.submitted.id)
     }
@@ -270,7 +271,7 @@ impl Selection {
         &self.specs
     }
 
-    /// The subject's named ports, those that a rule asks for.
+    /// The named ports of the subject that a rule names.
     pub(crate) fn ports(&self) -> &NamedPorts {
         &self.ports
     }
@@ -279,8 +280,8 @@ impl Selection {
 impl SpecRef {
     fn all(submitted: &Arc<Submitted>) -> impl Iterator<Item = Self> {
         submitted.ready.iter().zip(0..).map(|(rules, spec)| {
-            let asks_for_ports = rules.iter().any(CompiledRule::asks_subject_for_ports);
-            Self { submitted: submitted.clone(), spec, asks_for_ports }
+            let has_subject_ports = rules.iter().any(CompiledRule::has_subject_ports);
+            Self { submitted: submitted.clone(), spec, has_subject_ports }
         })
     }
 
@@ -293,12 +294,12 @@ impl SpecRef {
         &self.submitted.ready[self.spec as usize]
     }
 
-    /// A number of its own, and of no other spec before or after.
+    /// The number of this spec, which no spec before or after has.
     fn number(&self) -> (u64, u32) {
         (self.submitted.revision, self.spec)
     }
 
-    /// Where it stands among specs, by the names of policies; a set has one policy of each name.
+    /// The place of the spec in the order of the policies' names. A set has one policy of each name.
     pub(crate) fn place(&self) -> (&PolicyId, u32) {
         (&self.submitted.id, self.spec)
     }

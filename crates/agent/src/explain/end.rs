@@ -32,7 +32,8 @@ pub struct ConnectionEnd {
     pub is_one: bool,
     /// Whether its audit mode is on: traffic that its policies deny is forwarded and reported.
     pub audit: bool,
-    /// The name of the node that a workload runs on, if known.
+    /// The name of the node that a workload runs on, or that the local host is, if known; none for a workload of the local
+    /// host.
     pub node: Option<String>,
     /// The host-network pod that the probe names; this end is its node then.
     pub host_network_pod: Option<HostNetworkPod>,
@@ -139,7 +140,8 @@ impl ConnectionEnd {
     /// Its view by the policies of another end: to a node, every other node is remote; to a workload, its own node is
     /// local.
     pub fn as_peer_of(&self, subject: &Self) -> Cow<'_, Self> {
-        if self.number == HOST && subject.is_node() && !self.is(subject) {
+        let is_elsewhere = subject.node.is_some() && self.node.is_some() && subject.node != self.node;
+        if self.number == HOST && (subject.is_node() && !self.is(subject) || is_elsewhere) {
             self.as_node(REMOTE_NODE, "remote-node")
         } else if is_remote_node(self.number) && subject.node.as_ref() == Some(&self.name) {
             self.as_node(HOST, "host")

@@ -12,6 +12,10 @@ use std::io::{self, Write};
 
 /// Show flows: packets and HTTP requests with their verdict, the names of both ends and the rule that decided
 ///
+/// The first packet of a connection, and a packet that policy drops, shows the verdict of policy: ALLOWED, DENIED, REDIRECTED to
+/// the proxy, or AUDITED: forwarded in audit mode although policy denies it. Other packets and HTTP requests are FORWARDED or
+/// DROPPED. In JSON and for --verdict these are FORWARDED, DROPPED, REDIRECTED and AUDIT.
+///
 /// Several values of one filter are alternatives; different filters must all match. With `-o json` each flow is one
 /// line.
 #[derive(Debug, Args)]

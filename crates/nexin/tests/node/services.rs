@@ -95,6 +95,31 @@ fn listed_backends_receive_connections_until_they_are_removed() {
 
 #[test]
 #[ignore = "needs root"]
+fn the_backend_of_each_flow_to_a_service_is_listed() {
+    let bed = Bed::new("sd");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(&listed("Endpoints", &server.addresses));
+    let choices = || -> Vec<serde_json::Value> {
+        let (code, said) = bed.says(&["bpf", "choices", "-o", "json"]);
+        assert_eq!(code, Some(0), "{said}");
+        serde_json::from_str(&said).unwrap()
+    };
+    assert_eq!(choices(), Vec::<serde_json::Value>::new());
+    assert_eq!(fetch(&client, "10.96.0.9:5432"), Some(200));
+    let [choice] = &choices()[..] else { panic!("one flow, one choice: {:?}", choices()) };
+    assert!(choice["client"].as_str().unwrap().starts_with("default/client:"), "{choice}");
+    assert_eq!(
+        [&choice["service"], &choice["frontend"], &choice["protocol"], &choice["backend"]],
+        ["default/old", "10.96.0.9:5432", "TCP", "default/server:80"],
+        "{choice}"
+    );
+    let (code, said) = bed.says(&["bpf", "choices"]);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("BACKEND") && said.contains("default/server:80"), "{said}");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn api_servers_follow_their_listed_addresses() {
     let bed = Bed::new("sc");
     let client = bed.workload("client");

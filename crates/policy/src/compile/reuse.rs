@@ -95,7 +95,9 @@ fn agree_on_ports(one: &Selection, other: &Selection) -> bool {
         one.ports().names_beside(other.ports()).chain(other.ports().names_beside(one.ports())).collect();
     let common = one.specs().iter().filter(|spec| other.specs().contains(spec));
     names.is_empty()
-        || common.flat_map(SpecRef::rules).all(|rule| names.iter().all(|name| !rule.asks_subject_for(name)))
+        || common
+            .flat_map(SpecRef::rules)
+            .all(|rule| names.iter().all(|name| !rule.matches_subject_port(name)))
 }
 
 /// The rules of specs that only one of two selections has. Both selections must be in the order of their policies'

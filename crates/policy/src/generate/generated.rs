@@ -2,7 +2,8 @@
 
 use crate::catalog::{Catalog, CidrGroupEntry, ServiceEntry};
 use crate::endpoint_view::{EndpointView, NamedPorts};
-use crate::rule::{EnforcementMode, Policy};
+use crate::model::Query;
+use crate::rule::{Direction, EnforcementMode, Policy};
 use abi::identity::{FIRST_NODE, REMOTE_NODE, reserved_name};
 use identity::{Labels, Source};
 use l7::rule::{Field, RequestView};
@@ -114,6 +115,12 @@ impl GeneratedWorld {
         catalog
     }
 
+    /// A probe as the policies of one of its ends see it, without its request.
+    pub fn query(&self, probe: &GeneratedProbe, direction: Direction) -> Query<'_> {
+        let [subject, peer] = probe.subject_and_peer(direction).map(|end| self.view(end, probe.family));
+        Query { direction, subject, peer, protocol: probe.protocol, port: probe.port, request: None }
+    }
+
     /// The end of a probe as policies see it.
     pub fn view(&self, end: GeneratedEnd, family: usize) -> EndpointView<'_> {
         match end {
@@ -130,6 +137,16 @@ impl GeneratedWorld {
                 };
                 EndpointView { names, address: Some(addresses[family]), ..EndpointView::new(number, labels) }
             }
+        }
+    }
+}
+
+impl GeneratedProbe {
+    /// The end whose policies are evaluated in this direction, and the other end.
+    pub fn subject_and_peer(&self, direction: Direction) -> [GeneratedEnd; 2] {
+        match direction {
+            Direction::Egress => [self.from, self.to],
+            Direction::Ingress => [self.to, self.from],
         }
     }
 }

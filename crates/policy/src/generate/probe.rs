@@ -4,7 +4,7 @@ use super::generated::{GeneratedEnd, GeneratedProbe, GeneratedWorld};
 use super::random::Random;
 use super::traffic::{PORTS, request, request_of};
 use crate::catalog::Catalog;
-use crate::model::{Context, Query, RuleOutcome, verdict};
+use crate::model::{Context, RuleOutcome, verdict};
 use crate::rule::{Direction, EnforcementMode, HttpRule, Policy, Port, Rule, Spec, Traffic, TrafficMatch};
 use abi::identity::HOST;
 use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
@@ -136,19 +136,8 @@ fn decides(
     probe: &GeneratedProbe,
     by_request: bool,
 ) -> bool {
-    let (subject, peer) = match direction {
-        Direction::Ingress => (probe.to, probe.from),
-        Direction::Egress => (probe.from, probe.to),
-    };
-    let query = Query {
-        direction,
-        subject: world.view(subject, probe.family),
-        peer: world.view(peer, probe.family),
-        protocol: probe.protocol,
-        port: probe.port,
-        request: None,
-    };
-    let decision = verdict(policies, &Context { catalog, mode: EnforcementMode::Default }, &query);
+    let context = Context { catalog, mode: EnforcementMode::Default };
+    let decision = verdict(policies, &context, &world.query(probe, direction));
     let has_effect = decision.considered.iter().any(|one| one.outcome >= RuleOutcome::Passes);
     has_effect && (!by_request || decision.requests.is_some())
 }

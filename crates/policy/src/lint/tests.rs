@@ -334,17 +334,12 @@ fn without_flawed(world: &GeneratedWorld, seen: &mut BTreeMap<&'static str, usiz
 fn verdicts(world: &GeneratedWorld, probe: &generate::GeneratedProbe) -> Vec<Verdict> {
     let fields = probe.request.as_ref().map(|request| request.fields()).unwrap_or_default();
     let request = probe.request.as_ref().map(|request| request.view(&fields));
-    let ends = [(Direction::Egress, probe.from, probe.to), (Direction::Ingress, probe.to, probe.from)];
-    let asked = ends.into_iter().filter(|(_, subject, _)| matches!(subject, GeneratedEnd::Workload(_)));
-    let verdicts = asked.map(|(direction, subject, peer)| {
-        let query = Query {
-            direction,
-            subject: world.view(subject, probe.family),
-            peer: world.view(peer, probe.family),
-            protocol: probe.protocol,
-            port: probe.port,
-            request,
-        };
+    let judged = [Direction::Egress, Direction::Ingress].into_iter().filter(|direction| {
+        let [subject, _] = probe.subject_and_peer(*direction);
+        matches!(subject, GeneratedEnd::Workload(_))
+    });
+    let verdicts = judged.map(|direction| {
+        let query = Query { request, ..world.query(probe, direction) };
         let context = Context { catalog: &Catalog::new(), mode: EnforcementMode::Default };
         model::verdict(&world.policies, &context, &query).verdict
     });

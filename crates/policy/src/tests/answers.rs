@@ -44,23 +44,15 @@ impl<'a> Answers<'a> {
         probe: &'a GeneratedProbe,
         side: Direction,
     ) -> Self {
-        let (subject, peer) = match side {
-            Direction::Egress => (probe.from, probe.to),
-            Direction::Ingress => (probe.to, probe.from),
-        };
+        let [subject, _] = probe.subject_and_peer(side);
         let GeneratedEnd::Workload(index) = subject else { unreachable!("only workloads are subjects") };
-        let peer = world.view(peer, probe.family);
+        let query = world.query(probe, side);
         let fields = probe.request.as_ref().map(|request| request.fields()).unwrap_or_default();
+        let names = query.peer.address.map_or(NO_NAMES, |address| node.names.of(address));
         let query = Query {
-            direction: side,
-            subject: world.view(subject, probe.family),
-            peer: EndpointView {
-                names: peer.address.map_or(NO_NAMES, |address| node.names.of(address)),
-                ..peer
-            },
-            protocol: probe.protocol,
-            port: probe.port,
+            peer: EndpointView { names, ..query.peer },
             request: probe.request.as_ref().map(|request| request.view(&fields)),
+            ..query
         };
         let (model, rows) = (of_model(node, world, index, &query), of_rows(node, index, &query));
         Self { node, world, probe, side, model, rows }

@@ -1,6 +1,6 @@
 //! Vanished clients and servers, and unused connections: their slots become free.
 
-use crate::harness::{ScriptStep, Server, TestProxy, quick, receive, say};
+use crate::harness::{ScriptStep, Server, TestProxy, connected, quick, receive, say};
 use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
@@ -10,9 +10,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[test]
 fn a_client_that_closes_while_the_server_hangs_frees_both_sockets() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
     client.send(GET);
     proxy.wait_until_taken();
     client.stream.shutdown(Shutdown::Write).expect("connected");
@@ -27,9 +25,7 @@ fn a_client_that_closes_while_the_server_hangs_frees_both_sockets() {
 
 #[test]
 fn a_client_that_resets_while_the_server_hangs_frees_both_sockets_at_once() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
     client.send(GET);
     thread::sleep(Duration::from_millis(50));
     socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).expect("a socket lingers");
@@ -61,9 +57,7 @@ fn a_half_closed_client_gets_a_response_that_still_arrives() {
         script.extend([ScriptStep::Wait(quick().half_close_timeout / 3), say(part)]);
     }
     script.push(say("0\r\n\r\n"));
-    let server = Server::new(vec![script]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (_server, _proxy, mut client) = connected(vec![script]);
     client.send(GET);
     client.stream.shutdown(Shutdown::Write).expect("connected");
     assert_eq!(client.status(), 200);

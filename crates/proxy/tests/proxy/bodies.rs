@@ -1,13 +1,12 @@
 //! Bodies in both directions, with every framing.
 
-use crate::harness::{ScriptStep, Server, TestProxy, receive, say};
+use crate::harness::{ScriptStep, Server, TestProxy, connected, receive, say};
 
 #[test]
 fn bodies_with_a_length_pass() {
     let answer = "HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nworld";
-    let server = Server::new(vec![vec![receive("hello"), say(answer), receive("again"), say(answer)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) =
+        connected(vec![vec![receive("hello"), say(answer), receive("again"), say(answer)]]);
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 5\r\n\r\n";
     client.send(request);
     client.send("hel");
@@ -33,9 +32,7 @@ fn large_bodies_stream_both_ways_at_once() {
         ScriptStep::Swallow(SIZE - 1000),
         say(&end),
     ];
-    let server = Server::new(vec![script]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![script]);
     client.send(format!("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: {SIZE}\r\n\r\n"));
     let mut writer = client.stream.try_clone().expect("a second handle");
     let sent = body.clone();
@@ -55,9 +52,7 @@ fn responses_without_a_body_end_with_their_head() {
     let same = "HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n";
     let script =
         [head, none, same].into_iter().flat_map(|answer| [receive("\r\n\r\n"), say(answer)]).collect();
-    let server = Server::new(vec![script]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![script]);
     for (method, answer) in [("HEAD", head), ("GET", none), ("GET", same)] {
         client.send(format!("{method} /public HTTP/1.1\r\nHost: svc\r\n\r\n"));
         client.expect(answer);
@@ -80,9 +75,7 @@ fn a_response_until_close_ends_the_connection() {
 fn the_servers_100_continue_reaches_the_client() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let script = vec![receive("\r\n\r\n"), say("HTTP/1.1 100 Continue\r\n\r\n"), receive("abc"), say(answer)];
-    let server = Server::new(vec![script]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![script]);
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
     client.send(request);
     client.expect("HTTP/1.1 100 Continue\r\n\r\n");
@@ -96,9 +89,7 @@ fn the_servers_100_continue_reaches_the_client() {
 
 #[test]
 fn a_denied_request_with_expect_closes_the_connection() {
-    let server = Server::new(vec![]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![]);
     client.send("POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.status(), 403);
     client.expect("Access denied\r\n");
@@ -109,14 +100,12 @@ fn a_denied_request_with_expect_closes_the_connection() {
 #[test]
 fn a_websocket_is_a_tunnel_once_the_server_agrees() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let server = Server::new(vec![vec![
+    let (server, proxy, mut client) = connected(vec![vec![
         receive("\r\n\r\n"),
         say([switching, "\0frame"].concat()),
         receive("GET /private"),
         say("\0more"),
     ]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
     let request = "GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     client.send(request);
     client.expect([switching, "\0frame"].concat());
@@ -132,9 +121,7 @@ fn a_websocket_is_a_tunnel_once_the_server_agrees() {
 #[test]
 fn no_tunnel_opens_unless_the_server_agrees() {
     let refused = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(refused)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(refused)]]);
     let request = "GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     // The client sent the next bytes for a tunnel; without one, they are judged as a request.
     client.send([request, "GET /private HTTP/1.1\r\nHost: svc\r\n\r\n"].concat());
@@ -146,9 +133,7 @@ fn no_tunnel_opens_unless_the_server_agrees() {
 #[test]
 fn an_unrequested_switch_of_protocols_is_refused() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(switching)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(switching)]]);
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n");
     assert_eq!(client.status(), 502);
     client.rest();

@@ -1,6 +1,6 @@
 //! Changes of policy during exchanges: an exchange that is denied now ends.
 
-use crate::harness::{ScriptStep, Server, TestProxy, receive, rule, say};
+use crate::harness::{ScriptStep, Server, TestProxy, connected, receive, rule, say};
 use proxy::RequestVerdict;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,9 +18,7 @@ fn download() -> Vec<ScriptStep> {
 
 #[test]
 fn a_download_ends_when_its_rule_goes() {
-    let server = Server::new(vec![download()]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![download()]);
     client.send(GET);
     assert_eq!(client.status(), 200);
     assert_eq!(proxy.event().status, Some(200));
@@ -41,9 +39,7 @@ fn a_download_ends_when_its_rule_goes() {
 
 #[test]
 fn an_upload_ends_when_its_rule_goes() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
     client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 1000000\r\n\r\nhalf");
     thread::sleep(Duration::from_millis(100));
     proxy.policy.ingress(&[rule("GET", "/.*")]);
@@ -57,9 +53,8 @@ fn an_upload_ends_when_its_rule_goes() {
 #[test]
 fn a_websocket_ends_when_its_rule_goes() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(switching), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) =
+        connected(vec![vec![receive("\r\n\r\n"), say(switching), ScriptStep::End]]);
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
     client.expect(switching);
     client.send("a frame");
@@ -70,9 +65,7 @@ fn a_websocket_ends_when_its_rule_goes() {
 
 #[test]
 fn a_new_rule_set_of_the_other_end_ends_exchanges_that_it_denies() {
-    let server = Server::new(vec![download()]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![download()]);
     client.send(GET);
     assert_eq!(client.status(), 200);
     proxy.policy.egress(&[rule("GET", "/other")]);
@@ -87,9 +80,7 @@ fn a_connection_whose_flow_is_denied_now_is_closed() {
         vec![receive("\r\n\r\n"), say(OK), ScriptStep::End],
         vec![receive("\r\n\r\n"), ScriptStep::End],
     ] {
-        let server = Server::new(vec![script]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (server, proxy, mut client) = connected(vec![script]);
         client.send(GET);
         thread::sleep(Duration::from_millis(100));
         proxy.policy.unknown_flow();
@@ -101,9 +92,7 @@ fn a_connection_whose_flow_is_denied_now_is_closed() {
 
 #[test]
 fn connections_end_with_the_workload_that_they_were_made_to() {
-    let server = Server::new(vec![download()]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![download()]);
     client.send(GET);
     assert_eq!(client.status(), 200);
     proxy.policy.server_is_replaced();
@@ -114,9 +103,7 @@ fn connections_end_with_the_workload_that_they_were_made_to() {
 
 #[test]
 fn an_idle_connection_stays_and_its_next_request_is_judged() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(OK), ScriptStep::End]]);
     client.send(GET);
     client.expect(OK);
     proxy.policy.ingress(&[rule("GET", "/other")]);
@@ -130,9 +117,7 @@ fn an_idle_connection_stays_and_its_next_request_is_judged() {
 
 #[test]
 fn unused_rules_are_freed() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(OK), ScriptStep::End]]);
     client.send(GET);
     client.expect(OK);
     let rules = proxy.policy.ingress(&[rule("GET", "/public"), rule("GET", "/more")]);
@@ -165,9 +150,7 @@ fn requests_wait_until_their_rules_are_loaded() {
 
 #[test]
 fn open_exchanges_are_judged_when_late_rules_are_loaded() {
-    let server = Server::new(vec![download()]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![download()]);
     client.send(GET);
     assert_eq!(client.status(), 200);
     proxy.policy.rules_are_late();

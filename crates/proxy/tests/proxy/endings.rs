@@ -1,6 +1,6 @@
 //! Ends of connections: orderly, by reset, and by time-out.
 
-use crate::harness::{ScriptStep, Server, TestProxy, quick, receive, say};
+use crate::harness::{ScriptStep, Server, TestProxy, connected, quick, receive, say};
 use proxy::RequestVerdict;
 use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::time::{Duration, Instant};
@@ -11,9 +11,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 #[test]
 fn a_server_that_closes_after_a_response_closes_for_the_client() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(answer)]]);
     client.send([GET, GET].concat());
     client.expect(answer);
     client.expect_end();
@@ -22,9 +20,7 @@ fn a_server_that_closes_after_a_response_closes_for_the_client() {
 
 #[test]
 fn a_client_that_asks_to_close_is_closed() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(OK)]]);
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\nConnection: close\r\n\r\n");
     client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     client.expect_end();
@@ -33,9 +29,7 @@ fn a_client_that_asks_to_close_is_closed() {
 
 #[test]
 fn a_server_that_closes_an_idle_connection_closes_it_for_the_client() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (_server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(OK)]]);
     client.send(GET);
     client.expect(OK);
     client.expect_end();
@@ -43,9 +37,7 @@ fn a_server_that_closes_an_idle_connection_closes_it_for_the_client() {
 
 #[test]
 fn a_client_may_stop_sending_before_it_has_its_answer() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (_server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(OK)]]);
     client.send(GET);
     client.stream.shutdown(Shutdown::Write).expect("connected");
     client.expect(OK);
@@ -72,9 +64,7 @@ fn a_server_that_closes_instead_of_answering_is_reported() {
         vec![receive("\r\n\r\n"), ScriptStep::Reset],
         vec![receive("\r\n\r\n"), say("HTTP/1.1 2")],
     ] {
-        let server = Server::new(vec![script]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (server, proxy, mut client) = connected(vec![script]);
         client.send(GET);
         assert_eq!(client.status(), 502);
         client.rest();
@@ -91,9 +81,7 @@ fn a_server_that_does_not_speak_http_is_reported() {
         "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
         "\r\n\r\n",
     ] {
-        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (_server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(answer)]]);
         client.send(GET);
         assert_eq!(client.status(), 502, "{answer:?}");
         client.rest();
@@ -107,9 +95,7 @@ fn a_response_cut_short_does_not_look_complete() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", true),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalfXX", false),
     ] {
-        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(answer)]]);
         client.send(GET);
         let rest = client.rest();
         let rest = String::from_utf8_lossy(&rest);
@@ -122,9 +108,8 @@ fn a_response_cut_short_does_not_look_complete() {
 #[test]
 fn an_early_answer_reaches_a_client_that_is_still_sending() {
     let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer), ScriptStep::Swallow(100_000)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (_server, _proxy, mut client) =
+        connected(vec![vec![receive("\r\n\r\n"), say(answer), ScriptStep::Swallow(100_000)]]);
     client.send("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 1000000\r\n\r\n");
     client.send([b'x'; 200_000]);
     client.expect(answer);
@@ -134,9 +119,7 @@ fn an_early_answer_reaches_a_client_that_is_still_sending() {
 fn a_client_that_goes_away_ends_the_servers_connection_too() {
     let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
     let request = "POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 10\r\n\r\nhalf";
-    let server = Server::new(vec![vec![receive("half"), say(hint), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![vec![receive("half"), say(hint), ScriptStep::End]]);
     client.send(request);
     client.expect(hint);
     drop(client);
@@ -147,9 +130,7 @@ fn a_client_that_goes_away_ends_the_servers_connection_too() {
 
 #[test]
 fn slow_heads_time_out_however_they_trickle() {
-    let server = Server::new(vec![]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (_server, proxy, mut client) = connected(vec![]);
     let began = Instant::now();
     let mut trickle = client.stream.try_clone().expect("a second handle");
     std::thread::spawn(move || {
@@ -169,9 +150,7 @@ fn slow_heads_time_out_however_they_trickle() {
 
 #[test]
 fn idle_connections_are_closed_without_a_response() {
-    let server = Server::new(vec![]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (_server, proxy, mut client) = connected(vec![]);
     let began = Instant::now();
     client.expect_end();
     assert!(began.elapsed() >= quick().idle_timeout);

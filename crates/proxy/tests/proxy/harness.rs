@@ -156,6 +156,14 @@ pub(crate) struct TestProxy {
     proxy: Proxy,
 }
 
+/// A server that follows these scripts, the proxy before it, and a client of the proxy.
+pub(crate) fn connected(scripts: Vec<Vec<ScriptStep>>) -> (Server, TestProxy, Client) {
+    let server = Server::new(scripts);
+    let proxy = TestProxy::new(server.address);
+    let client = proxy.connect();
+    (server, proxy, client)
+}
+
 impl TestProxy {
     /// A proxy for this server, whose ingress policy allows `GET` and `POST` under `/public`.
     pub(crate) fn new(server: SocketAddr) -> Self {

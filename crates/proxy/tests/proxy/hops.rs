@@ -1,6 +1,6 @@
 //! Fields and framing of one hop, and messages that a server could parse differently from the proxy.
 
-use crate::harness::{ScriptStep, Server, TestProxy, receive, rule, say};
+use crate::harness::{ScriptStep, Server, TestProxy, connected, receive, rule, say};
 use l7::rule::HeaderRule;
 use l7::{Body, Framing, HttpRule};
 use proxy::RequestVerdict;
@@ -37,9 +37,8 @@ fn chunks_are_re_encoded_without_extensions_and_trailers() {
         "5\r\nhello\r\n06;x=y\r\n world\r\n0;last=\"yes\"\r\nX-Role: admin\r\ngrpc-status: 0\r\n\r\n";
     let answer = format!("HTTP/1.1 200 OK\r\n{CHUNKED}");
     let exchange = || [receive("\r\n0\r\n\r\n"), say([&answer, chunks].concat())];
-    let server = Server::new(vec![[exchange(), exchange()].into_iter().flatten().collect()]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) =
+        connected(vec![[exchange(), exchange()].into_iter().flatten().collect()]);
     let head = format!("POST /public HTTP/1.1\r\nHost: svc\r\nTrailer: X-Role\r\n{CHUNKED}");
     for piece in [head.as_bytes(), chunks.as_bytes()].concat().chunks(3) {
         client.send(piece);
@@ -84,9 +83,7 @@ fn grpc_trailers_are_forwarded() {
 #[test]
 fn trailers_with_framing_or_routing_names_are_refused() {
     for trailer in ["Content-Length: 3", "transfer_encoding: chunked", "Host: other", "Content.Length: 1"] {
-        let server = Server::new(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (_server, proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
         client.send(format!("POST /public HTTP/1.1\r\nHost: svc\r\n{CHUNKED}0\r\n{trailer}\r\n\r\n"));
         assert_eq!(client.status(), 400, "{trailer}");
         client.rest();
@@ -137,9 +134,8 @@ fn a_body_that_a_method_defines_does_not_end_the_connection() {
         }
         assert_eq!(server.received(), [request.repeat(2)]);
     }
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(OK), receive("\r\n\r\n"), say(OK)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) =
+        connected(vec![vec![receive("\r\n\r\n"), say(OK), receive("\r\n\r\n"), say(OK)]]);
     for _ in 0..2 {
         client.send("GET /public HTTP/1.1\r\nHost: svc\r\nContent-Length: 0\r\n\r\n");
         client.expect(OK);
@@ -153,9 +149,7 @@ fn a_response_before_the_end_of_the_body_ends_the_connection() {
     for body in [HIDDEN.to_owned(), format!("{}{HIDDEN}", "x".repeat(10))] {
         let early = body.len() - HIDDEN.len();
         let first = if early == 0 { receive("\r\n\r\n") } else { receive("xxxxxxxxxx") };
-        let server = Server::new(vec![vec![first, say(OK), ScriptStep::End]]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (server, _proxy, mut client) = connected(vec![vec![first, say(OK), ScriptStep::End]]);
         let head = format!("POST /public HTTP/1.1\r\nHost: svc\r\nContent-Length: {}\r\n\r\n", body.len());
         client.send(format!("{head}{}", &body[..early]));
         client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
@@ -264,9 +258,7 @@ fn events_of_refused_requests_have_ends_protocol_and_reason() {
         ("SSH-2.0-client\r\n", "SSH"),
         ("hello\n", "unknown"),
     ] {
-        let server = Server::new(vec![]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (_server, proxy, mut client) = connected(vec![]);
         client.send(bytes);
         client.rest();
         let event = proxy.event();

@@ -1,13 +1,11 @@
 //! Malformed and ambiguous requests: none of their bytes reach the server.
 
-use crate::harness::{Server, TestProxy, receive, say};
+use crate::harness::{Server, TestProxy, connected, receive, say};
 use proxy::RequestVerdict;
 
 #[track_caller]
 fn refused(status: u16, bytes: impl AsRef<[u8]>) {
-    let server = Server::new(vec![]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![]);
     client.send(bytes.as_ref());
     assert_eq!(client.status(), status, "{}", String::from_utf8_lossy(bytes.as_ref()));
     let rest = client.rest();
@@ -69,9 +67,7 @@ fn the_largest_head_passes() {
     let head = "GET /public HTTP/1.1\r\nHost: svc\r\nX: ";
     let request = format!("{head}{}\r\n\r\n", "a".repeat(l7::head::MAX_HEAD - head.len() - 4));
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(answer)]]);
     client.send(&request);
     client.expect(answer);
     assert!(server.received() == [request], "the head was changed");
@@ -79,9 +75,7 @@ fn the_largest_head_passes() {
 
 #[test]
 fn a_malformed_chunk_ends_the_exchange() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n")]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![vec![receive("\r\n\r\n")]]);
     client
         .send("POST /public HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcXX0\r\n\r\n");
     assert_eq!(client.status(), 400);
@@ -93,9 +87,7 @@ fn a_malformed_chunk_ends_the_exchange() {
 
 #[test]
 fn a_large_body_of_a_denied_request_is_not_waited_for() {
-    let server = Server::new(vec![]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![]);
     client.send("POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 1000000\r\n\r\nabc");
     assert_eq!(client.status(), 403);
     client.expect("Access denied\r\n");
@@ -105,9 +97,7 @@ fn a_large_body_of_a_denied_request_is_not_waited_for() {
 
 #[test]
 fn an_endless_body_of_a_denied_request_is_not_read_for_ever() {
-    let server = Server::new(vec![]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) = connected(vec![]);
     client.send("POST /private HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(client.status(), 403);
     let mut writer = client.stream.try_clone().expect("a second handle");

@@ -1,6 +1,6 @@
 //! HTTP/1.0 clients: the bytes that their server gets, and how each framing of its response reaches them.
 
-use crate::harness::{EGRESS, ScriptStep, Server, TestProxy, receive, rule, say};
+use crate::harness::{EGRESS, ScriptStep, Server, TestProxy, connected, receive, rule, say};
 use l7::HttpRule;
 use proxy::RequestVerdict;
 
@@ -13,9 +13,7 @@ fn answered(request: &str, received: &str, answer: &str, expected: &str) {
     for waits in [true, false] {
         let mut script = vec![receive("\r\n\r\n"), say(answer)];
         script.extend(waits.then_some(ScriptStep::End));
-        let server = Server::new(vec![script]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (server, proxy, mut client) = connected(vec![script]);
         client.send(request);
         client.expect(expected);
         client.expect_end();
@@ -50,9 +48,7 @@ fn a_response_with_a_length_ends_by_it() {
 fn a_response_without_a_length_ends_with_the_connection() {
     for version in ["1.0", "1.1"] {
         let answer = format!("HTTP/{version} 200 OK\r\n\r\nall there is");
-        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(answer)]]);
         client.send(GET);
         client.expect("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall there is");
         client.expect_end();
@@ -75,9 +71,7 @@ fn a_response_in_chunks_arrives_without_them() {
 fn chunks_that_break_off_do_not_look_complete() {
     for rest in ["3\r\nabc\r\n", "3\r\nabcXX", "5\r\nabc"] {
         let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{rest}");
-        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer)]]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (server, _proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), say(answer)]]);
         client.send(GET);
         let mut all = Vec::new();
         let ended = std::io::Read::read_to_end(&mut client.stream, &mut all);
@@ -102,13 +96,11 @@ fn interim_responses_are_kept_from_the_client() {
     let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let answer = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{last}");
     answered(GET, HEARD, &answer, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
-    let server = Server::new(vec![vec![
+    let (server, _proxy, mut client) = connected(vec![vec![
         receive("\r\n\r\n"),
         say("HTTP/1.1 102 Processing\r\n\r\n".repeat(101)),
         ScriptStep::End,
     ]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
     client.send(GET);
     assert_eq!(client.status(), 502);
     server.received();
@@ -119,9 +111,7 @@ fn a_body_goes_on_by_its_length_and_nothing_after_it() {
     let head = "POST /public HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
     let received = "POST /public HTTP/1.0\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Server::new(vec![vec![receive("hello"), say(answer), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![vec![receive("hello"), say(answer), ScriptStep::End]]);
     client.send(format!("{head}hello{GET}"));
     client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     client.expect_end();
@@ -133,9 +123,8 @@ fn a_body_goes_on_by_its_length_and_nothing_after_it() {
 #[test]
 fn a_second_request_on_the_connection_is_not_read() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(answer), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) =
+        connected(vec![vec![receive("\r\n\r\n"), say(answer), ScriptStep::End]]);
     client.send(format!("GET /public HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{GET}"));
     client.expect("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     client.expect_end();
@@ -170,9 +159,8 @@ fn a_denied_request_closes_the_connection() {
 #[test]
 fn a_protocol_is_not_switched() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say(switching), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, _proxy, mut client) =
+        connected(vec![vec![receive("\r\n\r\n"), say(switching), ScriptStep::End]]);
     client.send("GET /public HTTP/1.0\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
     assert_eq!(client.status(), 502);
     assert_eq!(server.received(), [HEARD]);
@@ -180,9 +168,7 @@ fn a_protocol_is_not_switched() {
 
 #[test]
 fn open_exchanges_end_when_policy_denies_them() {
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![vec![receive("\r\n\r\n"), ScriptStep::End]]);
     client.send(GET);
     proxy.wait_until_taken();
     std::thread::sleep(std::time::Duration::from_millis(50));

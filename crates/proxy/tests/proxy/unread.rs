@@ -1,6 +1,6 @@
 //! Output that the receiver does not read: in every state, the proxy buffers a bounded part of it.
 
-use crate::harness::{ScriptStep, Server, TestProxy, receive, say};
+use crate::harness::{ScriptStep, TestProxy, connected, receive, say};
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
@@ -77,9 +77,7 @@ fn responses_of_the_proxy_to_a_client_that_does_not_read_are_bounded() {
         "POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 1\r\n\r\nx",
         "POST /private HTTP/1.1\r\nHost: svc\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     ] {
-        let server = Server::new(vec![]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (_server, _proxy, mut client) = connected(vec![]);
         let taken = flood(&mut client.stream, request.as_bytes(), 4 * BOUND);
         assert!(taken < BOUND, "{taken} bytes were taken");
     }
@@ -90,9 +88,8 @@ fn interim_responses_are_bounded_in_number_and_size() {
     let hint = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
     let large = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "a".repeat(20_000));
     for hint in [hint, &large] {
-        let server = Server::new(vec![vec![receive("\r\n\r\n"), say(hint.repeat(5000)), ScriptStep::End]]);
-        let proxy = TestProxy::new(server.address);
-        let mut client = proxy.connect();
+        let (server, proxy, mut client) =
+            connected(vec![vec![receive("\r\n\r\n"), say(hint.repeat(5000)), ScriptStep::End]]);
         client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
         let answers = client.rest();
         let answers = String::from_utf8_lossy(&answers);
@@ -108,9 +105,8 @@ fn interim_responses_are_bounded_in_number_and_size() {
 fn interim_responses_of_an_ordinary_number_pass() {
     let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(50);
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Server::new(vec![vec![receive("\r\n\r\n"), say([&interim, ok].concat()), ScriptStep::End]]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (_server, _proxy, mut client) =
+        connected(vec![vec![receive("\r\n\r\n"), say([&interim, ok].concat()), ScriptStep::End]]);
     client.send("GET /public HTTP/1.1\r\nHost: svc\r\n\r\n");
     client.expect([&interim, ok].concat());
 }

@@ -1,6 +1,6 @@
 //! Verdicts: allowed and denied requests under each policy, and their events.
 
-use crate::harness::{EGRESS, INGRESS, ScriptStep, Server, TestProxy, receive, rule, say};
+use crate::harness::{EGRESS, INGRESS, ScriptStep, Server, TestProxy, connected, receive, rule, say};
 use proxy::{RequestVerdict, RuleSetDecision};
 
 const GET: &str = "GET /public HTTP/1.1\r\nHost: svc\r\n\r\n";
@@ -16,9 +16,7 @@ fn ok() -> [ScriptStep; 2] {
 
 #[test]
 fn an_allowed_request_reaches_the_server() {
-    let server = Server::new(vec![ok().into()]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![ok().into()]);
     client.send(
         "GET /public/../public?x=%2e HTTP/1.1\r\nhost:svc:80\r\nA:  b\r\nConnection: keep-alive\r\n\r\n",
     );
@@ -37,9 +35,7 @@ fn an_allowed_request_reaches_the_server() {
 
 #[test]
 fn a_denied_request_gets_403_and_the_connection_stays_open() {
-    let server = Server::new(vec![ok().into()]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![ok().into()]);
     client.send(PRIVATE);
     client.expect(DENIED);
     client.send("POST /private HTTP/1.1\r\nHost: svc\r\nContent-Length: 5\r\n\r\nhello");
@@ -82,9 +78,7 @@ fn both_sides_must_allow() {
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
-    let server = Server::new(vec![[ok(), ok()].into_iter().flatten().collect()]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![[ok(), ok()].into_iter().flatten().collect()]);
     client.send([GET, PRIVATE, GET, PRIVATE].concat());
     client.expect([OK, DENIED, OK, DENIED].concat());
     assert_eq!(server.received(), [[GET, GET].concat()]);
@@ -98,9 +92,7 @@ fn pipelined_requests_are_answered_in_order() {
 #[test]
 fn a_change_of_policy_takes_effect_at_the_next_request() {
     let script = vec![ok(), ok()].into_iter().flatten().collect();
-    let server = Server::new(vec![script]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![script]);
     client.send(GET);
     client.expect(OK);
     proxy.policy.ingress(&[rule("GET", "/other")]);
@@ -114,9 +106,7 @@ fn a_change_of_policy_takes_effect_at_the_next_request() {
 
 #[test]
 fn requests_are_refused_where_policy_is_not_available() {
-    let server = Server::new(vec![ok().into()]);
-    let proxy = TestProxy::new(server.address);
-    let mut client = proxy.connect();
+    let (server, proxy, mut client) = connected(vec![ok().into()]);
     client.send(GET);
     client.expect(OK);
     assert_eq!(proxy.event().status, Some(200));

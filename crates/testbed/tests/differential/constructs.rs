@@ -57,8 +57,18 @@ pub(crate) const ALL: &[&str] = &[
 /// An end that shares the network of a node.
 pub(crate) const SHARER: &str = "end: pod of the host network";
 
-/// How many constructs may decide nothing where few pairs are compared.
-pub(crate) const RARE: usize = 6;
+/// The number of pairs that is enough for each construct to decide some, and for all but six.
+const ENOUGH: usize = 50_000;
+const ENOUGH_FOR_MOST: usize = 10_000;
+
+/// How many constructs may decide none of so many pairs.
+pub(crate) fn may_never_decide(pairs: usize) -> usize {
+    match pairs {
+        ENOUGH.. => 0,
+        ENOUGH_FOR_MOST.. => 6,
+        _ => ALL.len(),
+    }
+}
 
 /// The constructs of an answer beside those of its rule.
 pub(crate) fn of_answer(world: &GeneratedWorld, probe: &Probe, said: &EngineAnswer) -> Vec<&'static str> {

@@ -11,15 +11,22 @@ fn datagram(family: FamilyAddresses, to: SocketAddr) -> Vec<u8> {
     craft::udp(at(family.client, 4000), to).frame()
 }
 
+/// A node whose client may send datagrams to port 53 of the server only; with the first datagram, and the error that a router
+/// sends on it.
+fn guarded_client(family: FamilyAddresses) -> (NativeNode, Vec<u8>, Vec<u8>) {
+    let mut node = NativeNode::new(family);
+    node.enforce(CLIENT, family.client, BOTH);
+    node.rule(CLIENT, SERVER.identity, Direction::Egress, (17, 53), ALLOW);
+    let (kind, code) = unreachable(family);
+    let opening = datagram(family, at(family.server, 53));
+    let error = craft::icmp_error(family.world, family.client, kind, code, &opening).frame();
+    (node, opening, error)
+}
+
 #[test]
 fn an_error_on_a_known_flow_passes_and_policy_judges_any_other() {
     each_family(|family| {
-        let mut node = NativeNode::new(family);
-        node.enforce(CLIENT, family.client, BOTH);
-        node.rule(CLIENT, SERVER.identity, Direction::Egress, (17, 53), ALLOW);
-        let (kind, code) = unreachable(family);
-        let opening = datagram(family, at(family.server, 53));
-        let error = craft::icmp_error(family.world, family.client, kind, code, &opening).frame();
+        let (node, opening, error) = guarded_client(family);
         dropped(&node, &node.to(CLIENT, &error), DropReason::PolicyDefaultDeny);
         delivered(&node.from(CLIENT, &opening), SERVER);
         assert_eq!(node.to(CLIENT, &error).verdict, Ok(Delivery::Pass), "from any router");
@@ -29,12 +36,7 @@ fn an_error_on_a_known_flow_passes_and_policy_judges_any_other() {
 #[test]
 fn policy_judges_an_error_on_a_flow_of_an_older_policy_or_epoch() {
     each_family(|family| {
-        let mut node = NativeNode::new(family);
-        node.enforce(CLIENT, family.client, BOTH);
-        node.rule(CLIENT, SERVER.identity, Direction::Egress, (17, 53), ALLOW);
-        let (kind, code) = unreachable(family);
-        let opening = datagram(family, at(family.server, 53));
-        let error = craft::icmp_error(family.world, family.client, kind, code, &opening).frame();
+        let (mut node, opening, error) = guarded_client(family);
         delivered(&node.from(CLIENT, &opening), SERVER);
         node.configure(Config { epoch: 1, ..Config::default() });
         dropped(&node, &node.to(CLIENT, &error), DropReason::PolicyDefaultDeny);

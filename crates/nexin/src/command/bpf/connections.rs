@@ -6,12 +6,12 @@ use super::rows::protocol_name;
 use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
-use abi::Address;
 use abi::conntrack::{ConnInfo, ConnKey, flag};
+use abi::map::{self, MapId};
 use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Show conntrack entries, with the policy and the rule that allowed each
 ///
@@ -48,7 +48,7 @@ impl Connections {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let names = Names::load(session);
         let now = clock_gettime(ClockId::Monotonic).tv_sec;
-        let connections = self.pins.open(session)?.connections()?;
+        let connections = self.pins.open(session, &[MapId::Conntrack])?.entries(map::Conntrack)?;
         let mut rows: Vec<Row> = connections
             .iter()
             .map(|(key, info)| Row::new(key, info, &names, now))
@@ -77,8 +77,8 @@ impl Row {
     fn new(key: &ConnKey, info: &ConnInfo, names: &Names, now: i64) -> Self {
         let is = |flag| info.flags & flag != 0;
         Self {
-            workload: end(names, key.local, key.local_port),
-            remote: end(names, key.remote, key.remote_port),
+            workload: names.socket(key.local, key.local_port),
+            remote: names.socket(key.remote, key.remote_port),
             protocol: protocol_name(key.protocol),
             opened_by: if is(flag::LOCAL_OPENED) { "workload" } else { "remote" },
             state: state(info.flags),
@@ -93,16 +93,6 @@ impl Row {
             bytes_in: info.bytes_in,
             expires_in_seconds: i64::from(info.expires) - now,
         }
-    }
-}
-
-fn end(names: &Names, address: Address, port: [u8; 2]) -> String {
-    let (address, port) = (IpAddr::from(address), u16::from_be_bytes(port));
-    let name = names.address(address);
-    if address.is_ipv6() && name == address.to_string() {
-        format!("[{name}]:{port}")
-    } else {
-        format!("{name}:{port}")
     }
 }
 
@@ -126,6 +116,8 @@ fn state(flags: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use abi::Address;
+    use std::net::IpAddr;
 
     #[test]
     fn a_conntrack_entry_is_decoded() {

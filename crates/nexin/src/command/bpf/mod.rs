@@ -1,5 +1,6 @@
 //! `nexin bpf`: the loaded and attached programs, and the maps' entries, read from the kernel.
 
+mod choices;
 mod connections;
 mod maps;
 mod names;
@@ -27,7 +28,8 @@ enum Action {
     Progs(progs::Progs),
     Maps(maps::Maps),
     Ct(connections::Connections),
-    Policy(policy::PolicyRows),
+    Choices(choices::Choices),
+    Policy(policy::PolicyEntries),
     Net(net::Net),
 }
 
@@ -37,6 +39,7 @@ impl Bpf {
             Action::Progs(progs) => progs.run(session),
             Action::Maps(maps) => maps.run(session),
             Action::Ct(connections) => connections.run(session),
+            Action::Choices(choices) => choices.run(session),
             Action::Policy(policy) => policy.run(session),
             Action::Net(net) => net.run(session),
         }

@@ -1,6 +1,7 @@
 //! Names of addresses and numbers, from a running agent.
 
 use crate::session::Session;
+use abi::Address;
 use api::{ApiRequest, view};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ pub(super) struct Names {
     endpoints: BTreeMap<u32, String>,
     identities: BTreeMap<u32, String>,
     rules: BTreeMap<u32, String>,
+    services: BTreeMap<String, String>,
 }
 
 impl Names {
@@ -25,6 +27,11 @@ impl Names {
         let endpoints: Vec<view::EndpointSummary> = agent.call(ApiRequest::Endpoints)?;
         let identities: Vec<view::IdentitySummary> = agent.call(ApiRequest::Identities)?;
         let rules: Vec<view::RuleSummary> = agent.call(ApiRequest::Rules)?;
+        let services: Vec<view::ServiceSummary> = agent.call(ApiRequest::Services)?;
+        let of_frontends = |service: view::ServiceSummary| {
+            let name = format!("{}/{}", service.namespace, service.name);
+            service.frontends.into_iter().map(move |known| (known.frontend, name.clone()))
+        };
         let name = |endpoint: &view::EndpointSummary| format!("{}/{}", endpoint.namespace, endpoint.name);
         let of_addresses = |endpoint: &view::EndpointSummary| {
             let name = name(endpoint);
@@ -38,12 +45,29 @@ impl Names {
                 .into_iter()
                 .map(|rule| (rule.id, format!("{} {}", rule.policy, rule.place)))
                 .collect(),
+            services: services.into_iter().flat_map(of_frontends).collect(),
         })
     }
 
     /// The workload with this address, else the address.
     pub(super) fn address(&self, address: IpAddr) -> String {
         self.workloads.get(&address).cloned().unwrap_or_else(|| address.to_string())
+    }
+
+    /// An address, as [`Self::address`] names it, and a port in network order.
+    pub(super) fn socket(&self, address: Address, port: [u8; 2]) -> String {
+        let (address, port) = (IpAddr::from(address), u16::from_be_bytes(port));
+        let name = self.address(address);
+        if address.is_ipv6() && name == address.to_string() {
+            format!("[{name}]:{port}")
+        } else {
+            format!("{name}:{port}")
+        }
+    }
+
+    /// The service with this frontend, `address:port/protocol`.
+    pub(super) fn service(&self, frontend: &str) -> Option<&str> {
+        self.services.get(frontend).map(String::as_str)
     }
 
     /// The workload with this number, else the number.
@@ -67,5 +91,14 @@ impl Names {
             (_, Some(rule)) => rule.clone(),
             (_, None) => id.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+impl Names {
+    /// The names of services by their frontends.
+    pub(super) fn of_services<const N: usize>(services: [(&str, &str); N]) -> Self {
+        let named = services.map(|(frontend, name)| (frontend.to_owned(), name.to_owned()));
+        Self { services: named.into(), ..Self::default() }
     }
 }

@@ -1,6 +1,7 @@
 //! Options for the network namespace and the pinned maps to show.
 
 use crate::session::Session;
+use abi::map::MapId;
 use anyhow::Context;
 use api::ApiRequest;
 use api::view::Status;
@@ -27,15 +28,15 @@ pub(super) struct Place {
 }
 
 impl Pins {
-    /// Opens the maps.
-    pub(super) fn open(self, session: &Session) -> anyhow::Result<Pinned> {
+    /// Opens these maps.
+    pub(super) fn open(self, session: &Session, maps: &[MapId]) -> anyhow::Result<Pinned> {
         let of_agent = || {
             let status: Status = session.agent().ok()?.call(ApiRequest::Status).ok()?;
             Some(PathBuf::from(status.pins))
         };
         let default = || agent::AgentConfig::default().paths().pins();
         let directory = self.pins.or_else(of_agent).unwrap_or_else(default);
-        Pinned::open(&directory).with_context(|| {
+        Pinned::open(&directory, maps).with_context(|| {
             let place = directory.display();
             format!(
                 "no maps can be opened under {place}; has an agent run here? --pins sets another directory"

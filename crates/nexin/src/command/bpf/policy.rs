@@ -7,6 +7,7 @@ use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use abi::endpoint::{EndpointInfo, flag};
+use abi::map::{MapId, Writer};
 use abi::policy::{
     ClassKey, ColumnKey, Direction, GROUP_OF_OTHERS, GROUP_OF_WORKLOADS, VerdictInfo, VerdictKey,
     WHOLE_INSIDE, WHOLE_WORLD,
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 #[command(
     after_help = "Examples:\n  nexin bpf policy\n  nexin bpf policy --pins /sys/fs/bpf/nexin/demo -o json"
 )]
-pub(super) struct PolicyRows {
+pub(super) struct PolicyEntries {
     #[command(flatten)]
     pins: Pins,
 }
@@ -44,10 +45,12 @@ struct Row {
     rule: String,
 }
 
-impl PolicyRows {
+impl PolicyEntries {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let names = Names::load(session);
-        let rows = decode(&self.pins.open(session)?.rows()?, &names);
+        let maps = MapId::ALL.iter().copied().filter(|map| map.writer() == Writer::Control);
+        let maps = self.pins.open(session, &maps.collect::<Vec<_>>())?;
+        let rows = decode(&maps.rows()?, &names);
         let header = ["endpoint", "policy", "direction", "peers", "protocol", "ports", "verdict", "rule"];
         listing::print(session, &rows, header, |row| {
             [

@@ -193,8 +193,6 @@ mod tests {
         for seed in 0..60 {
             let world = generate::world(seed);
             for probe in generate::probes(&world, seed, 60) {
-                let ends =
-                    [(Direction::Egress, probe.from, probe.to), (Direction::Ingress, probe.to, probe.from)];
                 let receiver = world.view(probe.to, probe.family);
                 let ranges = ranges(world.policies.iter(), &[receiver.ports], probe.family == 0);
                 let kind = if matches!(probe.protocol, 1 | 58) { probe.port >> 8 } else { probe.port };
@@ -202,11 +200,9 @@ mod tests {
                     range.protocol == probe.protocol && (range.first..=range.last).contains(&kind)
                 };
                 let Some(range) = ranges.iter().find(holds) else { continue };
-                for (direction, subject, peer) in ends {
+                for direction in [Direction::Egress, Direction::Ingress] {
                     let [own, chosen] = [probe.port, range.port()].map(|port| {
-                        let [subject, peer] = [subject, peer].map(|end| world.view(end, probe.family));
-                        let (protocol, request) = (probe.protocol, None);
-                        let query = Query { direction, subject, peer, protocol, port, request };
+                        let query = Query { port, ..world.query(&probe, direction) };
                         let context = Context { catalog: &Catalog::new(), mode: EnforcementMode::Default };
                         let decision = model::verdict(&world.policies, &context, &query);
                         (decision.verdict, decision.allowed_requests())
