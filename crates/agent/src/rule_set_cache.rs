@@ -73,7 +73,7 @@ impl RuleSetCache {
         thread::Builder::new().name("rule sets".into()).spawn(run).map(drop)
     }
 
-    /// The compiled rules of a set's present file; [`Rules::Coming`] if they must be compiled first.
+    /// The compiled rules of a set's present file; [`Rules::Loading`] if they must be compiled first.
     pub(crate) fn rules(&self, number: u32) -> Rules {
         let file = match FileIdentity::current(&self.shelf.directory, number) {
             Ok(file) => file,

@@ -10,7 +10,6 @@ use abi::batch::Batch;
 use abi::config::{self, Config};
 use abi::identity::HOST;
 use abi::row::Row;
-use enforcement::RowChanges;
 use enforcement::Rows;
 use policy::book::{L7SetId, SetChanges};
 use service::ServiceName;
@@ -20,7 +19,10 @@ impl World {
     ///
     /// The caller must make `later` and `last` of the previous writes before `now` of these.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Writes {
-        let mut step = if self.found.is_some() { Step::comparing_all() } else { Step::default() };
+        let mut step = match &self.found {
+            Some(_) => Step::comparing_all(),
+            None => Step::in_room(std::mem::take(&mut self.room)),
+        };
         for change in changes {
             self.take(change, &mut step);
         }
@@ -29,7 +31,8 @@ impl World {
             Some(found) => self.replace_found(found, &mut step),
             None => self.replace_own(&mut step),
         };
-        let Step { mut undo, renamed, .. } = step;
+        let Step { mut undo, renamed, rows, .. } = step;
+        self.room = rows.into_room();
         undo.reverse();
         let mut writes = Writes { now, later, last, undo, renamed, ..Writes::default() };
         self.finish(&mut writes);
@@ -122,7 +125,7 @@ impl World {
 
     /// The writes that replace what this world itself wrote.
     fn replace_own(&mut self, step: &mut Step) -> (Batch, [Batch; 2]) {
-        let (now, later) = plan(step.rows.take(), &mut self.named);
+        let (now, later) = plan(step.rows.drain(), &mut self.named);
         (now, self.without_released_blocks(later, step))
     }
 
@@ -142,9 +145,9 @@ impl World {
         if !self.enforcement.release_blocks() {
             return [unreachable, Batch::new()];
         }
-        step.rows = RowChanges::default();
+        step.rows = std::mem::take(&mut step.rows).into_room();
         self.settle_rows(step);
-        let (mut later, last) = plan(step.rows.take(), &mut self.named);
+        let (mut later, last) = plan(step.rows.drain(), &mut self.named);
         later.append(unreachable);
         [later, last]
     }

@@ -27,6 +27,11 @@ impl Step {
         Self { rows: RowChanges::ignored(), ..Self::default() }
     }
 
+    /// A step whose changes of rows have room already.
+    pub(crate) fn in_room(rows: RowChanges) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
     /// Marks a row.
     pub(crate) fn mark(&mut self, row: RowSubject) {
         if !self.rows.is_ignored() {

@@ -7,7 +7,7 @@ use crate::planner::Named;
 use abi::config::Config;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
-use enforcement::{Enforcement, Rows};
+use enforcement::{Enforcement, RowChanges, Rows};
 use identity::{Allocator, Interned, Sequence};
 use policy::endpoint_view::EndpointView;
 use policy::registry::Registry;
@@ -50,6 +50,8 @@ pub struct World {
     pub(crate) services: Services,
     pub(crate) ledger: Ledger,
     pub(crate) named: Named,
+    /// The room of the changes of rows, which the next step uses again.
+    pub(crate) room: RowChanges,
     /// Rows found in the maps, after a restart or a failed write. The next change replaces those that differ.
     pub(crate) found: Option<Rows>,
     pub(crate) config: Config,
@@ -80,6 +82,7 @@ impl Default for World {
             services: Services::default(),
             ledger: Ledger::default(),
             named: Named::default(),
+            room: RowChanges::default(),
             found: Some(Rows::new()),
             config: Config::default(),
         }

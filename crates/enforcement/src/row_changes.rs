@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub type Rows = BTreeMap<RowKey, Row>;
 
 /// The rows that a step puts and removes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RowChanges {
     /// One change for each key, in the order in which keys were noted first.
     changes: Vec<RowChange>,
@@ -17,8 +17,8 @@ pub struct RowChanges {
     is_ignored: bool,
 }
 
-/// How many changes there is room for at first: most steps change less.
-const FIRST_ROOM: usize = 64;
+/// For how many changes room is kept between steps.
+const KEPT_ROOM: usize = 512;
 
 /// What a step does to one row.
 #[derive(Clone, Copy, Debug)]
@@ -87,10 +87,6 @@ impl RowChanges {
         if self.is_ignored {
             return;
         }
-        if self.changes.capacity() == 0 {
-            self.changes.reserve(FIRST_ROOM);
-            self.places.reserve(FIRST_ROOM);
-        }
         for (key, row) in rows.into_iter().filter_map(|row| Some((row.key()?, row))) {
             let place = *self.places.entry(key).or_insert(self.changes.len() as u32) as usize;
             if place == self.changes.len() {
@@ -101,8 +97,18 @@ impl RowChanges {
     }
 
     /// The changes so far, which are then forgotten.
-    pub fn take(&mut self) -> Vec<RowChange> {
+    pub fn drain(&mut self) -> impl Iterator<Item = RowChange> {
         self.places.clear();
-        std::mem::take(&mut self.changes)
+        self.changes.drain(..)
+    }
+
+    /// No changes, in the room of these: a large allocation at each step costs more than a small step itself.
+    pub fn into_room(self) -> Self {
+        let Self { mut changes, mut places, .. } = self;
+        changes.clear();
+        places.clear();
+        changes.shrink_to(KEPT_ROOM);
+        places.shrink_to(KEPT_ROOM);
+        Self { changes, places, is_ignored: false }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Case<'a> {
     pub(crate) loaded: &'a Loaded,
     pub(crate) hook: Hook,
     pub(crate) packet: PacketContext,
-    pub(crate) flow: Flow,
+    pub(crate) flow: FlowCase,
     source: IpAddr,
     destination: IpAddr,
     /// The ports of the one flow that is established, denied or ignored.
@@ -35,7 +35,7 @@ pub(crate) struct Case<'a> {
 
 /// What the packet path knows of a packet's flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub(crate) enum FlowCase {
     /// Established: both ends have sent; at the proxy, a connection of the proxy.
     Established,
     /// No conntrack entry, and policy allows the packet: policy lookup, a new entry, a reported flow; at the proxy, its
@@ -88,9 +88,16 @@ pub(crate) fn cases<'a>(
         let [source, destination] = ends.map(|end| if end == NODE { CLIENT } else { end });
         for (source, destination) in source.into_iter().zip(destination) {
             let ports = [KNOWN_PORT, ALLOWED_PORT];
-            let other =
-                Case { loaded, hook, packet: forwarded, flow: Flow::NotTheNodes, source, destination, ports };
-            cases.push(Case { loaded: loaded_without, flow: Flow::Unenforced, ..other });
+            let other = Case {
+                loaded,
+                hook,
+                packet: forwarded,
+                flow: FlowCase::NotTheNodes,
+                source,
+                destination,
+                ports,
+            };
+            cases.push(Case { loaded: loaded_without, flow: FlowCase::Unenforced, ..other });
             cases.push(other);
         }
     }
@@ -108,8 +115,8 @@ fn tracked<'a>(
     [sources, destinations]: [[IpAddr; 2]; 2],
 ) -> impl Iterator<Item = Case<'a>> {
     sources.into_iter().zip(destinations).flat_map(move |(source, destination)| {
-        [Flow::Established, Flow::New, Flow::Denied].map(|flow| {
-            let ports = [KNOWN_PORT, if flow == Flow::Denied { DENIED_PORT } else { ALLOWED_PORT }];
+        [FlowCase::Established, FlowCase::New, FlowCase::Denied].map(|flow| {
+            let ports = [KNOWN_PORT, if flow == FlowCase::Denied { DENIED_PORT } else { ALLOWED_PORT }];
             Case { loaded, hook, packet, flow, source, destination, ports }
         })
     })
@@ -121,8 +128,8 @@ fn proxied<'a>(loaded: &'a Loaded, connection: &ProxyConnection) -> Result<[Case
     let address = server.ip();
     let packet = PacketContext { mark: mark::TO_PROXY, ..PacketContext::default() };
     let known = connection.client.local_addr()?.port();
-    Ok([Flow::Established, Flow::New, Flow::Denied].map(|flow| {
-        let ports = [known, if flow == Flow::Denied { DENIED_PORT } else { server.port() }];
+    Ok([FlowCase::Established, FlowCase::New, FlowCase::Denied].map(|flow| {
+        let ports = [known, if flow == FlowCase::Denied { DENIED_PORT } else { server.port() }];
         Case { loaded, hook: Hook::ToProxy, packet, flow, source: address, destination: address, ports }
     }))
 }
@@ -132,9 +139,9 @@ impl Case<'_> {
     pub(crate) fn segment(&self, number: u16) -> Craft {
         let [source, destination] = self.ports;
         let (source, flags) = match self.flow {
-            Flow::Established | Flow::NotTheNodes | Flow::Unenforced => (source, flag::ACK),
-            Flow::New => (FIRST_NEW_PORT + number, flag::SYN),
-            Flow::Denied => (source, flag::SYN),
+            FlowCase::Established | FlowCase::NotTheNodes | FlowCase::Unenforced => (source, flag::ACK),
+            FlowCase::New => (FIRST_NEW_PORT + number, flag::SYN),
+            FlowCase::Denied => (source, flag::SYN),
         };
         let ends = [SocketAddr::new(self.source, source), SocketAddr::new(self.destination, destination)];
         craft::tcp(ends[0], ends[1]).flags(flags).hop_limit(HOP_LIMIT)
@@ -153,13 +160,14 @@ impl Case<'_> {
         let [source, destination] = self.ports;
         let ends = [SocketAddr::new(self.source, source), SocketAddr::new(self.destination, destination)];
         let answer = craft::tcp(ends[1], ends[0]).flags(flag::SYN | flag::ACK);
-        (self.flow == Flow::Established).then(|| [(self.hook, craft::tcp(ends[0], ends[1])), (back, answer)])
+        (self.flow == FlowCase::Established)
+            .then(|| [(self.hook, craft::tcp(ends[0], ends[1])), (back, answer)])
     }
 
     /// The action on the packet; an allowed packet goes from the sender's program to the receiver's interface.
     pub(crate) fn expected(&self) -> ProgramAction {
         match (self.flow, self.hook) {
-            (Flow::Denied, _) => ProgramAction::Drop,
+            (FlowCase::Denied, _) => ProgramAction::Drop,
             (_, Hook::FromWorkload) => ProgramAction::Redirect,
             _ => ProgramAction::Pass,
         }
@@ -170,14 +178,14 @@ impl fmt::Display for Case<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let family = if self.source.is_ipv4() { "IPv4" } else { "IPv6" };
         let flow = match (self.flow, self.hook) {
-            (Flow::Established, Hook::ToProxy) => "the proxy's connection",
-            (Flow::New, Hook::ToProxy) => "to the proxy's listener",
-            (Flow::Denied, Hook::ToProxy) => "no socket",
-            (Flow::Established, _) => "established flow",
-            (Flow::New, _) => "new allowed flow",
-            (Flow::Denied, _) => "denied flow",
-            (Flow::NotTheNodes, _) => "a workload's flow",
-            (Flow::Unenforced, _) => "no node policy",
+            (FlowCase::Established, Hook::ToProxy) => "the proxy's connection",
+            (FlowCase::New, Hook::ToProxy) => "to the proxy's listener",
+            (FlowCase::Denied, Hook::ToProxy) => "no socket",
+            (FlowCase::Established, _) => "established flow",
+            (FlowCase::New, _) => "new allowed flow",
+            (FlowCase::Denied, _) => "denied flow",
+            (FlowCase::NotTheNodes, _) => "a workload's flow",
+            (FlowCase::Unenforced, _) => "no node policy",
         };
         write!(f, "{}, {family}, {flow}", self.hook)
     }

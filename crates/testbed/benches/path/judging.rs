@@ -1,6 +1,6 @@
 //! Nanoseconds per packet: frames through the loaded programs by the kernel's test-run.
 
-use crate::cases::{Case, Flow, ProxyConnection, cases};
+use crate::cases::{Case, FlowCase, ProxyConnection, cases};
 use crate::figures::{Table, grouped, median};
 use crate::population::WORKLOADS;
 use crate::setup::{ALLOWED_PORT, CLIENT, SERVER, Setup};
@@ -75,7 +75,7 @@ impl Case<'_> {
                 events.for_each(drop);
             }
         }
-        if self.flow != Flow::New {
+        if self.flow != FlowCase::New {
             let frame = self.segment(0).frame();
             for _ in 0..ROWS {
                 let run = self.loaded.run(self.hook, &frame, self.packet, RUNS_IN_A_ROW)?;
