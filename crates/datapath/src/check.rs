@@ -50,19 +50,17 @@ pub(crate) fn check(
         length: packet.length(),
         now: scratch.found.seconds,
     };
-    if let Some(key) = related::key(packet, &scratch.found.flow, traffic.direction)?
-        && let Some(row) = maps.connection(&key)
-        && conntrack::is_live(&row, observed.now)
-        && is_current(&row, &scratch.found)
+    if related::is_error(&scratch.found.flow)
+        && let Some(permit) = check_related(packet, maps, observed, scratch)?
     {
-        let Scratch { found, decision, .. } = &mut **scratch;
-        return permit(&row, observed, found, decision);
+        return Ok(permit);
     }
     let key = conntrack::key(&scratch.found.flow, traffic.direction);
     let mut known = is_tracked(&scratch.found.flow)
         .then(|| maps.connection(&key))
         .flatten()
         .filter(|row| conntrack::continues(row, &scratch.found.flow, traffic.direction, observed.now));
+    // The direction in which the flow was opened, where policy has to judge the flow.
     let opened = match &known {
         Some(row) if is_current(row, &scratch.found) => None,
         Some(row) => Some(conntrack::opening_direction(row)),
@@ -83,6 +81,26 @@ pub(crate) fn check(
         return Err(DropReason::ConntrackFull);
     }
     Ok(permit)
+}
+
+/// The permit for an ICMP error on a connection that policy allowed; none where policy judges the error.
+#[inline(always)]
+fn check_related(
+    packet: &impl Bytes,
+    maps: &impl Maps,
+    observed: Observed,
+    scratch: &mut Fresh<'_, Scratch>,
+) -> Result<Option<Permit>, DropReason> {
+    let Scratch { found, related, .. } = &mut **scratch;
+    if !related::read(packet, &found.flow, observed.direction, related)? {
+        return Ok(None);
+    }
+    let Some(row) = maps.connection(&scratch.related.key) else { return Ok(None) };
+    if !conntrack::is_live(&row, observed.now) || !is_current(&row, &scratch.found) {
+        return Ok(None);
+    }
+    let Scratch { found, decision, .. } = &mut **scratch;
+    permit(&row, observed, found, decision).map(Some)
 }
 
 /// Lets a packet of a connection pass: stores the verdict and what the packet did in the connection's entry.

@@ -6,6 +6,9 @@ use abi::DropReason;
 use abi::policy::VerdictInfo;
 
 /// The decision on one packet at one endpoint, as `check` makes it.
+///
+/// The alignment lets a program set all of it by words of eight bytes.
+#[repr(align(8))]
 pub(crate) struct PacketDecision {
     /// The rule that decided; 0 is the default.
     pub(crate) rule: u32,

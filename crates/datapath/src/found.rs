@@ -5,12 +5,13 @@ use abi::Address;
 use abi::config::Config;
 use abi::endpoint::EndpointInfo;
 use abi::policy::Direction;
+use abi::service::BackendInfo;
 
 /// What the stages found out about a packet at one endpoint.
 pub(crate) struct Found {
     /// The packet's direction at the endpoint.
     pub(crate) direction: Direction,
-    /// Nanoseconds of the monotonic clock, read once.
+    /// Nanoseconds of the monotonic clock, read once; 0 before.
     pub(crate) time: u64,
     /// The same in seconds, which connections expire by.
     pub(crate) seconds: u32,
@@ -21,6 +22,8 @@ pub(crate) struct Found {
     pub(crate) endpoint: EndpointInfo,
     /// Identity of the other end.
     pub(crate) peer_identity: u32,
+    /// The backend of the packet's flow, where the packet goes to a service.
+    pub(crate) backend: BackendInfo,
     /// The service address that a workload sent the packet to, and that was translated; unset otherwise.
     pub(crate) service: ServiceAddress,
 }
@@ -37,8 +40,19 @@ impl Found {
             config: Config::default(),
             endpoint: EndpointInfo::default(),
             peer_identity: 0,
+            backend: BackendInfo::default(),
             service: ServiceAddress::UNSET,
         }
+    }
+
+    /// Forgets the packet before; see [`crate::scratch::Scratch::begin`] for the fields that stay.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, direction: Direction) {
+        self.direction = direction;
+        self.time = 0;
+        self.flow = PacketFlow::unknown();
+        self.peer_identity = 0;
+        self.service = ServiceAddress::UNSET;
     }
 
     /// Sets the time. The helper call and the division cost enough to make them once a packet.

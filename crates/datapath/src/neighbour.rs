@@ -92,7 +92,7 @@ pub(crate) fn answer_discovery(
 ) -> Result<Delivered, DropReason> {
     let Found { endpoint, flow, .. } = &scratch.found;
     if flow.destination_port[0] == SOLICITATION && flow.source != UNSPECIFIED {
-        let mut target = Address(packet.read::<16>(IP + 48)?);
+        let mut target = Address(flow.read::<16>(packet, IP + 48)?);
         let target = Fresh::new(&mut target);
         if *target == endpoint.v6 {
             return Err(DropReason::InvalidPacket);

@@ -21,7 +21,9 @@ pub fn from_outside(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
-    scratch.begin(Direction::Ingress);
+    if !begin(maps, Direction::Ingress, scratch) {
+        return Ok(Delivery::Pass);
+    }
     pipeline::run(packet, maps, &mut Fresh::new(scratch), |packet, maps, scratch| {
         judge(packet, maps, Direction::Ingress, scratch)
     })
@@ -34,10 +36,21 @@ pub fn to_outside(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
-    scratch.begin(Direction::Egress);
+    if !begin(maps, Direction::Egress, scratch) {
+        return Ok(Delivery::Pass);
+    }
     pipeline::run(packet, maps, &mut Fresh::new(scratch), |packet, maps, scratch| {
         judge(packet, maps, Direction::Egress, scratch)
     })
+}
+
+/// Begins with a packet at a hook of the node; false while the node's policy enforces nothing, and every packet passes.
+#[inline(always)]
+fn begin(maps: &impl Maps, direction: Direction, scratch: &mut Scratch) -> bool {
+    let Some(node) = host::enforced(maps) else { return false };
+    scratch.found.endpoint = *node;
+    scratch.begin(direction);
+    true
 }
 
 #[inline(always)]
@@ -48,9 +61,6 @@ fn judge(
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Delivered, DropReason> {
     scratch.found.config = *maps.config().ok_or(DropReason::MapMissing)?;
-    let Some(node) = host::enforced(maps) else { return Ok(deliver::ignore()) };
-    scratch.found.endpoint = *node;
-    scratch.found.set_time(maps.now());
     if parse::kind_on_any_vlan(packet)? == Kind::Arp {
         return Ok(deliver::ignore());
     }
@@ -58,6 +68,7 @@ fn judge(
     if !concerns_node(packet, maps, direction, scratch)? {
         return Ok(deliver::ignore());
     }
+    scratch.found.set_time(maps.now());
     parse::after_addresses(packet, &mut scratch.found.flow)?;
     if neighbour::is_discovery_on_link(&scratch.found.flow) {
         return Ok(deliver::exempt(scratch, Delivery::Pass));

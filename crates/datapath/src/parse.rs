@@ -36,7 +36,10 @@ pub(crate) enum Kind {
 }
 
 /// The addresses, ports and header fields of a packet.
+///
+/// The alignment lets a program set all of them by words of eight bytes.
 #[derive(Clone, Copy)]
+#[repr(align(8))]
 pub(crate) struct PacketFlow {
     pub(crate) source: Address,
     pub(crate) destination: Address,
@@ -49,6 +52,8 @@ pub(crate) struct PacketFlow {
     pub(crate) hop_limit: u8,
     /// Offset of the transport header; 0 in a fragment that does not carry it.
     pub(crate) transport: u32,
+    /// Offset at which the IP packet ends. A frame may have padding after it, which is not to be read.
+    pub(crate) end: u32,
     /// Offset of the fragment in its packet, in units of eight bytes.
     pub(crate) fragment: u16,
     /// Whether another fragment follows.
@@ -70,6 +75,7 @@ impl PacketFlow {
             tcp_flags: 0,
             hop_limit: 0,
             transport: 0,
+            end: 0,
             fragment: 0,
             more_fragments: false,
             identification: [0; 4],
@@ -85,6 +91,19 @@ impl PacketFlow {
             ICMP6 => self.destination_port[0] == 128,
             _ => false,
         }
+    }
+
+    /// Reads `N` bytes of the IP packet; beyond its end the packet is invalid.
+    #[inline(always)]
+    pub(crate) fn read<const N: usize>(
+        &self,
+        packet: &impl Bytes,
+        offset: u32,
+    ) -> Result<[u8; N], DropReason> {
+        if offset + N as u32 > self.end {
+            return Err(DropReason::InvalidPacket);
+        }
+        packet.read(offset)
     }
 
     /// Whether the packet is a fragment.
@@ -155,27 +174,28 @@ pub(crate) fn after_addresses(packet: &impl Bytes, flow: &mut PacketFlow) -> Res
 
 #[inline(always)]
 fn header4(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
-    let header = packet.read::<20>(IP)?;
+    let header = packet.read::<12>(IP)?;
     let words = u32::from(header[0] & 15);
-    let total = u32::from(u16::from_be_bytes([header[2], header[3]]));
-    if header[0] >> 4 != 4 || words < 5 || total < words * 4 || IP + total > packet.length() {
+    flow.transport = IP + words * 4;
+    flow.end = end(packet, IP, [header[2], header[3]])?;
+    if header[0] >> 4 != 4 || words < 5 || flow.end < flow.transport {
         return Err(DropReason::InvalidPacket);
     }
-    flow.source = Address::from_v4([header[12], header[13], header[14], header[15]]);
-    flow.destination = Address::from_v4([header[16], header[17], header[18], header[19]]);
     flow.hop_limit = header[8];
     flow.protocol = header[9];
-    flow.transport = IP + words * 4;
     let place = u16::from_be_bytes([header[6], header[7]]);
     flow.fragment = place & 0x1fff;
     flow.more_fragments = place & 0x2000 != 0;
     flow.identification = [0, 0, header[4], header[5]];
+    let [a, b, c, d, e, f, g, h] = packet.read::<8>(IP + 12)?;
+    flow.source = Address::from_v4([a, b, c, d]);
+    flow.destination = Address::from_v4([e, f, g, h]);
     Ok(())
 }
 
 #[inline(always)]
 fn header6(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
-    let [version, _, _, _, _, _, next, hop_limit] = packet.read::<8>(IP)?;
+    let [version, _, _, _, high, low, next, hop_limit] = packet.read::<8>(IP)?;
     flow.source = Address(packet.read::<16>(IP + 8)?);
     flow.destination = Address(packet.read::<16>(IP + 24)?);
     // The packet path would take a mapped address on the wire for the IPv4 address inside it.
@@ -185,7 +205,23 @@ fn header6(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason>
     flow.hop_limit = hop_limit;
     flow.protocol = next;
     flow.transport = IP + 40;
+    flow.end = end(packet, flow.transport, [high, low])?;
     Ok(())
+}
+
+/// Offset at which the IP packet ends, by the length that its header has for the bytes from `start` on. A packet that is
+/// longer than its frame is invalid.
+///
+/// The kernel merges TCP segments to packets that are longer than the field can tell, and sets the field to zero (IPv4 since
+/// Linux 6.3; IPv6 since 5.19, at first with a hop-by-hop header).
+#[inline(always)]
+fn end(packet: &impl Bytes, start: u32, length: [u8; 2]) -> Result<u32, DropReason> {
+    let frame = packet.length();
+    let end = start + u32::from(u16::from_be_bytes(length));
+    if end > frame {
+        return Err(DropReason::InvalidPacket);
+    }
+    if end == start && frame > start + u32::from(u16::MAX) { Ok(frame) } else { Ok(end) }
 }
 
 /// Whether a number announces an IPv6 extension header.
@@ -212,7 +248,7 @@ fn extension(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<bool, DropRea
     if !is_extension(flow.protocol) {
         return Ok(false);
     }
-    let [next, length, high, low, a, b, c, d] = packet.read::<8>(flow.transport)?;
+    let [next, length, high, low, a, b, c, d] = flow.read::<8>(packet, flow.transport)?;
     let length = u32::from(length);
     flow.transport += match flow.protocol {
         FRAGMENT => 8,
@@ -220,6 +256,9 @@ fn extension(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<bool, DropRea
         AUTHENTICATION => (length + 2) * 4,
         _ => (length + 1) * 8,
     };
+    if flow.transport > flow.end {
+        return Err(DropReason::InvalidPacket);
+    }
     if flow.protocol == ROUTING && low != 0 {
         // Segments are left: the packet's last destination is not the address that policy would judge.
         return Err(DropReason::InvalidPacket);
@@ -234,8 +273,8 @@ fn extension(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<bool, DropRea
     Ok(flow.fragment == 0)
 }
 
-/// Reads the ports, or for ICMP what stands in their place. A header that is cut short is refused, in a first fragment too
-/// (RFC 1858). A later fragment has no transport header.
+/// Reads the ports, or for ICMP what stands in their place. A header that the packet does not hold whole is invalid, in a
+/// first fragment too (RFC 1858). A later fragment has no transport header.
 #[inline(always)]
 fn transport(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReason> {
     if flow.fragment != 0 {
@@ -243,17 +282,19 @@ fn transport(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<(), DropReaso
         return Ok(());
     }
     match flow.protocol {
-        TCP | UDP | SCTP => {
-            let [a, b, c, d, ..] = packet.read::<8>(flow.transport)?;
+        TCP => {
+            let [a, b, c, d, .., flags, _, _, _, _, _, _] = flow.read::<20>(packet, flow.transport)?;
             flow.source_port = [a, b];
             flow.destination_port = [c, d];
-            if flow.protocol == TCP {
-                let [.., flags, _, _, _, _, _, _] = packet.read::<20>(flow.transport)?;
-                flow.tcp_flags = flags;
-            }
+            flow.tcp_flags = flags;
+        }
+        UDP | SCTP => {
+            let [a, b, c, d, ..] = flow.read::<8>(packet, flow.transport)?;
+            flow.source_port = [a, b];
+            flow.destination_port = [c, d];
         }
         ICMP | ICMP6 => {
-            let [kind, code, _, _, high, low, _, _] = packet.read::<8>(flow.transport)?;
+            let [kind, code, _, _, high, low, _, _] = flow.read::<8>(packet, flow.transport)?;
             flow.destination_port = [kind, code];
             if flow.is_echo() {
                 flow.source_port = [high, low];

@@ -3,6 +3,7 @@
 use crate::conntrack;
 use crate::packet::{Bytes, MAX_OFFSET};
 use crate::parse::{IP, PacketFlow};
+use crate::verifier::Fresh;
 use abi::conntrack::ConnKey;
 use abi::policy::Direction;
 use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
@@ -25,20 +26,79 @@ pub(crate) fn embedded(flow: &PacketFlow) -> u32 {
     flow.transport + 8
 }
 
-/// The key of the flow that an ICMP error reports on; none for other packets, and where the flow is not one of the workload that
-/// sends or receives the error.
-#[inline(always)]
-pub(crate) fn key(
+/// The packet inside an ICMP error.
+pub(crate) struct Related {
+    inner: PacketFlow,
+    /// The key of the packet's connection.
+    pub(crate) key: ConnKey,
+}
+
+impl Related {
+    /// Before a packet is read.
+    pub(crate) fn nothing() -> Self {
+        Self { inner: PacketFlow::unknown(), key: ConnKey::default() }
+    }
+}
+
+/// Reads the packet inside an ICMP error, and computes the key of its connection; false where the packet has none, or one
+/// that is not of the workload that sends or receives the error.
+///
+/// A function of its own in the kernel: most packets are no errors.
+#[inline(never)]
+pub(crate) fn read(
     packet: &impl Bytes,
     error: &PacketFlow,
     direction: Direction,
-) -> Result<Option<ConnKey>, DropReason> {
-    if !is_error(error) || error.transport < IP || error.transport > MAX_OFFSET / 2 {
-        return Ok(None);
+    related: &mut Related,
+) -> Result<bool, DropReason> {
+    if error.transport < IP || error.transport > MAX_OFFSET / 2 {
+        return Ok(false);
     }
-    let mut inner = PacketFlow::unknown();
-    let transport = addresses(packet, error, &mut inner)?;
-    let [a, b, c, d, high, low, _, _] = packet.read::<8>(transport)?;
+    let related = &mut Fresh::new(related);
+    related.inner = PacketFlow::unknown();
+    addresses(packet, error, &mut related.inner)?;
+    if !transport(packet, error, &mut related.inner)? {
+        return Ok(false);
+    }
+    // The packet inside went the other way. A workload may send errors on its own flows only, and only to their other end.
+    // An error to the workload may come from any router on the way.
+    let Related { inner, key } = &mut **related;
+    Ok(match direction {
+        Direction::Egress => {
+            *key = conntrack::key(inner, Direction::Ingress);
+            inner.destination == error.source && inner.source == error.destination
+        }
+        Direction::Ingress => {
+            *key = conntrack::key(inner, Direction::Egress);
+            inner.source == error.destination
+        }
+    })
+}
+
+/// Reads the first header of the packet inside.
+#[inline(always)]
+fn addresses(packet: &impl Bytes, error: &PacketFlow, inner: &mut PacketFlow) -> Result<(), DropReason> {
+    let at = embedded(error);
+    if error.source.is_v4() {
+        // Read piece by piece: a function of its own has little stack.
+        inner.transport = at + u32::from(error.read::<2>(packet, at)?[0] & 15) * 4;
+        inner.protocol = error.read::<2>(packet, at + 8)?[1];
+        inner.source = Address::from_v4(error.read::<4>(packet, at + 12)?);
+        inner.destination = Address::from_v4(error.read::<4>(packet, at + 16)?);
+        return Ok(());
+    }
+    // Extension headers are not walked here: policy judges an error that carries one.
+    inner.protocol = error.read::<8>(packet, at)?[6];
+    inner.source = Address(error.read::<16>(packet, at + 8)?);
+    inner.destination = Address(error.read::<16>(packet, at + 24)?);
+    inner.transport = at + 40;
+    Ok(())
+}
+
+/// Reads the ports of the packet inside; false where the packet belongs to no flow.
+#[inline(always)]
+fn transport(packet: &impl Bytes, error: &PacketFlow, inner: &mut PacketFlow) -> Result<bool, DropReason> {
+    let [a, b, c, d, high, low, _, _] = error.read::<8>(packet, inner.transport)?;
     match inner.protocol {
         TCP | UDP | SCTP => {
             inner.source_port = [a, b];
@@ -47,41 +107,11 @@ pub(crate) fn key(
         ICMP | ICMP6 => {
             inner.destination_port = [a, b];
             if !inner.is_echo() {
-                return Ok(None);
+                return Ok(false);
             }
             inner.source_port = [high, low];
         }
         _ => {}
     }
-    // The packet inside went the other way. A workload may send errors on its own flows only, and only to their other end.
-    // An error to the workload may come from any router on the way.
-    let (key, is_own) = match direction {
-        Direction::Egress => {
-            let key = conntrack::key(&inner, Direction::Ingress);
-            (key, key.local == error.source && key.remote == error.destination)
-        }
-        Direction::Ingress => {
-            let key = conntrack::key(&inner, Direction::Egress);
-            (key, key.local == error.destination)
-        }
-    };
-    Ok(if is_own { Some(key) } else { None })
-}
-
-/// Reads the addresses and protocol of the packet inside; returns the offset of its transport header.
-#[inline(always)]
-fn addresses(packet: &impl Bytes, error: &PacketFlow, inner: &mut PacketFlow) -> Result<u32, DropReason> {
-    let at = embedded(error);
-    if error.source.is_v4() {
-        let header = packet.read::<20>(at)?;
-        inner.source = Address::from_v4([header[12], header[13], header[14], header[15]]);
-        inner.destination = Address::from_v4([header[16], header[17], header[18], header[19]]);
-        inner.protocol = header[9];
-        return Ok(at + u32::from(header[0] & 15) * 4);
-    }
-    // Extension headers are not walked here: policy judges an error that carries one.
-    inner.protocol = packet.read::<8>(at)?[6];
-    inner.source = Address(packet.read::<16>(at + 8)?);
-    inner.destination = Address(packet.read::<16>(at + 24)?);
-    Ok(at + 40)
+    Ok(true)
 }

@@ -36,8 +36,10 @@ fn send(maps: &impl Maps, scratch: &Scratch, length: u32) {
         Direction::Ingress => (found.peer_identity, found.endpoint.identity),
     };
     let service = if decision.service.is_set() { decision.service } else { found.service };
+    // Most packets that need no clock have no event.
+    let time = if found.time == 0 { maps.now() } else { found.time };
     maps.report(FlowEvent {
-        time: found.time,
+        time,
         source: found.flow.source,
         destination: found.flow.destination,
         source_port: found.flow.source_port,

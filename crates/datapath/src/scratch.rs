@@ -4,6 +4,7 @@ use crate::decision::PacketDecision;
 use crate::delivery::Delivery;
 use crate::found::{Found, ServiceAddress};
 use crate::policy::Walk;
+use crate::related::Related;
 use abi::DropReason;
 use abi::conntrack::ConnInfo;
 use abi::endpoint::EndpointInfo;
@@ -19,6 +20,8 @@ pub struct Scratch {
     pub(crate) decision: PacketDecision,
     /// The entry of the connection that the packet opens.
     pub(crate) entry: ConnInfo,
+    /// The packet inside an ICMP error.
+    pub(crate) related: Related,
     /// The evaluation of policy.
     pub(crate) walk: Walk,
     /// Why the packet is dropped.
@@ -33,6 +36,7 @@ impl Default for Scratch {
             found: Found::nothing(Direction::Ingress),
             decision: PacketDecision::NONE,
             entry: ConnInfo::default(),
+            related: Related::nothing(),
             walk: Walk::UNUSED,
             refusal: None,
             delivery: Delivery::Pass,
@@ -41,10 +45,11 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// Begins with a packet of which nothing is known.
+    /// Begins with a packet of which nothing is known. The hook sets the endpoint and, before policy or the report needs them,
+    /// the configuration and the time in seconds.
     #[inline(always)]
     pub(crate) fn begin(&mut self, direction: Direction) {
-        self.found = Found::nothing(direction);
+        self.found.begin(direction);
         self.decision = PacketDecision::NONE;
         self.refusal = None;
         self.delivery = Delivery::Pass;

@@ -9,7 +9,7 @@ use abi::DropReason;
 use abi::conntrack::lifetime;
 use abi::map;
 use abi::protocol::{SCTP, TCP, UDP};
-use abi::service::{BackendInfo, BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey, choice_flag};
+use abi::service::{BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey, choice_flag};
 
 /// Translates the destination of a packet to a frontend to the flow's backend. Other packets stay as they are.
 #[inline(always)]
@@ -21,17 +21,13 @@ pub(crate) fn translate(
     if !matches!(found.flow.protocol, TCP | UDP | SCTP) {
         return Ok(());
     }
-    let Some(backend) = backend(maps, found)? else { return Ok(()) };
-    redirect(packet, found, &backend)
+    if find_backend(maps, found)? { redirect(packet, found) } else { Ok(()) }
 }
 
 /// Gives the packet the address of the backend.
 #[inline(never)]
-fn redirect(
-    packet: &mut (impl Bytes + Checksums),
-    found: &mut Found,
-    backend: &BackendInfo,
-) -> Result<(), DropReason> {
+fn redirect(packet: &mut (impl Bytes + Checksums), found: &mut Found) -> Result<(), DropReason> {
+    let backend = found.backend;
     translate::rewrite(packet, &found.flow, PacketEnd::Destination, &backend.address, backend.port)?;
     found.service = ServiceAddress { address: found.flow.destination, port: found.flow.destination_port };
     found.flow.destination = backend.address;
@@ -39,9 +35,9 @@ fn redirect(
     Ok(())
 }
 
-/// The backend of the packet's flow, chosen before or now; none where the destination is no frontend.
+/// Finds the backend of the packet's flow, chosen before or now; false where the destination is no frontend.
 #[inline(always)]
-fn backend(maps: &impl Maps, found: &Found) -> Result<Option<BackendInfo>, DropReason> {
+fn find_backend(maps: &impl Maps, found: &mut Found) -> Result<bool, DropReason> {
     let flow = &found.flow;
     let now = found.seconds;
     let key = key(flow);
@@ -57,7 +53,7 @@ fn backend(maps: &impl Maps, found: &Found) -> Result<Option<BackendInfo>, DropR
             protocol: flow.protocol,
             padding: 0,
         });
-        let Some(service) = service else { return Ok(None) };
+        let Some(service) = service else { return Ok(false) };
         Some(service)
     };
     if let Some(mut choice) = maps.lookup_mut(map::Choices, &key)
@@ -65,12 +61,12 @@ fn backend(maps: &impl Maps, found: &Found) -> Result<Option<BackendInfo>, DropR
         && service.is_none_or(|service| service.backends == choice.backends)
     {
         keep(&mut choice, flow, now);
-        return Ok(Some(choice.backend));
+        found.backend = choice.backend;
+        return Ok(true);
     }
-    match service {
-        Some(service) => choose(maps, &key, service, now).map(Some),
-        None => Ok(None),
-    }
+    let Some(service) = service else { return Ok(false) };
+    choose(maps, &key, service, found)?;
+    Ok(true)
 }
 
 /// The key of the choice for a flow.
@@ -102,19 +98,18 @@ fn choose(
     maps: &impl Maps,
     key: &ChoiceKey,
     service: &ServiceInfo,
-    now: u32,
-) -> Result<BackendInfo, DropReason> {
+    found: &mut Found,
+) -> Result<(), DropReason> {
     let ServiceInfo { backends, count } = *service;
     if count == 0 {
         return Err(DropReason::NoBackend);
     }
     let index = backend_index(key, count);
-    let backend = *maps.backend(&BackendKey { backends, index }).ok_or(DropReason::MapMissing)?;
-    let choice = ChoiceInfo { backend, backends, expires: now + lifetime::ANY, flags: 0 };
-    if !maps.update(map::Choices, key, &choice) {
-        return Err(DropReason::ConntrackFull);
-    }
-    Ok(backend)
+    let backend = maps.backend(&BackendKey { backends, index }).ok_or(DropReason::MapMissing)?;
+    found.backend = *backend;
+    let expires = found.seconds + lifetime::ANY;
+    let choice = ChoiceInfo { backend: found.backend, backends, expires, flags: 0 };
+    if maps.update(map::Choices, key, &choice) { Ok(()) } else { Err(DropReason::ConntrackFull) }
 }
 
 /// The index of the backend for a flow, in a set of `count` backends. The same flow always gets the same index.

@@ -12,6 +12,7 @@ use crate::parse::{self, PacketFlow};
 use crate::pipeline;
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
+use abi::endpoint::EndpointInfo;
 use abi::policy::Direction;
 use abi::protocol;
 use abi::{Address, DropReason, mark};
@@ -59,6 +60,7 @@ pub fn to_proxy(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
+    scratch.found.endpoint = EndpointInfo::default();
     scratch.begin(Direction::Ingress);
     pipeline::run(packet, maps, &mut Fresh::new(scratch), judge)
 }
@@ -69,7 +71,6 @@ fn judge(
     maps: &impl Maps,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Delivered, DropReason> {
-    scratch.found.set_time(maps.now());
     if packet.mark() & mark::MASK != mark::TO_PROXY {
         return Err(DropReason::NotForProxy);
     }
@@ -84,7 +85,7 @@ fn judge(
 }
 
 /// Whether the stack would find a socket of the proxy for the segment.
-#[inline(never)]
+#[inline(always)]
 fn has_socket(packet: &impl Sockets, maps: &impl Maps, flow: &PacketFlow) -> Result<bool, DropReason> {
     let own = SocketTuple {
         source: flow.source,

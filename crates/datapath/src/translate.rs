@@ -53,7 +53,8 @@ pub(crate) fn rewrite(
     }
 }
 
-/// Gives the packet inside an ICMP error the service address that the workload sent it to.
+/// Gives the packet inside an ICMP error the service address that the workload sent it to. `related` has found the
+/// connection by the bytes that are read here, so the packet holds them.
 #[inline(always)]
 pub(crate) fn rewrite_error(
     packet: &mut (impl Bytes + Checksums),

@@ -15,9 +15,18 @@ use abi::{Address, DropReason, identity};
 #[inline(always)]
 pub(crate) fn load(packet: &impl PacketRoute, maps: &impl Maps, found: &mut Found) -> Result<(), DropReason> {
     found.set_time(maps.now());
-    found.config = *maps.config().ok_or(DropReason::MapMissing)?;
-    found.endpoint = *endpoint_at(packet, maps)?;
+    let Some(config) = maps.config() else { return unknown(found, DropReason::MapMissing) };
+    found.config = *config;
+    let Ok(endpoint) = endpoint_at(packet, maps) else { return unknown(found, DropReason::UnknownEndpoint) };
+    found.endpoint = *endpoint;
     Ok(())
+}
+
+/// Drops a packet whose endpoint is not known.
+#[inline(always)]
+fn unknown(found: &mut Found, reason: DropReason) -> Result<(), DropReason> {
+    found.endpoint = EndpointInfo::default();
+    Err(reason)
 }
 
 /// The workload behind the packet's interface.

@@ -111,3 +111,31 @@ fn without_a_policy_for_the_node_every_packet_passes_in_the_kernel() {
     }
     assert_eq!(loaded.connections().unwrap(), []);
 }
+
+#[test]
+fn ports_in_the_padding_after_a_packet_are_not_the_packets_in_the_kernel() {
+    if !possible() {
+        return;
+    }
+    let loaded = node(flag::ENFORCE);
+    let mut events = loaded.events().unwrap();
+    allow(&loaded, identity::WORLD, Direction::Ingress, 22);
+    let invalid = (PacketVerdict::Drop as u8, DropReason::InvalidPacket as u8, 0);
+    let doors = [
+        (Hook::FromOutside, syn((WORLD, 4000), (NODE, 22))),
+        (Hook::ToOutside, syn((NODE, 4000), (WORLD, 443))),
+        (Hook::FromWorkload, syn((WORKLOAD, 4000), (NODE, 80))),
+        (Hook::ToWorkload, syn((NODE, 4000), (WORKLOAD, 81))),
+    ];
+    for (hook, mut frame) in doors {
+        frame.resize(frame.len().max(60), 0);
+        for total in [22_u16, 39] {
+            frame[16..18].copy_from_slice(&total.to_be_bytes());
+            let run = run(&loaded, &mut events, hook, &frame);
+            assert_eq!(run, (ProgramAction::Drop, vec![invalid]), "{hook}, {total} bytes");
+        }
+    }
+    let mut whole = syn((WORLD, 4000), (NODE, 22));
+    whole.extend([0; 20]);
+    assert_eq!(run(&loaded, &mut events, Hook::FromOutside, &whole), (ProgramAction::Pass, vec![]));
+}

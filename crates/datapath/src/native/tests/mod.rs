@@ -6,6 +6,7 @@ mod drops;
 mod flows;
 mod fragments;
 mod host;
+mod lengths;
 mod neighbours;
 mod proxied;
 mod related;
