@@ -110,8 +110,9 @@ impl World {
     /// Reports the marked rows that differ from the ledger.
     fn settle_rows(&mut self, step: &mut Step) {
         self.mark_blocks(step);
-        let mut put = Vec::new();
-        for subject in std::mem::take(&mut step.marked_rows) {
+        let marked = step.take_marked_rows();
+        let mut put = Vec::with_capacity(marked.len());
+        for subject in marked {
             let now = self.entry_of(subject);
             let before = self.ledger.enter(now);
             if before != now {

@@ -13,8 +13,8 @@ use std::net::IpAddr;
 pub(crate) struct Step {
     /// Workloads whose labels or ports may have changed, and with them their peers.
     pub(crate) workloads: BTreeSet<u32>,
-    /// Rows that may have changed.
-    pub(crate) marked_rows: BTreeSet<RowSubject>,
+    /// Rows that may have changed; one may be marked several times.
+    marked_rows: Vec<RowSubject>,
     /// Rows that their owners put and removed.
     pub(crate) rows: RowChanges,
     pub(crate) undo: Vec<Change>,
@@ -35,8 +35,16 @@ impl Step {
     /// Marks a row.
     pub(crate) fn mark(&mut self, row: RowSubject) {
         if !self.rows.is_ignored() {
-            self.marked_rows.insert(row);
+            self.marked_rows.push(row);
         }
+    }
+
+    /// The marked rows in order, which are then no longer marked.
+    pub(crate) fn take_marked_rows(&mut self) -> Vec<RowSubject> {
+        let mut marked = std::mem::take(&mut self.marked_rows);
+        marked.sort_unstable();
+        marked.dedup();
+        marked
     }
 
     /// Marks the row of an address.
