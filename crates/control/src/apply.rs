@@ -126,7 +126,7 @@ impl World {
 
     /// The writes that replace what this world itself wrote.
     fn replace_own(&mut self, step: &mut Step) -> (Batch, [Batch; 2]) {
-        let (now, later) = plan(step.rows.drain(), &mut self.named);
+        let (now, later) = plan(step.rows.changes(), &mut self.named);
         (now, self.without_released_blocks(later, step))
     }
 
@@ -148,7 +148,7 @@ impl World {
         }
         step.rows = std::mem::take(&mut step.rows).into_room();
         self.settle_rows(step);
-        let (mut later, last) = plan(step.rows.drain(), &mut self.named);
+        let (mut later, last) = plan(step.rows.changes(), &mut self.named);
         later.append(unreachable);
         [later, last]
     }

@@ -193,8 +193,9 @@ impl Named {
     }
 
     /// Follows the change of one row. A name that stays in its place is not looked up.
-    fn follow(&mut self, old: Option<&Row>, new: Option<&Row>) {
-        let [old, new] = [old, new].map(|row| row.map_or([None; 3], names_in_places));
+    fn follow(&mut self, change: &RowChange) {
+        let rows = [change.old.as_ref(), change.new_row()];
+        let [old, new] = rows.map(|row| row.map_or([None; 3], names_in_places));
         for (old, new) in old.into_iter().zip(new).filter(|(old, new)| old != new) {
             old.into_iter().for_each(|name| self.remove(name));
             new.into_iter().for_each(|name| self.add(name));
@@ -280,42 +281,44 @@ impl Ranked {
 
 /// The writes of a step: those to make at once, and those to make after the grace time, each in order. `named` follows.
 /// The configuration is written apart.
-pub(crate) fn plan(changes: impl IntoIterator<Item = RowChange>, named: &mut Named) -> (Batch, Batch) {
+pub(crate) fn plan(changes: &[RowChange], named: &mut Named) -> (Batch, Batch) {
+    // Each lookup waits for memory. In a loop of its own the processor waits for several at once.
+    let is_switch = |change: &RowChange| change.new_row().is_some() && named.was_reachable(&change.key);
+    let switches: Vec<bool> = changes.iter().map(is_switch).collect();
+    changes.iter().for_each(|change| named.follow(change));
     let mut plan = Plan::default();
-    changes.into_iter().for_each(|change| plan.add(&change, named));
+    changes.iter().zip(switches).for_each(|(change, is_switch)| plan.add(change, is_switch));
     plan.batches(named)
 }
 
 /// The writes that lead from rows that were found in the maps to these, and the numbers that these name.
 pub(crate) fn plan_all(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Batch, Batch, Named) {
     let (mut plan, mut named) = (Plan::default(), Named::found(&found));
-    for row in rows {
-        if let Some(key) = row.key() {
-            plan.add(&RowChange::new(key, found.remove(&key), Some(row)), &mut named);
-        }
+    for (key, row) in rows.filter_map(|row| Some((row.key()?, row))) {
+        let change = RowChange::new(key, found.remove(&key), Some(row));
+        plan.add(&change, named.was_reachable(&key));
+        named.follow(&change);
     }
     for (key, row) in found {
-        plan.add(&RowChange::new(key, Some(row), None), &mut named);
+        let change = RowChange::new(key, Some(row), None);
+        plan.add(&change, false);
+        named.follow(&change);
     }
     let (now, later) = plan.batches(&mut named);
     (now, later, named)
 }
 
 impl Plan {
-    fn add(&mut self, change: &RowChange, named: &mut Named) {
-        let (key, old, new) = (&change.key, change.old.as_ref(), change.new_row());
-        match (old, new) {
+    /// Adds the change of a row. A row that is put is a switch if packets could read its key before the step.
+    fn add(&mut self, change: &RowChange, is_switch: bool) {
+        let key = &change.key;
+        match (change.old.as_ref(), change.new_row()) {
             (None, None) => self.transients.extend(change.transient().map(|row| (*key, *row))),
             (old, new) if old == new => {}
-            (_, Some(new)) => self.put(key, new, named),
+            (_, Some(new)) if is_switch => self.switch.put(key, new),
+            (_, Some(new)) => self.prepare.put(key, new),
             (_, None) => self.removals.push(*key),
         }
-        named.follow(old, new);
-    }
-
-    fn put(&mut self, key: &RowKey, row: &Row, named: &Named) {
-        let puts = if named.was_reachable(key) { &mut self.switch } else { &mut self.prepare };
-        puts.put(key, row);
     }
 
     fn remove(&mut self, key: &RowKey, named: &Named) {

@@ -96,10 +96,9 @@ impl RowChanges {
         }
     }
 
-    /// The changes so far, which are then forgotten.
-    pub fn drain(&mut self) -> impl Iterator<Item = RowChange> {
-        self.places.clear();
-        self.changes.drain(..)
+    /// The changes so far, each of another row.
+    pub fn changes(&self) -> &[RowChange] {
+        &self.changes
     }
 
     /// No changes, in the room of these: a large allocation at each step costs more than a small step itself.
