@@ -17,7 +17,11 @@ pub fn is_malformed(frame: &[u8]) -> bool {
                 packet.get(2..4).map_or(0, |total| usize::from(u16::from_be_bytes([total[0], total[1]])));
             packet.len() < 20 || packet[0] >> 4 != 4 || header < 20 || total < header || packet.len() < total
         }
-        Some([0x86, 0xdd]) => packet.len() < 40 || packet[0] >> 4 != 6,
+        Some([0x86, 0xdd]) => {
+            let payload =
+                packet.get(4..6).map_or(0, |length| usize::from(u16::from_be_bytes([length[0], length[1]])));
+            packet.len() < 40 + payload || packet[0] >> 4 != 6
+        }
         _ => true,
     }
 }
