@@ -14,17 +14,19 @@ use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
 use crate::problems::{Problems, message};
+use crate::published::{Publication, Published};
 use crate::queue::{PendingCommand, Queue, Turn};
+use crate::reader::Reader;
 use crate::reconciler::Reconciler;
 use crate::source::{ChangeSource, Notifier};
 use crate::state::State;
-use crate::status::Parts;
+use crate::state::WorkloadRecord;
+use crate::status::StatusParts;
 use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
 use anyhow::Context;
-use api::ApiRequest;
 use control::{Change, Node, ProxyLocation};
 use std::fs;
 use std::net::IpAddr;
@@ -51,6 +53,11 @@ struct Agent {
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
     queue: Queue,
+    publication: Publication,
+    /// Answers the queries of clients.
+    reader: Arc<Reader>,
+    /// The workloads as they are published.
+    workloads: Arc<[WorkloadRecord]>,
     /// The socket of the API, if the agent listens. Another program may remove it.
     socket: Option<DeviceInode>,
     max_clients: usize,
@@ -112,6 +119,25 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
     }
 }
 
+/// What is in force.
+fn published(
+    reconciler: &Reconciler,
+    sources: &[Box<dyn ChangeSource>],
+    supervisor: &Supervisor,
+    workloads: Arc<[WorkloadRecord]>,
+) -> Published {
+    let mut problems = reconciler.objects.problems();
+    problems.extend(sources.iter().flat_map(|source| source.problems()));
+    Published {
+        world: reconciler.world().snapshot(),
+        objects: Arc::clone(&reconciler.objects),
+        workloads,
+        problems,
+        notes: reconciler.notes.clone(),
+        proxy: supervisor.status(),
+    }
+}
+
 impl Agent {
     fn start(mut config: AgentConfig, queue: Queue) -> anyhow::Result<Self> {
         let max_clients = descriptors::clients(descriptors::raise());
@@ -141,17 +167,40 @@ impl Agent {
         let supervisor = Supervisor::new(&paths, (config.proxy_port, config.proxy))?;
         let sources = sources(&config, copies, &queue)?;
         let state = State { workloads: taken, ..state };
-        let mut reconciler =
-            Reconciler { config, paths, state, kernel, addresses, wiring, journal, problems, notes, objects };
+        let mut reconciler = Reconciler {
+            config,
+            paths,
+            state,
+            kernel,
+            addresses,
+            wiring,
+            journal,
+            problems,
+            notes,
+            objects: Arc::new(objects),
+        };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
+        let (feed, occupancy) = (Feed::new(), LatestOccupancy::default());
+        let workloads: Arc<[WorkloadRecord]> = reconciler.state.workloads.clone().into();
+        let publication =
+            Publication::new(published(&reconciler, &sources, &supervisor, Arc::clone(&workloads)));
+        let parts = StatusParts::new(
+            (&reconciler.config, &reconciler.paths),
+            &reconciler.kernel,
+            reconciler.problems.clone(),
+            (Arc::clone(&feed), occupancy.clone()),
+        );
         let mut agent = Self {
             reconciler,
             sources,
             supervisor,
-            feed: Feed::new(),
-            occupancy: LatestOccupancy::default(),
+            feed,
+            occupancy,
             queue,
+            reader: Arc::new(Reader::new(publication.clone(), parts)),
+            publication,
+            workloads,
             socket: None,
             max_clients,
             is_stopping: false,
@@ -176,6 +225,7 @@ impl Agent {
         events::start(self.reconciler.kernel.events()?, socket, names, outputs)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
+        self.publish();
         self.listen();
         Ok(())
     }
@@ -183,7 +233,8 @@ impl Agent {
     /// Listens for requests; a failure is retried at the next tick.
     fn listen(&mut self) {
         let (socket, feed) = (self.reconciler.paths.socket(), Arc::clone(&self.feed));
-        let listening = server::serve(&socket, self.queue.clone(), feed, self.max_clients);
+        let answers = (self.queue.clone(), Arc::clone(&self.reader));
+        let listening = server::serve(&socket, answers, feed, self.max_clients);
         self.socket = listening.as_ref().ok().copied();
         self.reconciler.problems.note(API, listening.map(drop).map_err(message));
     }
@@ -214,29 +265,26 @@ impl Agent {
                 self.tick();
                 tick = now + TICK;
             }
+            self.publish();
         }
+    }
+
+    /// Publishes what is in force now. It costs the same whatever is stored.
+    fn publish(&mut self) {
+        if *self.workloads != *self.reconciler.state.workloads {
+            self.workloads = self.reconciler.state.workloads.clone().into();
+        }
+        let workloads = Arc::clone(&self.workloads);
+        self.publication.publish(published(&self.reconciler, &self.sources, &self.supervisor, workloads));
     }
 
     fn carry_out(&mut self, commands: Vec<PendingCommand>) {
         let (commands, replies): (Vec<_>, Vec<_>) = commands.into_iter().map(PendingCommand::split).unzip();
         self.is_stopping |= commands.iter().any(|command| matches!(command, Command::Stop));
-        let answers = match commands[..] {
-            [Command::Read(ApiRequest::Status)] => {
-                workloads::check_interfaces(&mut self.reconciler);
-                vec![requests::status(&self.reconciler, &self.status_parts())]
-            }
-            _ => requests::carry_out(&mut self.reconciler, commands),
-        };
+        let answers = requests::carry_out(&mut self.reconciler, commands);
+        // A client that has its answer must find its change.
+        self.publish();
         replies.into_iter().zip(answers).for_each(|(reply, answer)| reply.send(answer));
-    }
-
-    fn status_parts(&self) -> Parts<'_> {
-        Parts {
-            sources: &self.sources,
-            supervisor: &self.supervisor,
-            feed: &self.feed,
-            occupancy: &self.occupancy,
-        }
     }
 
     /// Checks what the agent gets no event of, and retries what failed.

@@ -1,7 +1,7 @@
 //! The watched directory of policy files as a source of changes.
 
 use crate::files::{Copies, Files};
-use crate::objects::{FileState, FileStates, is_applied_source};
+use crate::objects::{FileState, FileStates, Objects, is_applied_source};
 use crate::problems::message;
 use crate::reconciler::{Persistence, Reconciler};
 use crate::source::{ChangeSource, Notifier};
@@ -71,7 +71,7 @@ impl ChangeSource for PolicyFiles {
             }
         };
         reconciler.problems.note(WATCH, self.files.unwatched());
-        let mut objects = reconciler.objects.clone();
+        let mut objects = Objects::clone(&reconciler.objects);
         let changes = objects.update(&texts, |file| !is_applied_source(file));
         let before = reconciler.objects.problems();
         if let Err(error) = reconciler.apply_objects(objects, changes, Persistence::Retried) {
