@@ -6,6 +6,7 @@
 
 mod addresses;
 mod agent;
+mod answer;
 mod command;
 mod config;
 mod confinement;
@@ -40,6 +41,7 @@ mod queue;
 mod reader;
 mod recall;
 mod reconciler;
+mod record;
 mod removal;
 mod request_events;
 mod requests;
@@ -51,6 +53,7 @@ mod source;
 mod state;
 mod status;
 mod storage;
+mod subscription;
 mod supervisor;
 mod views;
 mod wiring;

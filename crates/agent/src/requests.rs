@@ -2,8 +2,8 @@
 
 mod apply;
 
+use crate::answer::{Answer, internal, invalid, value};
 use crate::command::Command;
-use crate::queue::Answer;
 use crate::reconciler::Reconciler;
 use crate::state::{Process, WorkloadRecord};
 use crate::wiring::named_ports;
@@ -11,7 +11,6 @@ use crate::{views, workloads};
 use api::view::EndpointSummary;
 use api::{Cause, Failure};
 use control::{Change, Endpoint, Workload, World};
-use serde::Serialize;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -179,18 +178,6 @@ fn check_name(what: &str, text: &str) -> Result<(), Failure> {
         Cause::Invalid,
         format!("{what} {text:?} should be 1 to {MAX_NAME} lower-case letters, digits and inner hyphens"),
     ))
-}
-
-pub(crate) fn value(view: &impl Serialize) -> Answer {
-    serde_json::to_value(view).map_err(|error| internal(error.into()))
-}
-
-pub(crate) fn internal(error: anyhow::Error) -> Failure {
-    Failure::new(Cause::Internal, api::sentence(error.as_ref()))
-}
-
-fn invalid(error: anyhow::Error) -> Failure {
-    Failure::new(Cause::Invalid, api::sentence(error.as_ref()))
 }
 
 #[cfg(test)]
