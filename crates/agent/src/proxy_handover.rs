@@ -6,8 +6,8 @@ use crate::heartbeats::Heartbeats;
 use anyhow::Context;
 use rustix::net::sockopt::socket_acceptconn;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::fs;
@@ -58,7 +58,7 @@ impl ProxyListeners {
         Ok(Self { v4: listen(Ipv4Addr::LOCALHOST.into())?, v6: listen(Ipv6Addr::LOCALHOST.into())? })
     }
 
-    /// The listeners of a running process at this port; none if they cannot be had.
+    /// The listeners of a running process at this port; empty if the kernel does not share them.
     pub(crate) fn of_process(process: u32, port: u16) -> Self {
         Self::found(process, port).unwrap_or_else(|error| {
             tracing::warn!(%error, process, "the proxy's listeners cannot be shared; connections are refused while it restarts");

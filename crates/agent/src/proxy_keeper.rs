@@ -33,7 +33,7 @@ pub(crate) struct ProxyKeeper {
     port: u16,
     limits: ProxyLimits,
     proxy: Option<KeptProxy>,
-    /// The listeners, also while no proxy runs; empty where they could not be had.
+    /// The listeners, also while no proxy runs; empty before the first start.
     listeners: ProxyListeners,
     /// The process, and the directory of rule sets that it reported it may read.
     allowed: Option<(Process, DeviceInode)>,
@@ -71,7 +71,7 @@ impl ProxyKeeper {
     /// ends it. Starts no proxy.
     ///
     /// The pinned maps must be the packet path's. A proxy that reads other maps, since they were unpinned, is ended. So is a
-    /// proxy of an earlier release without heartbeats: nothing could be said of its health. Its listeners are kept.
+    /// proxy of an earlier release without heartbeats, whose health would be unknown. Its listeners are kept.
     pub(crate) fn new(paths: &Paths, (port, limits): (u16, ProxyLimits)) -> anyhow::Result<Self> {
         let maps = loader::inspect::pinned_maps(&paths.pins())?;
         let mut keeper = Self {
@@ -172,8 +172,11 @@ impl ProxyKeeper {
         let late = proxy.heartbeats.late(LATE)?;
         // Nothing is wrong with a thread that did not beat yet.
         let is_new = proxy.started.elapsed() < LATE;
-        let late: Vec<String> =
-            late.into_iter().filter(|late| !is_new || late.since.is_some()).map(|late| late.to_string()).collect();
+        let late: Vec<String> = late
+            .into_iter()
+            .filter(|late| !is_new || late.since.is_some())
+            .map(|late| late.to_string())
+            .collect();
         if late.is_empty() {
             proxy.late = 0;
             return Ok(Health::Good);
@@ -183,7 +186,11 @@ impl ProxyKeeper {
         if proxy.late < CHECKS {
             return Ok(Health::Late(late));
         }
-        tracing::error!(process = proxy.process.process, late, "the proxy does not answer; it is killed and started again");
+        tracing::error!(
+            process = proxy.process.process,
+            late,
+            "the proxy does not answer; it is killed and started again"
+        );
         self.replaces = Some(format!("the one before did not answer {CHECKS} checks in a row: {late}"));
         kill(proxy.process)?;
         Ok(Health::Killed)
@@ -199,7 +206,8 @@ impl ProxyKeeper {
         };
         let Some(how) = how else { return Ok(false) };
         tracing::error!(status = how, log = %log.display(), "the proxy ended and is restarted");
-        self.replaces.get_or_insert_with(|| format!("the one before ended: {how}; its log is {}", log.display()));
+        self.replaces
+            .get_or_insert_with(|| format!("the one before ended: {how}; its log is {}", log.display()));
         self.proxy = None;
         Ok(true)
     }

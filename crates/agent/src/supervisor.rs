@@ -87,7 +87,9 @@ impl Supervisor {
         };
         let mut notes: Vec<String> = replaced
             .filter(|(when, _)| when.elapsed() < FRESH)
-            .map(|(when, why)| format!("the proxy was started again {} s ago: {why}", when.elapsed().as_secs()))
+            .map(|(when, why)| {
+                format!("the proxy was started again {} s ago: {why}", when.elapsed().as_secs())
+            })
             .into_iter()
             .collect();
         let Some(process) = process else { return notes };
