@@ -40,8 +40,6 @@ const TICK: Duration = Duration::from_millis(500);
 const API: &str = "the API does not accept requests";
 const RULE_SETS: &str = "requests cannot be judged";
 const GUARD: &str = "the node's policy is not enforced at every interface";
-const PROXY: &str = "the proxy does not run, and traffic that policy redirects to it is dropped";
-const RECORD: &str = "the proxy's process is not recorded; the next agent searches for it";
 
 /// The agent's thread and its queue.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ struct Agent {
     reconciler: Reconciler,
     /// The sources of changes; the queue names a source by its index.
     sources: Vec<Box<dyn ChangeSource>>,
-    supervisor: Supervisor,
+    supervisor: Arc<Supervisor>,
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
     queue: Queue,
@@ -85,6 +83,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
     }
     agent.process();
     agent.queue.close();
+    agent.supervisor.end();
     agent.feed.end();
     // Without an agent a client must not find the socket.
     let _ = fs::remove_file(socket);
@@ -123,7 +122,7 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
 fn reader(
     reconciler: &Reconciler,
     publication: &Publication,
-    outputs: (Arc<Feed>, LatestOccupancy),
+    outputs: (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
 ) -> Reader {
     let Reconciler { config, paths, kernel, problems, .. } = reconciler;
     Reader::new(publication.clone(), StatusParts::new((config, paths), kernel, problems.clone(), outputs))
@@ -133,7 +132,6 @@ fn reader(
 fn published(
     reconciler: &Reconciler,
     sources: &[Box<dyn ChangeSource>],
-    supervisor: &Supervisor,
     workloads: Arc<[WorkloadRecord]>,
 ) -> Published {
     let mut problems = reconciler.objects.problems();
@@ -144,7 +142,6 @@ fn published(
         workloads,
         problems,
         notes: reconciler.notes.clone(),
-        proxy: supervisor.status(),
     }
 }
 
@@ -174,7 +171,7 @@ impl Agent {
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let supervisor = Supervisor::new(&paths, (config.proxy_port, config.proxy))?;
+        let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy))?);
         let sources = sources(&config, copies, &queue)?;
         let state = State { workloads: taken, ..state };
         let mut reconciler =
@@ -184,9 +181,12 @@ impl Agent {
         let feed = Arc::new(Feed::new(reconciler.kernel.names()));
         let occupancy = LatestOccupancy::default();
         let workloads: Arc<[WorkloadRecord]> = reconciler.state.workloads.clone().into();
-        let publication =
-            Publication::new(published(&reconciler, &sources, &supervisor, Arc::clone(&workloads)));
-        let reader = reader(&reconciler, &publication, (Arc::clone(&feed), occupancy.clone()));
+        let publication = Publication::new(published(&reconciler, &sources, Arc::clone(&workloads)));
+        let reader = reader(
+            &reconciler,
+            &publication,
+            (Arc::clone(&feed), occupancy.clone(), Arc::clone(&supervisor)),
+        );
         let mut agent = Self {
             reconciler,
             sources,
@@ -215,7 +215,7 @@ impl Agent {
         }
         workloads::remove_orphans(&mut self.reconciler);
         self.reconciler.save_or_note();
-        self.ensure_proxy();
+        self.supervisor.wait_for_first();
         let socket = self.reconciler.paths.request_events();
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
         events::start(self.reconciler.kernel.events()?, socket, outputs)?;
@@ -271,7 +271,7 @@ impl Agent {
             self.workloads = self.reconciler.state.workloads.clone().into();
         }
         let workloads = Arc::clone(&self.workloads);
-        self.publication.publish(published(&self.reconciler, &self.sources, &self.supervisor, workloads));
+        self.publication.publish(published(&self.reconciler, &self.sources, workloads));
     }
 
     fn carry_out(&mut self, commands: Vec<PendingCommand>) {
@@ -288,7 +288,6 @@ impl Agent {
         let reconciler = &mut self.reconciler;
         let restored = reconciler.kernel.restore_rule_sets();
         reconciler.problems.note(RULE_SETS, restored.map_err(message));
-        self.ensure_proxy();
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
         let guarded = reconciler.kernel.guard_node();
@@ -298,12 +297,5 @@ impl Agent {
             self.listen();
         }
         workloads::check(&mut self.reconciler);
-    }
-
-    /// Starts the proxy if it does not run.
-    fn ensure_proxy(&mut self) {
-        let problems = &self.reconciler.problems;
-        problems.note(PROXY, self.supervisor.ensure().map_err(message));
-        problems.note(RECORD, self.supervisor.recorded());
     }
 }
