@@ -13,7 +13,8 @@ use crate::scratch::Scratch;
 use crate::verifier::Fresh;
 use abi::DropReason;
 use abi::address::AddressInfo;
-use abi::conntrack::{ConnInfo, flag};
+use abi::config::Config;
+use abi::conntrack::{ConnInfo, Way, flag};
 use abi::endpoint;
 use abi::identity;
 use abi::policy::{Direction, VerdictInfo, action};
@@ -34,6 +35,17 @@ pub(crate) struct EndpointTraffic<'a> {
     pub(crate) direction: Direction,
     /// Whether the policy of the endpoint before on the packet's way redirected the packet to the proxy.
     pub(crate) proxied: bool,
+    /// The way of all packets of the flow in this direction, where there is one.
+    pub(crate) way: Option<FlowWay>,
+}
+
+/// The way of the packets of a flow in one direction, which is all that they need once the flow is established (see
+/// [`crate::established`]).
+pub(crate) struct FlowWay {
+    /// The endpoint's interface.
+    pub(crate) local: u32,
+    /// See [`ConnInfo::way_out`] and [`ConnInfo::way_in`].
+    pub(crate) interface: u32,
 }
 
 /// Checks one packet, of a known flow or a new one, and updates the flow's connection.
@@ -116,6 +128,9 @@ fn pass(
     let decision = &mut Fresh::new(decision);
     store_verdict(row, traffic.peer, found, decision);
     store_detours(row, traffic, observed, found);
+    if let Some(way) = &traffic.way {
+        store_way(row, way, traffic, found);
+    }
     let transition = conntrack::update(row, &found.flow, observed);
     let (row, decision) = (&**row, &mut **decision);
     if transition == Transition::Notable {
@@ -152,6 +167,28 @@ fn store_detours(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, observed: Ob
         row.flags |= flag::TRANSLATED;
         row.service = found.service.address;
         row.service_port = found.service.port;
+    }
+}
+
+/// Stores the way of the flow's packets in this direction. The packet read the epoch before it looked up the way.
+#[inline(always)]
+fn store_way(row: &mut ConnInfo, way: &FlowWay, traffic: &EndpointTraffic<'_>, found: &Found) {
+    let Config { epoch, .. } = found.config;
+    row.local = Way::new(epoch, way.local);
+    let known = Way::new(epoch, way.interface);
+    match traffic.direction {
+        Direction::Egress => {
+            let [a, b, c, d, e, f] = traffic.peer.mac;
+            let [g, h, i, j, k, l] = found.endpoint.host_mac;
+            // The interface has one workload as long as it exists, so these need no epoch.
+            row.link = [a, b, c, d, e, f, g, h, i, j, k, l];
+            row.way_out = known;
+            row.flags |= flag::WAY_OUT;
+        }
+        Direction::Ingress => {
+            row.way_in = known;
+            row.flags |= flag::WAY_IN;
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the stages find out about a packet before policy judges it.
 
+use crate::maps::Maps;
 use crate::parse::PacketFlow;
 use abi::Address;
 use abi::config::Config;
@@ -55,12 +56,11 @@ impl Found {
         self.service = ServiceAddress::UNSET;
     }
 
-    /// Sets the time. The helper call and the division cost enough to make them once a packet.
+    /// Reads the clock, once a packet.
     #[inline(always)]
-    pub(crate) fn set_time(&mut self, now: u64) {
-        const SECOND: u64 = 1_000_000_000;
-        self.time = now;
-        self.seconds = (now / SECOND) as u32;
+    pub(crate) fn read_clock(&mut self, maps: &impl Maps) {
+        self.time = maps.now();
+        self.seconds = maps.seconds();
     }
 }
 

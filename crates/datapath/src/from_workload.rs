@@ -1,6 +1,6 @@
 //! Ingress of a workload's host-side interface: judges what the workload sends.
 
-use crate::check::{self, EndpointTraffic};
+use crate::check::{self, EndpointTraffic, FlowWay};
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
 use crate::maps::Maps;
@@ -8,7 +8,7 @@ use crate::packet::{Bytes, Checksums, Mark, PacketRoute};
 use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
-use crate::{fragment, host, neighbour, pipeline, service, workload};
+use crate::{established, fragment, host, neighbour, pipeline, service, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
 use abi::{DropReason, identity, mark};
@@ -20,6 +20,9 @@ pub fn from_workload(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
+    if let Some(delivery) = established::from_workload(packet, maps) {
+        return Ok(delivery);
+    }
     scratch.begin(Direction::Egress);
     let scratch = &mut Fresh::new(scratch);
     let verdict = pipeline::run(packet, maps, scratch, judge)?;
@@ -53,7 +56,10 @@ fn judge(
     let remote = AddressKey::host(scratch.found.flow.destination);
     let peer = maps.address(&remote).ok_or(DropReason::MapMissing)?;
     scratch.found.peer_identity = peer.identity;
-    let traffic = EndpointTraffic { peer, direction: Direction::Egress, proxied: false };
+    // A packet to the node passes the node's policy too, and the next connection to a frontend is translated.
+    let way = (peer.identity != identity::HOST && !service::is_to_frontend(maps, &scratch.found.flow))
+        .then(|| FlowWay { local: packet.interface(), interface: peer.interface });
+    let traffic = EndpointTraffic { peer, direction: Direction::Egress, proxied: false, way };
     let permit = check::check(packet, maps, &traffic, scratch)?;
     deliver::route(packet, scratch, peer, permit)
 }

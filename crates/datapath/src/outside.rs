@@ -68,7 +68,7 @@ fn judge(
     if !concerns_node(packet, maps, direction, scratch)? {
         return Ok(deliver::ignore());
     }
-    scratch.found.set_time(maps.now());
+    scratch.found.read_clock(maps);
     parse::after_addresses(packet, &mut scratch.found.flow)?;
     if neighbour::is_discovery_on_link(&scratch.found.flow) {
         return Ok(deliver::exempt(scratch, Delivery::Pass));
@@ -83,7 +83,8 @@ fn judge(
         return Err(DropReason::InvalidSource);
     }
     fragment::resolve_ports(maps, &mut scratch.found.flow)?;
-    let permit = check::check(packet, maps, &EndpointTraffic { peer, direction, proxied: false }, scratch)?;
+    let permit =
+        check::check(packet, maps, &EndpointTraffic { peer, direction, proxied: false, way: None }, scratch)?;
     Ok(deliver::pass(packet, scratch, permit))
 }
 

@@ -1,6 +1,6 @@
 //! Egress of a workload's host-side interface: judges what the workload is sent.
 
-use crate::check::{self, EndpointTraffic};
+use crate::check::{self, EndpointTraffic, FlowWay};
 use crate::decision::PacketDecision;
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
@@ -11,7 +11,7 @@ use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
 use crate::translate::{self, PacketEnd};
 use crate::verifier::Fresh;
-use crate::{fragment, host, neighbour, pipeline, related, workload};
+use crate::{established, fragment, host, neighbour, pipeline, related, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
 use abi::{DropReason, identity};
@@ -23,6 +23,9 @@ pub fn to_workload(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
+    if let Some(delivery) = established::to_workload(packet, maps) {
+        return Ok(delivery);
+    }
     scratch.begin(Direction::Ingress);
     pipeline::run(packet, maps, &mut Fresh::new(scratch), judge)
 }
@@ -54,7 +57,10 @@ fn judge(
         host::send(packet, maps, scratch)?;
     }
 
-    let traffic = EndpointTraffic { peer, direction: Direction::Ingress, proxied: false };
+    // A packet from the node passes the node's policy too, and a packet from the proxy is not the other end's.
+    let way = (peer.identity != identity::HOST && !packet.is_from_proxy())
+        .then(|| FlowWay { local: packet.interface(), interface: packet.ingress() });
+    let traffic = EndpointTraffic { peer, direction: Direction::Ingress, proxied: false, way };
     let permit = check::check(packet, maps, &traffic, scratch)?;
     let decision = &scratch.decision;
     if decision.service.is_set() && decision.proxy == 0 {

@@ -73,6 +73,14 @@ impl Bytes for Frame {
             .ok_or(DropReason::InvalidPacket)
     }
 
+    fn front<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.read(offset).ok()
+    }
+
+    fn overwrite<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Option<()> {
+        self.write(offset, bytes).ok()
+    }
+
     fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason> {
         let start = offset as usize;
         let place = self.bytes.get_mut(start..start + N).ok_or(DropReason::TranslationFailed)?;
