@@ -40,13 +40,13 @@ impl Skb {
         }
     }
 
-    /// The address of `N` bytes, if they are in the packet's linear part.
+    /// The address of `length` bytes, if they are in the packet's linear part.
     #[inline(always)]
-    fn piece<const N: usize>(&self, offset: u32) -> Option<usize> {
+    fn piece(&self, offset: u32, length: usize) -> Option<usize> {
         // SAFETY: see `interface`.
         let (data, end) = unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) };
         let start = data + offset as usize;
-        (start + N <= end).then_some(start)
+        (start + length <= end).then_some(start)
     }
 
     /// Reads bytes that are not in the packet's linear part.
@@ -134,14 +134,27 @@ impl Bytes for Skb {
 
     #[inline(always)]
     fn front<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let start = self.piece::<N>(offset)?;
+        let start = self.piece(offset, N)?;
         // SAFETY: `piece` found `N` bytes from `start`.
         Some(unsafe { read_words(start) })
     }
 
     #[inline(always)]
+    fn front_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
+        let start = self.piece(offset, N * 4)?;
+        let mut words = [0; N];
+        let mut at = 0;
+        while at < N {
+            // SAFETY: as above; see `read_words`.
+            words[at] = unsafe { *((start + at * 4) as *const u32) };
+            at += 1;
+        }
+        Some(words)
+    }
+
+    #[inline(always)]
     fn overwrite<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Option<()> {
-        let start = self.piece::<N>(offset)?;
+        let start = self.piece(offset, N)?;
         // SAFETY: as above. For a program that writes packets in place, the kernel first makes each packet's bytes its own.
         unsafe { write_words(start, bytes) };
         Some(())

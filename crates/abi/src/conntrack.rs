@@ -70,8 +70,8 @@ pub struct ConnInfo {
     pub bytes_out: u64,
     /// Bytes into the workload.
     pub bytes_in: u64,
-    /// The link-layer addresses of frames to the workload at the other end, destination first.
-    pub link: [u8; 12],
+    /// The link-layer addresses of frames to the workload at the other end.
+    pub link: LinkAddresses,
     /// Identity of the other end when the flow was last checked.
     pub peer_identity: u32,
     /// The rule that allowed it; 0 where nothing is enforced.
@@ -87,6 +87,11 @@ pub struct ConnInfo {
 }
 
 const _: () = assert!(size_of::<ConnInfo>() == 112);
+
+/// The link-layer addresses at the beginning of a frame, destination first. The alignment lets programs copy them by words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C, align(4))]
+pub struct LinkAddresses(pub [u8; 12]);
 
 /// An interface, and the value of [`crate::config::Config::epoch`] under which the packet path found the interface.
 ///

@@ -14,7 +14,7 @@ use crate::verifier::Fresh;
 use abi::DropReason;
 use abi::address::AddressInfo;
 use abi::config::Config;
-use abi::conntrack::{ConnInfo, Way, flag};
+use abi::conntrack::{ConnInfo, LinkAddresses, Way, flag};
 use abi::endpoint;
 use abi::identity;
 use abi::policy::{Direction, VerdictInfo, action};
@@ -35,17 +35,6 @@ pub(crate) struct EndpointTraffic<'a> {
     pub(crate) direction: Direction,
     /// Whether the policy of the endpoint before on the packet's way redirected the packet to the proxy.
     pub(crate) proxied: bool,
-    /// The way of all packets of the flow in this direction, where there is one.
-    pub(crate) way: Option<FlowWay>,
-}
-
-/// The way of the packets of a flow in one direction, which is all that they need once the flow is established (see
-/// [`crate::established`]).
-pub(crate) struct FlowWay {
-    /// The endpoint's interface.
-    pub(crate) local: u32,
-    /// See [`ConnInfo::way_out`] and [`ConnInfo::way_in`].
-    pub(crate) interface: u32,
 }
 
 /// Checks one packet, of a known flow or a new one, and updates the flow's connection.
@@ -67,9 +56,9 @@ pub(crate) fn check(
     {
         return Ok(permit);
     }
-    let key = conntrack::key(&scratch.found.flow, traffic.direction);
+    scratch.key = conntrack::key(&scratch.found.flow, traffic.direction);
     let mut known = is_tracked(&scratch.found.flow)
-        .then(|| maps.connection(&key))
+        .then(|| maps.connection(&scratch.key))
         .flatten()
         .filter(|row| conntrack::continues(row, &scratch.found.flow, traffic.direction, observed.now));
     // The direction in which the flow was opened, where policy has to judge the flow.
@@ -89,7 +78,7 @@ pub(crate) fn check(
         decision.transition = Transition::Notable;
     }
     let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
-    if is_new && is_tracked(&scratch.found.flow) && !maps.remember(&key, &scratch.entry) {
+    if is_new && is_tracked(&scratch.found.flow) && !maps.remember(&scratch.key, &scratch.entry) {
         return Err(DropReason::ConntrackFull);
     }
     Ok(permit)
@@ -128,8 +117,8 @@ fn pass(
     let decision = &mut Fresh::new(decision);
     store_verdict(row, traffic.peer, found, decision);
     store_detours(row, traffic, observed, found);
-    if let Some(way) = &traffic.way {
-        store_way(row, way, traffic, found);
+    if found.way.is_known {
+        store_way(row, traffic, found);
     }
     let transition = conntrack::update(row, &found.flow, observed);
     let (row, decision) = (&**row, &mut **decision);
@@ -172,8 +161,8 @@ fn store_detours(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, observed: Ob
 
 /// Stores the way of the flow's packets in this direction. The packet read the epoch before it looked up the way.
 #[inline(always)]
-fn store_way(row: &mut ConnInfo, way: &FlowWay, traffic: &EndpointTraffic<'_>, found: &Found) {
-    let Config { epoch, .. } = found.config;
+fn store_way(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, found: &Found) {
+    let Found { config: Config { epoch, .. }, way, .. } = *found;
     row.local = Way::new(epoch, way.local);
     let known = Way::new(epoch, way.interface);
     match traffic.direction {
@@ -181,7 +170,7 @@ fn store_way(row: &mut ConnInfo, way: &FlowWay, traffic: &EndpointTraffic<'_>, f
             let [a, b, c, d, e, f] = traffic.peer.mac;
             let [g, h, i, j, k, l] = found.endpoint.host_mac;
             // The interface has one workload as long as it exists, so these need no epoch.
-            row.link = [a, b, c, d, e, f, g, h, i, j, k, l];
+            row.link = LinkAddresses([a, b, c, d, e, f, g, h, i, j, k, l]);
             row.way_out = known;
             row.flags |= flag::WAY_OUT;
         }

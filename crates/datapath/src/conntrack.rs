@@ -2,7 +2,7 @@
 
 use crate::parse::{ACK, FIN, PacketFlow, RST, SYN};
 use abi::Address;
-use abi::conntrack::{ConnInfo, ConnKey, Way, flag, lifetime};
+use abi::conntrack::{ConnInfo, ConnKey, LinkAddresses, Way, flag, lifetime};
 use abi::policy::Direction;
 use abi::protocol::TCP;
 
@@ -177,7 +177,7 @@ const EMPTY: ConnInfo = ConnInfo {
     packets_in: 0,
     bytes_out: 0,
     bytes_in: 0,
-    link: [0; 12],
+    link: LinkAddresses([0; 12]),
     peer_identity: 0,
     rule: 0,
     l7: 0,

@@ -11,7 +11,7 @@ use crate::maps::{Keep, Maps};
 use crate::packet::{Bytes, Mark, PacketRoute};
 use crate::parse::{FIN, IP, RST, SYN};
 use crate::{checksum, conntrack};
-use abi::conntrack::{ConnInfo, ConnKey, Way, flag};
+use abi::conntrack::{ConnInfo, ConnKey, LinkAddresses, Way, flag};
 use abi::policy::Direction;
 use abi::protocol::{SCTP, TCP, UDP};
 use abi::{Address, event, map, mark};
@@ -21,8 +21,9 @@ use abi::{Address, event, map, mark};
 pub(crate) fn from_workload(
     packet: &mut (impl Bytes + Mark + PacketRoute),
     maps: &impl Maps,
+    key: &mut ConnKey,
 ) -> Option<Delivery> {
-    let mut entry = find(packet, maps, Direction::Egress)?;
+    let mut entry = find(packet, maps, key, Direction::Egress)?;
     let interface = entry.way_out.interface();
     if interface != 0 {
         forward(packet, &entry.link)?;
@@ -33,27 +34,31 @@ pub(crate) fn from_workload(
 
 /// The same for a packet to a workload.
 #[inline(always)]
-pub(crate) fn to_workload(packet: &(impl Bytes + Mark + PacketRoute), maps: &impl Maps) -> Option<Delivery> {
-    let mut entry = find(packet, maps, Direction::Ingress)?;
+pub(crate) fn to_workload(
+    packet: &(impl Bytes + Mark + PacketRoute),
+    maps: &impl Maps,
+    key: &mut ConnKey,
+) -> Option<Delivery> {
+    let mut entry = find(packet, maps, key, Direction::Ingress)?;
     count(packet, maps, Direction::Ingress, &mut entry);
     Some(Delivery::Pass)
 }
 
 /// The entry of the packet's flow with its life extended, if the flow is established, and the way of packets in this
-/// direction is known under the epoch in force.
+/// direction is known under the epoch in force. `key` is room for its key.
 #[inline(always)]
 fn find<'a, M: Maps>(
     packet: &(impl Bytes + Mark + PacketRoute),
     maps: &'a M,
+    key: &mut ConnKey,
     direction: Direction,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
-    // Whatever the entry holds of another epoch does not count.
-    let epoch = maps.config()?.epoch;
     if packet.mark() & mark::MASK != 0 || packet.is_tagged() {
         return None;
     }
-    let key = key(packet, direction)?;
-    let mut entry = maps.connection(&key)?;
+    read_key(packet, direction, key)?;
+    let mut entry = maps.connection(key)?;
+    let epoch = maps.config()?.epoch;
     let (is_on_its_way, known) = match direction {
         Direction::Egress => (entry.way_out.epoch() == epoch, flag::WAY_OUT),
         Direction::Ingress => (entry.way_in == Way::new(epoch, packet.ingress()), flag::WAY_IN),
@@ -80,73 +85,74 @@ fn count(packet: &impl Bytes, maps: &impl Maps, direction: Direction, entry: &mu
 const CHANGING: u32 =
     flag::LOCAL_CLOSED | flag::REMOTE_CLOSED | flag::RESET | flag::PROXIED | flag::TRANSLATED;
 
-/// The key of the flow of a plain packet; nothing for other packets, and for segments that open or end a connection.
+/// Reads the key of a plain packet's flow; nothing for other packets, and for segments that open or end a connection.
 #[inline(always)]
-fn key(packet: &impl Bytes, direction: Direction) -> Option<ConnKey> {
+fn read_key(packet: &impl Bytes, direction: Direction, key: &mut ConnKey) -> Option<()> {
     match packet.front::<2>(12)? {
         [0x08, 0x00] => {
-            let header = packet.front::<{ 20 + PORTS }>(IP)?;
-            let [length, place] = [word(&header, 2), word(&header, 6)];
+            let [first, place, protocol, source, destination, ports] = packet.front_words(IP)?;
+            let [version, _, high, low] = first.to_ne_bytes();
+            let [_, _, place, place_low] = place.to_ne_bytes();
+            let [_, protocol, _, _] = protocol.to_ne_bytes();
             // Version 4, a header of five words, and no fragment; the one bit left over forbids to make fragments.
-            if header[0] != 0x45 || place & 0x3fff != 0 {
+            if version != 0x45 || place & 0x3f != 0 || place_low != 0 {
                 return None;
             }
-            let protocol = transport(packet, header[9], IP + 20, IP + u32::from(length))?;
-            let ends = [12, 16].map(|at| Address::from_v4([0, 1, 2, 3].map(|byte| header[at + byte])));
-            Some(conntrack::key_of(direction, ends, ports(&header, 20), protocol))
+            let end = IP + u32::from(u16::from_be_bytes([high, low]));
+            check_transport(packet, protocol, IP + 20, end)?;
+            let ends =
+                [source, destination].map(|word| Address::from_words([0, 0, 0xffff_u32.to_be(), word]));
+            *key = conntrack::key_of(direction, ends, split(ports), protocol);
         }
         [0x86, 0xdd] => {
-            let header = packet.front::<{ 40 + PORTS }>(IP)?;
-            let protocol = transport(packet, header[6], IP + 40, IP + 40 + u32::from(word(&header, 4)))?;
-            let ends = [8, 24].map(|at| {
-                let mut address = Address([0; 16]);
-                address.0.copy_from_slice(&header[at..at + 16]);
-                address
-            });
+            let [first, next, a, b, c, d, e, f, g, h, ports] = packet.front_words(IP)?;
+            let [version, _, _, _] = first.to_ne_bytes();
+            let [high, low, protocol, _] = next.to_ne_bytes();
+            let ends = [Address::from_words([a, b, c, d]), Address::from_words([e, f, g, h])];
             // As `parse` does, refuses addresses on the wire that stand for addresses of IPv4.
-            if header[0] >> 4 != 6 || ends[0].is_v4() || ends[1].is_v4() {
+            if version >> 4 != 6 || ends[0].is_v4() || ends[1].is_v4() {
                 return None;
             }
-            Some(conntrack::key_of(direction, ends, ports(&header, 40), protocol))
+            let end = IP + 40 + u32::from(u16::from_be_bytes([high, low]));
+            check_transport(packet, protocol, IP + 40, end)?;
+            *key = conntrack::key_of(direction, ends, split(ports), protocol);
         }
-        _ => None,
+        _ => return None,
     }
+    Some(())
 }
 
-/// Bytes of the two ports.
-const PORTS: usize = 4;
-
-/// The ports, source first.
+/// The two ports, source first.
 #[inline(always)]
-fn ports(header: &[u8], at: usize) -> [[u8; 2]; 2] {
-    [[header[at], header[at + 1]], [header[at + 2], header[at + 3]]]
+fn split(ports: u32) -> [[u8; 2]; 2] {
+    let [a, b, c, d] = ports.to_ne_bytes();
+    [[a, b], [c, d]]
 }
 
+/// Checks that the protocol has ports, and that the packet holds the whole header at `at` and ends at `end` in its frame;
+/// nothing too for a TCP segment that opens or ends a connection.
 #[inline(always)]
-fn word(header: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([header[at], header[at + 1]])
-}
-
-/// The protocol, if it has ports, and the packet holds the whole header at `at` and ends at `end` in its frame; nothing for a
-/// TCP segment that opens or ends a connection.
-#[inline(always)]
-fn transport(packet: &impl Bytes, protocol: u8, at: u32, end: u32) -> Option<u8> {
-    if end > packet.length() {
+fn check_transport(packet: &impl Bytes, protocol: u8, at: u32, end: u32) -> Option<()> {
+    let length = match protocol {
+        TCP => 20,
+        UDP | SCTP => 8,
+        _ => return None,
+    };
+    if end > packet.length() || end < at + length {
         return None;
     }
-    match protocol {
-        TCP => {
-            let [_, flags] = packet.front::<2>(at + 12)?;
-            (end >= at + 20 && flags & (SYN | FIN | RST) == 0).then_some(TCP)
+    if protocol == TCP {
+        let [_, flags] = packet.front::<2>(at + 12)?;
+        if flags & (SYN | FIN | RST) != 0 {
+            return None;
         }
-        UDP | SCTP => (end >= at + 8).then_some(protocol),
-        _ => None,
     }
+    Some(())
 }
 
 /// Makes a frame one to the workload at the other end; nothing where the packet's hop limit ends here.
 #[inline(always)]
-fn forward(packet: &mut impl Bytes, link: &[u8; 12]) -> Option<()> {
+fn forward(packet: &mut impl Bytes, link: &LinkAddresses) -> Option<()> {
     match packet.front::<2>(12)? {
         [0x08, 0x00] => {
             let [hop_limit, protocol, high, low] = packet.front::<4>(IP + 8)?;
@@ -164,5 +170,5 @@ fn forward(packet: &mut impl Bytes, link: &[u8; 12]) -> Option<()> {
             packet.overwrite(IP + 6, [next, hop_limit - 1])?;
         }
     }
-    packet.overwrite(0, *link)
+    packet.overwrite(0, link.0)
 }

@@ -23,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) endpoint: EndpointInfo,
     /// Identity of the other end.
     pub(crate) peer_identity: u32,
+    /// The way of all packets of the flow in this direction, where the stages found one.
+    pub(crate) way: FlowWay,
     /// The backend of the packet's flow, where the packet goes to a service.
     pub(crate) backend: BackendInfo,
     /// The service address that a workload sent the packet to, and that was translated; unset otherwise.
@@ -41,6 +43,7 @@ impl Found {
             config: Config::default(),
             endpoint: EndpointInfo::default(),
             peer_identity: 0,
+            way: FlowWay::UNKNOWN,
             backend: BackendInfo::default(),
             service: ServiceAddress::UNSET,
         }
@@ -53,6 +56,7 @@ impl Found {
         self.time = 0;
         self.flow = PacketFlow::unknown();
         self.peer_identity = 0;
+        self.way = FlowWay::UNKNOWN;
         self.service = ServiceAddress::UNSET;
     }
 
@@ -62,6 +66,24 @@ impl Found {
         self.time = maps.now();
         self.seconds = maps.seconds();
     }
+}
+
+/// The way of the packets of a flow in one direction, which is all that they need once the flow is established (see
+/// [`crate::established`]).
+///
+/// No `Option`: beside nothing the interfaces are undefined, and the verifier refuses to copy them.
+#[derive(Clone, Copy)]
+pub(crate) struct FlowWay {
+    pub(crate) is_known: bool,
+    /// The endpoint's interface.
+    pub(crate) local: u32,
+    /// See [`abi::conntrack::ConnInfo::way_out`] and [`abi::conntrack::ConnInfo::way_in`].
+    pub(crate) interface: u32,
+}
+
+impl FlowWay {
+    /// The stages found none.
+    pub(crate) const UNKNOWN: Self = Self { is_known: false, local: 0, interface: 0 };
 }
 
 /// Address and port of a service.

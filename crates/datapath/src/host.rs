@@ -55,7 +55,7 @@ pub(crate) fn receive(
     let peer = maps.address(&source).ok_or(DropReason::MapMissing)?;
     scratch.found.peer_identity = peer.identity;
     let proxied = scratch.delivery != Delivery::Pass;
-    let traffic = EndpointTraffic { peer, direction: Direction::Ingress, proxied, way: None };
+    let traffic = EndpointTraffic { peer, direction: Direction::Ingress, proxied };
     check::check(packet, maps, &traffic, scratch).map(deliver::keep)
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn send(
     let destination = AddressKey::host(scratch.found.flow.destination);
     let peer = maps.address(&destination).ok_or(DropReason::MapMissing)?;
     scratch.found.peer_identity = peer.identity;
-    let traffic = EndpointTraffic { peer, direction: Direction::Egress, proxied: false, way: None };
+    let traffic = EndpointTraffic { peer, direction: Direction::Egress, proxied: false };
     // The workload's policy grants the permit to deliver.
     let _ = check::check(packet, maps, &traffic, scratch)?;
     report::report(packet, maps, scratch);

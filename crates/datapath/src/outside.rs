@@ -83,8 +83,7 @@ fn judge(
         return Err(DropReason::InvalidSource);
     }
     fragment::resolve_ports(maps, &mut scratch.found.flow)?;
-    let permit =
-        check::check(packet, maps, &EndpointTraffic { peer, direction, proxied: false, way: None }, scratch)?;
+    let permit = check::check(packet, maps, &EndpointTraffic { peer, direction, proxied: false }, scratch)?;
     Ok(deliver::pass(packet, scratch, permit))
 }
 

@@ -22,6 +22,8 @@ pub trait Bytes {
     /// The same, but for packets of which the kernel holds these bytes in one piece, as it does with nearly all; nothing for
     /// others, and beyond the end. `offset` is a number that the compiler knows.
     fn front<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    /// The same by words, as they lie in memory.
+    fn front_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]>;
     /// Overwrites bytes that [`Self::front`] reads.
     fn overwrite<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Option<()>;
     /// Writes `N` bytes.

@@ -43,7 +43,7 @@ fn redirect(packet: &mut (impl Bytes + Checksums), found: &mut Found) -> Result<
 }
 
 /// Finds the backend of the packet's flow, chosen before or now; false where the destination is no frontend.
-#[inline(always)]
+#[inline(never)]
 fn find_backend(maps: &impl Maps, found: &mut Found) -> Result<bool, DropReason> {
     let flow = &found.flow;
     let now = found.seconds;

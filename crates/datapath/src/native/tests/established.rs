@@ -148,7 +148,18 @@ fn without_ways((key, row): (ConnKey, ConnInfo)) -> (ConnKey, ConnInfo) {
     use abi::conntrack::flag::{WAY_IN, WAY_OUT};
     let none = Way::default();
     let flags = row.flags & !(WAY_IN | WAY_OUT);
-    (key, ConnInfo { epoch: 0, local: none, way_out: none, way_in: none, link: [0; 12], flags, ..row })
+    (
+        key,
+        ConnInfo {
+            epoch: 0,
+            local: none,
+            way_out: none,
+            way_in: none,
+            link: Default::default(),
+            flags,
+            ..row
+        },
+    )
 }
 
 /// A number that spreads like chance.
