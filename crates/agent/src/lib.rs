@@ -11,6 +11,7 @@ mod confinement;
 mod descriptors;
 mod directories;
 mod disconnects;
+mod entry_log;
 mod event;
 mod events;
 pub mod explain;
