@@ -13,6 +13,7 @@ mod confinement;
 mod descriptors;
 mod directories;
 mod disconnects;
+mod entry_log;
 mod events;
 pub mod explain;
 mod families;
