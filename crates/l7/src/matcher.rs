@@ -31,6 +31,7 @@ pub struct Matcher {
     names: BTreeSet<String>,
     /// True where some rule has a method.
     decides_on_method: bool,
+    rule_count: usize,
 }
 
 /// An automaton, and the rules of the set among its rules.
@@ -83,11 +84,16 @@ impl Matcher {
         removed + added > max_differences(self.base.indexes.len()) / 2
     }
 
+    /// The number of rules.
+    pub fn rule_count(&self) -> usize {
+        self.rule_count
+    }
+
     fn of(base: Layer, added: Option<Layer>, rules: &[HttpRule]) -> Self {
         let headers = rules.iter().flat_map(|rule| &rule.headers);
         let names = headers.map(|header| header.name.to_ascii_lowercase()).collect();
         let decides_on_method = rules.iter().any(|rule| rule.method.is_some());
-        Self { base, added, names, decides_on_method }
+        Self { base, added, names, decides_on_method, rule_count: rules.len() }
     }
 
     /// The automaton of these rules; the present one of the added rules where they are the same.
