@@ -4,6 +4,7 @@ mod copies;
 mod reading;
 mod scanner;
 mod to_read;
+mod waiting;
 mod watch;
 
 pub(crate) use copies::{Copies, DamagedCopy};

@@ -4,8 +4,9 @@
 //! may be about to be replaced, so it counts as deleted only after a moment. The directory's path is resolved anew for
 //! each scan.
 
-use super::reading::{self, Fingerprint, FoundFile, Reading};
+use super::reading::{self, Fingerprint, Reading};
 use super::to_read::ToRead;
+use super::waiting::{RETRY, SOON, WaitReason, Waiting};
 use super::watch::Watcher;
 use crate::objects::{FileState, FileStates, Objects};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,14 +19,6 @@ use std::time::{Duration, Instant};
 
 /// How long a name may be missing while its file is replaced.
 const REPLACED: Duration = Duration::from_millis(200);
-/// How long a file must stay unchanged if the kernel cannot tell whether it is open for writing.
-const SETTLED: Duration = Duration::from_secs(1);
-/// Delay before a change is checked that inotify may not report.
-const SOON: Duration = Duration::from_millis(100);
-/// Delay before a change is checked that inotify should report.
-const LATER: Duration = Duration::from_secs(1);
-/// How soon files that the kernel or the disk refused are read again.
-const RETRY: Duration = Duration::from_secs(2);
 /// How many files are polled at a time, of those that may change without a report, and of all: inotify does not report
 /// writes through a mapping, through another name or over a network.
 const POLLED: usize = 64;
@@ -109,27 +102,6 @@ enum Delivered {
     Unreadable(String),
     /// Something that it could not apply.
     Rejected,
-}
-
-/// A file to look at again.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    since: Instant,
-    again: Instant,
-    reason: WaitReason,
-}
-
-/// Why a file is looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WaitReason {
-    /// Its name is missing.
-    Missing,
-    /// It is open for writing.
-    Written,
-    /// The kernel cannot tell whether it is open for writing, and it had this fingerprint.
-    Settling(Fingerprint),
-    /// It could not be read or applied.
-    Failed,
 }
 
 /// Device, inode and modification time of a directory.
@@ -325,7 +297,7 @@ impl Scanner {
             _ => Some(reading::alike()),
         };
         let Some(file) = file else { return self.miss(name, is_inside, change) };
-        let waiting = waiting_for(&file, self.waiting.remove(&name));
+        let waiting = Waiting::of(&file, self.waiting.remove(&name));
         let known = self.files.entry(name.clone()).or_insert_with(|| KnownFile::new(path.clone()));
         known.path.clone_from(path);
         known.fingerprint = file.fingerprint;
@@ -373,26 +345,6 @@ impl Scanner {
             change.states.insert(name, FileState::Deleted);
         }
     }
-}
-
-/// When and why a file that was just read must be read again; `before` is why it was read.
-fn waiting_for(file: &FoundFile, before: Option<Waiting>) -> Option<Waiting> {
-    let now = Instant::now();
-    let settling = file.fingerprint.filter(|_| file.is_unproven).map(WaitReason::Settling);
-    if let Some(reason) = settling {
-        let same = before.filter(|before| before.reason == reason);
-        let since = same.map_or(now, |before| before.since);
-        if since.elapsed() < SETTLED {
-            return Some(Waiting { since, again: now + SOON, reason });
-        }
-    }
-    let (reason, delay) = match &file.reading {
-        Reading::Unfinished if file.is_silent => (WaitReason::Written, SOON),
-        Reading::Unfinished => (WaitReason::Written, LATER),
-        Reading::Unreadable(_) if file.is_temporary => (WaitReason::Failed, RETRY),
-        _ => return None,
-    };
-    Some(Waiting { since: now, again: now + delay, reason })
 }
 
 /// The present identity of a directory.
