@@ -4,7 +4,7 @@ use crate::addresses::Addresses;
 use crate::command::Command;
 use crate::config::AgentConfig;
 use crate::feed::Feed;
-use crate::files::Copies;
+use crate::files::{Copies, KnownFiles};
 use crate::host_devices::HostDevices;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
@@ -93,13 +93,13 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 /// The sources of changes besides the API. A new source has a file of its own and a line here.
 fn sources(
     config: &AgentConfig,
-    copies: Copies,
+    (copies, known): (Copies, KnownFiles),
     queue: &Queue,
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
     let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(NodeAddresses));
-    sources.push(Box::new(PolicyFiles::watch(&config.policies, copies, notifier(&sources))?));
+    sources.push(Box::new(PolicyFiles::watch(&config.policies, (copies, known), notifier(&sources))?));
     Ok(sources)
 }
 
@@ -160,7 +160,8 @@ impl Agent {
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;
         let mut objects = Objects::default();
-        let recalled = recall::recall(&config, (&mut journal, &applied), (texts, &damaged), &mut objects)?;
+        let recalled = recall::recall(&config, (&mut journal, &applied), (&texts, &damaged), &mut objects)?;
+        let known = KnownFiles::new(&objects, &texts);
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let numbers = (identities::restore(&state)?, state.last_rule_set);
@@ -172,38 +173,46 @@ impl Agent {
             workloads::take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
         let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy))?);
-        let sources = sources(&config, copies, &queue)?;
+        let sources = sources(&config, (copies, known), &queue)?;
         let state = State { workloads: taken, ..state };
         let mut reconciler =
             Reconciler { config, paths, state, kernel, addresses, wiring, journal, problems, notes, objects };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
+        let mut agent = Self::new(reconciler, sources, supervisor, (queue, max_clients), locks);
+        agent.begin()?;
+        Ok(agent)
+    }
+
+    /// An agent whose policy is in force.
+    fn new(
+        reconciler: Reconciler,
+        sources: Vec<Box<dyn ChangeSource>>,
+        supervisor: Arc<Supervisor>,
+        (queue, max_clients): (Queue, usize),
+        locks: Locks,
+    ) -> Self {
         let feed = Arc::new(Feed::new(reconciler.kernel.names()));
         let occupancy = LatestOccupancy::default();
         let workloads: Arc<[WorkloadRecord]> = reconciler.state.workloads.clone().into();
         let publication = Publication::new(published(&reconciler, &sources, Arc::clone(&workloads)));
-        let reader = reader(
-            &reconciler,
-            &publication,
-            (Arc::clone(&feed), occupancy.clone(), Arc::clone(&supervisor)),
-        );
-        let mut agent = Self {
+        let outputs = (Arc::clone(&feed), occupancy.clone(), Arc::clone(&supervisor));
+        let reader = Arc::new(reader(&reconciler, &publication, outputs));
+        Self {
             reconciler,
             sources,
             supervisor,
             feed,
             occupancy,
             queue,
-            reader: Arc::new(reader),
+            reader,
             publication,
             workloads,
             socket: None,
             max_clients,
             is_stopping: false,
             _locks: locks,
-        };
-        agent.begin()?;
-        Ok(agent)
+        }
     }
 
     /// Starts everything but the packet path, which enforces policy already. From here on a failure is a problem of the
