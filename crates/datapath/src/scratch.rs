@@ -20,8 +20,18 @@ pub struct Scratch {
     pub(crate) decision: PacketDecision,
     /// The key of the packet's connection.
     pub(crate) key: ConnKey,
-    /// The entry of the connection that the packet opens.
+    /// The entry of a flow that is new, or that nothing has answered.
     pub(crate) entry: ConnInfo,
+    /// Whether the packet opens a flow, whatever was before.
+    pub(crate) opens: bool,
+    /// The flags of the flow's entry, as the packet found them.
+    pub(crate) flags: u32,
+    /// Whether a map holds `entry`.
+    pub(crate) is_opening: bool,
+    /// Whether the packet is the first of another flow than the connection with its key.
+    pub(crate) is_successor: bool,
+    /// Whether the packet is a TCP segment of no known connection that does not open one.
+    pub(crate) is_midstream: bool,
     /// The packet inside an ICMP error.
     pub(crate) related: Related,
     /// The evaluation of policy.
@@ -39,6 +49,11 @@ impl Default for Scratch {
             decision: PacketDecision::NONE,
             key: ConnKey::default(),
             entry: ConnInfo::default(),
+            opens: false,
+            flags: 0,
+            is_opening: false,
+            is_successor: false,
+            is_midstream: false,
             related: Related::nothing(),
             walk: Walk::UNUSED,
             refusal: None,
