@@ -104,17 +104,6 @@ pub enum Direction {
     Egress = 1,
 }
 
-impl Direction {
-    /// The other direction.
-    #[inline(always)]
-    pub const fn opposite(self) -> Self {
-        match self {
-            Self::Ingress => Self::Egress,
-            Self::Egress => Self::Ingress,
-        }
-    }
-}
-
 /// Key of [`crate::map::Verdicts`], a longest-prefix-match trie.
 ///
 /// The prefix of a verdict on every protocol ends after `direction`, of a verdict on one protocol after `protocol`, and of a

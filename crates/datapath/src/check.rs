@@ -4,7 +4,7 @@
 use crate::conntrack::{self, Observed, Transition, opened};
 use crate::decision::PacketDecision;
 use crate::found::Found;
-use crate::maps::Maps;
+use crate::maps::{Keep, Maps};
 use crate::openings;
 use crate::packet::{Bytes, Mark};
 use crate::parse::PacketFlow;
@@ -17,9 +17,9 @@ use abi::address::AddressInfo;
 use abi::config::Config;
 use abi::conntrack::{ConnInfo, LinkAddresses, Way, flag};
 use abi::endpoint;
-use abi::identity;
 use abi::policy::{Direction, VerdictInfo, action};
 use abi::protocol::{ICMP, ICMP6, TCP};
+use abi::{identity, map};
 
 /// Proof that a packet may be delivered; only this module grants it.
 ///
@@ -58,32 +58,35 @@ pub(crate) fn check(
         return Ok(permit);
     }
     scratch.key = conntrack::key(&scratch.found.flow, traffic.direction);
-    let mut known = is_tracked(&scratch.found.flow).then(|| maps.connection(&scratch.key)).flatten();
-    (scratch.is_successor, scratch.is_midstream) = (false, false);
     scratch.opens = scratch.found.flow.opens();
-    if let Some(row) = &known
-        && !conntrack::continues(row, scratch.opens, traffic.direction, observed.now)
-    {
-        known = None;
-        scratch.is_successor = true;
-    }
-    let is_judged = match &known {
-        Some(row) => {
-            scratch.flags = row.flags;
-            is_current(row, &scratch.found)
-        }
-        None => openings::find(maps, traffic.direction, scratch),
-    };
-    if !is_judged {
+    let mut known = connection_in_force(maps, traffic.direction, scratch);
+    let is_known = known.is_some();
+    if !is_known && !openings::find(maps, traffic.direction, scratch) {
         judge_flow(maps, traffic, scratch)?;
     }
-    let is_connection = known.is_some();
     let Scratch { found, decision, entry, .. } = &mut **scratch;
     let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
-    if !is_connection && is_tracked(&scratch.found.flow) {
+    if !is_known && is_tracked(&scratch.found.flow) {
         openings::keep(maps, scratch)?;
     }
     Ok(permit)
+}
+
+/// The entry of the packet's connection, where the policy in force allowed the connection. It is changed in place; others are
+/// copied, judged and written back.
+#[inline(always)]
+fn connection_in_force<'a, M: Maps>(
+    maps: &'a M,
+    direction: Direction,
+    scratch: &mut Fresh<'_, Scratch>,
+) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
+    if !is_tracked(&scratch.found.flow) {
+        return None;
+    }
+    let row = maps.connection(&scratch.key)?;
+    let continues = conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds);
+    scratch.is_in_force = continues && is_current(&row, &scratch.found);
+    scratch.is_in_force.then_some(row)
 }
 
 /// The permit for an ICMP error on a connection that policy allowed; none where policy judges the error.
@@ -220,31 +223,27 @@ fn judge_flow(
 ) -> Result<(), DropReason> {
     let scratch = &mut Fresh::new(scratch);
     if scratch.flags & flag::TAKEN_UP != 0 {
-        let opposite = opened(scratch.flags).opposite();
-        judge(maps, traffic, opposite, scratch)?;
+        scratch.judged = opened(scratch.flags ^ flag::LOCAL_OPENED);
+        judge(maps, traffic, scratch)?;
     }
-    let opened = opened(scratch.flags);
-    judge(maps, traffic, opened, scratch)
+    scratch.judged = opened(scratch.flags);
+    judge(maps, traffic, scratch)
 }
 
-/// Evaluates policy for a flow that is opened in `opened`. In audit mode a refusal is stored, and the packet passes.
+/// Evaluates policy for a flow as one that is opened in the direction `scratch.judged`. In audit mode a refusal is stored, and
+/// the packet passes.
 #[inline(never)]
-fn judge(
-    maps: &impl Maps,
-    traffic: &EndpointTraffic<'_>,
-    opened: Direction,
-    scratch: &mut Scratch,
-) -> Result<(), DropReason> {
-    let Scratch { found, decision, walk, is_midstream, .. } = scratch;
+fn judge(maps: &impl Maps, traffic: &EndpointTraffic<'_>, scratch: &mut Scratch) -> Result<(), DropReason> {
+    let Scratch { found, decision, walk, is_midstream, judged, .. } = scratch;
     let flow = &found.flow;
     let port = match flow.protocol {
-        _ if opened == traffic.direction => flow.destination_port,
+        _ if *judged == traffic.direction => flow.destination_port,
         // A reply: the flow was opened to the reply's source, for ICMP by an echo request.
         ICMP => [8, 0],
         ICMP6 => [128, 0],
         _ => flow.source_port,
     };
-    let query = FlowQuery { direction: opened, protocol: flow.protocol, port };
+    let query = FlowQuery { direction: *judged, protocol: flow.protocol, port };
     let verdict = policy::evaluate_in(walk, maps, &found.endpoint, traffic.peer, query);
     decision.rule = verdict.rule;
     decision.verdict = Some(verdict);

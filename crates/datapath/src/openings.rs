@@ -15,20 +15,56 @@ use abi::map;
 use abi::policy::Direction;
 use abi::protocol::TCP;
 
-/// Finds the entry of a flow that nothing has answered, or makes one; returns whether policy in force allowed the flow.
+/// Where the entry of a packet's flow is from that is not changed in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The flow is new.
+    New,
+    /// The map of flows that nothing has answered.
+    Openings,
+    /// The map of connections.
+    Connections,
+}
+
+/// Copies the entry of the packet's flow, or makes one; returns whether the policy in force allowed the flow.
 #[inline(never)]
 pub(crate) fn find(maps: &impl Maps, direction: Direction, scratch: &mut Scratch) -> bool {
     let scratch = &mut Fresh::new(scratch);
-    scratch.is_opening = false;
-    if check::is_tracked(&scratch.found.flow)
-        && let Some(row) = maps.opening(&scratch.key)
-        && conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds)
+    scratch.origin = Origin::New;
+    (scratch.is_successor, scratch.is_midstream) = (false, false);
+    if check::is_tracked(&scratch.found.flow) {
+        copy(maps, direction, scratch);
+    }
+    if scratch.origin == Origin::New {
+        begin(maps, direction, scratch);
+    }
+    scratch.flags = scratch.entry.flags;
+    scratch.origin != Origin::New && check::is_current(&scratch.entry, &scratch.found)
+}
+
+/// Copies the entry, if there is one.
+#[inline(always)]
+fn copy(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
+    let now = scratch.found.seconds;
+    if let Some(row) = maps.connection(&scratch.key) {
+        if conntrack::continues(&row, scratch.opens, direction, now) {
+            scratch.entry = *row;
+            scratch.origin = Origin::Connections;
+            return;
+        }
+        scratch.is_successor = true;
+    }
+    if let Some(row) = maps.opening(&scratch.key)
+        && conntrack::continues(&row, scratch.opens, direction, now)
     {
         scratch.entry = *row;
-        scratch.flags = row.flags;
-        scratch.is_opening = true;
-        return check::is_current(&scratch.entry, &scratch.found);
+        scratch.origin = Origin::Openings;
     }
+}
+
+/// Makes the entry of a new flow, or of a connection whose entry is lost.
+#[inline(always)]
+fn begin(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
     scratch.decision.transition = Transition::Notable;
     scratch.entry = conntrack::new_entry(direction);
     if scratch.found.flow.protocol == TCP && !scratch.opens {
@@ -36,8 +72,6 @@ pub(crate) fn find(maps: &impl Maps, direction: Direction, scratch: &mut Scratch
         let flags = scratch.entry.flags;
         scratch.entry.flags = flags_midstream(maps, &scratch.key, scratch.found.seconds, flags);
     }
-    scratch.flags = scratch.entry.flags;
-    false
 }
 
 /// The flags of the entry for a connection whose entry is lost: which end opened the connection, by the entry of the endpoint
@@ -65,25 +99,48 @@ fn flags_midstream(maps: &impl Maps, key: &ConnKey, now: u32, flags: u32) -> u32
     !row.flags & flag::LOCAL_OPENED
 }
 
-/// Keeps the entry of a flow that passed: an answered flow becomes a connection.
+/// Keeps the entry of a flow that passed: an answered flow becomes a connection. An entry that a map holds is replaced in
+/// place, for an update takes the room of another one first.
 #[inline(never)]
 pub(crate) fn keep(maps: &impl Maps, scratch: &mut Scratch) -> Result<(), DropReason> {
-    let Scratch { key, entry, is_opening, is_successor, .. } = scratch;
-    if *is_successor {
-        maps.delete(map::Conntrack, key);
+    let scratch = &mut Fresh::new(scratch);
+    if scratch.is_successor {
+        maps.delete(map::Conntrack, &scratch.key);
     }
-    let is_kept = if entry.flags & flag::ANSWERED != 0 && !conntrack::is_over(entry.flags) {
-        if *is_opening {
-            maps.delete(map::Openings, key);
-        }
-        maps.update(map::Conntrack, key, entry)
-    } else if *is_opening && let Some(mut row) = maps.opening(key) {
-        *row = *entry;
-        true
+    let is_answered = scratch.entry.flags & flag::ANSWERED != 0 && !conntrack::is_over(scratch.entry.flags);
+    let is_kept = if scratch.origin == Origin::Connections || is_answered {
+        keep_connection(maps, scratch)
     } else {
-        maps.update(map::Openings, key, entry)
+        keep_opening(maps, scratch)
     };
     if is_kept { Ok(()) } else { Err(DropReason::ConntrackFull) }
+}
+
+#[inline(always)]
+fn keep_connection(maps: &impl Maps, scratch: &Scratch) -> bool {
+    let Scratch { key, entry, origin, .. } = scratch;
+    if *origin == Origin::Openings {
+        maps.delete(map::Openings, key);
+    }
+    if *origin == Origin::Connections
+        && let Some(mut row) = maps.connection(key)
+    {
+        *row = *entry;
+        return true;
+    }
+    maps.update(map::Conntrack, key, entry)
+}
+
+#[inline(always)]
+fn keep_opening(maps: &impl Maps, scratch: &Scratch) -> bool {
+    let Scratch { key, entry, origin, .. } = scratch;
+    if *origin == Origin::Openings
+        && let Some(mut row) = maps.opening(key)
+    {
+        *row = *entry;
+        return true;
+    }
+    maps.update(map::Openings, key, entry)
 }
 
 /// Copies the entry of the flow that an ICMP error belongs to; false where there is none.
