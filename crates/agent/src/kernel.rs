@@ -1,10 +1,10 @@
 //! The world and the kernel's maps: a change of the world becomes map writes, all or none.
 
+use crate::deferred::Deferred;
 use crate::host_devices::HostDevices;
 use crate::names::{self, SharedNames};
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
-use abi::batch::Batch;
 use abi::endpoint::flag;
 use abi::hook::Site;
 use anyhow::Context;
@@ -14,11 +14,7 @@ use l7::rule::HttpRule;
 use loader::{AttachError, Counters, EventRing, Loaded, Mode, Options};
 use std::collections::BTreeSet;
 use std::io;
-use std::time::{Duration, Instant};
-
-/// How long a program may use map entries that were just replaced. A program runs for microseconds; the rest is a
-/// margin for a CPU that the hypervisor takes away.
-const GRACE: Duration = Duration::from_millis(20);
+use std::time::Instant;
 
 /// The loaded programs and maps, and the world that the maps hold.
 #[derive(Debug)]
@@ -29,19 +25,10 @@ pub(crate) struct Kernel {
     publisher: Publisher,
     /// Names of the world's objects, for threads that decode events.
     names: SharedNames,
-    leftovers: Leftovers,
+    /// Removals that wait until no packet uses the entries.
+    deferred: Deferred,
     /// Whether the maps may differ from the world, since a change could not be rolled back.
     is_unsure: bool,
-}
-
-/// Map entries and rule sets to remove once no packet can use them.
-#[derive(Debug, Default)]
-struct Leftovers {
-    writes: Batch,
-    /// Writes to make a grace time after these.
-    last: Batch,
-    rule_sets: Vec<u32>,
-    due: Option<Instant>,
 }
 
 impl Kernel {
@@ -68,7 +55,7 @@ impl Kernel {
             world,
             devices,
             publisher,
-            leftovers: Leftovers::default(),
+            deferred: Deferred::default(),
             is_unsure: false,
         })
     }
@@ -117,16 +104,20 @@ impl Kernel {
     ///
     /// # Errors The kernel refuses a write. The world is as before then, and writes of the change are rolled back.
     pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> anyhow::Result<()> {
-        self.clean_up_now();
+        let mut dead_rule_sets = Vec::new();
         if self.is_unsure {
             self.world
                 .adopt_rows(self.loaded.rows().context("the maps cannot be read, so nothing is changed")?);
+            dead_rule_sets = self.deferred.replace();
         }
         let changes: Vec<Change> = changes.into_iter().collect();
         let mut renamed = names::removed(&changes);
         let mut writes = self.world.apply(changes);
         // Events of the changed objects come with the write, so the objects have their names from before on.
         let renamed_at = names::now();
+        if !self.deferred.admits(&writes) {
+            self.clean_up_now();
+        }
         if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
             self.roll_back(writes.undo);
             return Err(error.context("the change is not applied; the earlier state stays in force"));
@@ -136,13 +127,8 @@ impl Kernel {
         renamed.policies.append(&mut writes.renamed.policies);
         renamed.services.append(&mut writes.renamed.services);
         self.names.update(&self.world, &renamed, renamed_at);
-        let Writes { later, last, dead_rule_sets, .. } = writes;
-        self.leftovers = Leftovers {
-            due: (!later.is_empty() || !dead_rule_sets.is_empty()).then(|| Instant::now() + GRACE),
-            writes: later,
-            last,
-            rule_sets: dead_rule_sets,
-        };
+        writes.dead_rule_sets.append(&mut dead_rule_sets);
+        self.deferred.add(writes, Instant::now());
         Ok(())
     }
 
@@ -172,21 +158,17 @@ impl Kernel {
 
     /// When [`Self::clean_up`] must be called.
     pub(crate) fn clean_up_due(&self) -> Option<Instant> {
-        self.leftovers.due
+        self.deferred.due()
     }
 
     /// Removes map entries and rule sets that no packet can use any more.
     pub(crate) fn clean_up(&mut self) {
-        let Leftovers { writes, last, rule_sets, .. } = std::mem::take(&mut self.leftovers);
+        let (writes, rule_sets) = self.deferred.take_due(Instant::now());
         if let Err(error) = self.loaded.apply(&writes) {
             // They only use space: no other entry refers to them.
             tracing::error!(%error, "map entries that are not needed any more could not be removed");
         }
         rule_sets.into_iter().for_each(|number| self.publisher.withdraw(number));
-        if !last.is_empty() {
-            let due = Some(Instant::now() + GRACE);
-            self.leftovers = Leftovers { writes: last, due, ..Leftovers::default() };
-        }
     }
 
     /// Rolls the world and the maps back, whatever the maps hold now.
@@ -194,14 +176,17 @@ impl Kernel {
         let found = self.loaded.rows();
         // Without the rows nothing can be written now. The world still goes back under the numbers of before.
         self.world.adopt_rows(found.iter().flatten().copied());
-        let writes = self.world.apply(undo);
+        let mut writes = self.world.apply(undo);
+        // The rows that waited are among those that were found.
+        writes.dead_rule_sets.append(&mut self.deferred.replace());
         let repaired = found.map_err(anyhow::Error::from).and_then(|_| {
             self.guard_node()?;
-            self.write(&writes)?;
-            self.loaded.apply(&writes.later)?;
-            Ok(self.loaded.apply(&writes.last)?)
+            self.write(&writes)
         });
         self.is_unsure = repaired.is_err();
+        if !self.is_unsure {
+            self.deferred.add(writes, Instant::now());
+        }
         if let Err(error) = repaired {
             tracing::error!(
                 error = api::sentence(error.as_ref()),
@@ -244,8 +229,9 @@ impl Kernel {
             .with_context(|| format!("layer-7 rule set {number} could not be written"))
     }
 
+    /// Waits until everything deferred is due, and makes it: for a change that meets what packets on their way still read.
     fn clean_up_now(&mut self) {
-        while let Some(due) = self.leftovers.due {
+        while let Some(due) = self.deferred.due() {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             self.clean_up();
         }

@@ -10,6 +10,7 @@ mod answer;
 mod command;
 mod config;
 mod confinement;
+mod deferred;
 mod descriptors;
 mod directories;
 mod disconnects;

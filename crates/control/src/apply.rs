@@ -1,6 +1,7 @@
 //! Applies changes: each marks what it touches, and the step then settles rank by rank.
 
 use crate::change::{Change, LAST_ENDPOINT, NODE};
+use crate::footprint::Footprint;
 use crate::ledger::RowSubject;
 use crate::planner::{plan, plan_all};
 use crate::step::Step;
@@ -17,7 +18,8 @@ use service::ServiceName;
 impl World {
     /// Applies changes that take effect together, and returns the writes that make them so.
     ///
-    /// The caller must make `later` and `last` of the previous writes before `now` of these.
+    /// The caller must make `later` and `last` of the previous writes before `now` of these, unless
+    /// [`WaitingStep::admits`](crate::WaitingStep::admits) that they wait.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Writes {
         let mut step = match &self.found {
             Some(_) => Step::comparing_all(),
@@ -29,14 +31,14 @@ impl World {
         self.settle(&mut step);
         // A start does not know whether the epoch rose after the last write of before.
         step.judges_anew |= self.found.is_some();
-        let (now, [later, last]) = match self.found.take() {
+        let (now, [later, last], footprint) = match self.found.take() {
             Some(found) => self.replace_found(found, &mut step),
             None => self.replace_own(&mut step),
         };
         let Step { mut undo, renamed, rows, judges_anew, .. } = step;
         self.room = rows.into_room();
         undo.reverse();
-        let mut writes = Writes { now, later, last, undo, renamed, ..Writes::default() };
+        let mut writes = Writes { now, later, last, footprint, undo, renamed, ..Writes::default() };
         self.finish(&mut writes, judges_anew);
         writes
     }
@@ -129,30 +131,41 @@ impl World {
     }
 
     /// The writes that replace what this world itself wrote.
-    fn replace_own(&mut self, step: &mut Step) -> (Batch, [Batch; 2]) {
-        let (now, later) = plan(step.rows.changes(), &mut self.named);
-        (now, self.without_released_blocks(later, step))
+    fn replace_own(&mut self, step: &mut Step) -> (Batch, [Batch; 2], Footprint) {
+        let (now, unreachable, mut footprint) = plan(step.rows.changes(), &mut self.named);
+        let later = self.without_released_blocks(unreachable, &mut footprint, step);
+        (now, later, footprint)
     }
 
     /// The writes that replace the rows that were found in the maps.
-    fn replace_found(&mut self, found: Rows, step: &mut Step) -> (Batch, [Batch; 2]) {
+    fn replace_found(&mut self, found: Rows, step: &mut Step) -> (Batch, [Batch; 2], Footprint) {
         self.ledger = self.row_subjects().map(|subject| self.entry_of(subject)).collect();
         let rows = self.ledger.rows().chain(self.reported_rows());
         let (now, later, named) = plan_all(found, rows);
         self.named = named;
         self.peers.forget_restored();
-        (now, self.without_released_blocks(later, step))
+        let mut footprint = Footprint::of_everything();
+        let later = self.without_released_blocks(later, &mut footprint, step);
+        (now, later, footprint)
     }
 
     /// The writes after the grace time and the writes after another grace time, with the removal of released blocks. A block
     /// is removed once no packet reads the policies that named it, and its parent row once no packet has its class.
-    fn without_released_blocks(&mut self, unreachable: Batch, step: &mut Step) -> [Batch; 2] {
+    fn without_released_blocks(
+        &mut self,
+        unreachable: Batch,
+        footprint: &mut Footprint,
+        step: &mut Step,
+    ) -> [Batch; 2] {
         if !self.enforcement.release_blocks() {
             return [unreachable, Batch::new()];
         }
         step.rows = std::mem::take(&mut step.rows).into_room();
         self.settle_rows(step);
-        let (mut later, last) = plan(step.rows.changes(), &mut self.named);
+        let (mut later, last, _) = plan(step.rows.changes(), &mut self.named);
+        if !later.is_empty() || !last.is_empty() {
+            footprint.note_blocks();
+        }
         later.append(unreachable);
         [later, last]
     }

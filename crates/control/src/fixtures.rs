@@ -10,7 +10,7 @@ mod services;
 mod step_check;
 
 pub use packets::ReaderPacket;
-pub use planned_rows::{check_changed_rows, check_found_rows};
+pub use planned_rows::{check_changed_rows, check_found_rows, check_overlapping_rows};
 pub use random_changes::random_change;
 pub use services::{listed, random_service_change, remove_service, service};
 pub use step_check::{StepCheck, check_rows, packets_between};

@@ -9,6 +9,7 @@ mod apply;
 mod change;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
+mod footprint;
 mod ledger;
 mod peers;
 mod planner;
@@ -25,6 +26,7 @@ pub use change::{
     Change, Endpoint, LAST_ENDPOINT, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire, Workload,
 };
 pub use enforcement::Rows;
+pub use footprint::{Footprint, WaitingStep};
 
 pub use identity::IdentityRequests;
 pub use snapshot::{Snapshot, WorkloadView};

@@ -15,6 +15,7 @@
 //!
 //! A change of the world, a restart and a repair are planned alike. They differ in where the old rows come from.
 
+use crate::footprint::{Footprint, note_switch};
 use abi::address::AddressKey;
 use abi::batch::Batch;
 use abi::identity::{FIRST_ALLOCATED, FIRST_NAMESPACE};
@@ -183,6 +184,12 @@ impl Named {
         }
     }
 
+    /// The numbers that rows name now and did not name before the step.
+    fn new_names(&self) -> impl Iterator<Item = Name> {
+        let new = self.before.iter().filter(|(_, was_named)| !**was_named).map(|(name, _)| *name);
+        new.filter(|name| self.is_named(*name))
+    }
+
     fn was_named(&self, name: Name) -> bool {
         self.before.get(&name).copied().unwrap_or_else(|| !self.is_complete && self.is_named(name))
     }
@@ -260,7 +267,8 @@ struct Plan {
     remove_now: Ranked,
     remove_later: Ranked,
     /// Rows that go; when, is decided once all changes are known.
-    removals: Vec<RowKey>,
+    removals: Vec<(RowKey, Option<Row>)>,
+    footprint: Footprint,
     /// Rows that the step itself put and removed again.
     transients: Vec<(RowKey, Row)>,
 }
@@ -281,13 +289,16 @@ impl Ranked {
 
 /// The writes of a step: those to make at once, and those to make after the grace time, each in order. `named` follows.
 /// The configuration is written apart.
-pub(crate) fn plan(changes: &[RowChange], named: &mut Named) -> (Batch, Batch) {
+pub(crate) fn plan(changes: &[RowChange], named: &mut Named) -> (Batch, Batch, Footprint) {
     // Each lookup waits for memory. In a loop of its own the processor waits for several at once.
     let is_switch = |change: &RowChange| change.new_row().is_some() && named.was_reachable(&change.key);
     let switches: Vec<bool> = changes.iter().map(is_switch).collect();
     changes.iter().for_each(|change| named.follow(change));
     let mut plan = Plan::default();
-    changes.iter().zip(switches).for_each(|(change, is_switch)| plan.add(change, is_switch));
+    changes.iter().zip(switches).for_each(|(change, is_switch)| {
+        note_switch(&mut plan.footprint, change, is_switch);
+        plan.add(change, is_switch);
+    });
     plan.batches(named)
 }
 
@@ -304,7 +315,7 @@ pub(crate) fn plan_all(mut found: Rows, rows: impl Iterator<Item = Row>) -> (Bat
         plan.add(&change, false);
         named.follow(&change);
     }
-    let (now, later) = plan.batches(&mut named);
+    let (now, later, _) = plan.batches(&mut named);
     (now, later, named)
 }
 
@@ -317,14 +328,17 @@ impl Plan {
             (old, new) if old == new => {}
             (_, Some(new)) if is_switch => self.switch.put(key, new),
             (_, Some(new)) => self.prepare.put(key, new),
-            (_, None) => self.removals.push(*key),
+            (old, None) => self.removals.push((*key, old.copied())),
         }
     }
 
-    fn remove(&mut self, key: &RowKey, named: &Named) {
+    fn remove(&mut self, (key, old): &(RowKey, Option<Row>), named: &Named) {
         let removals = match named.is_reachable(key) {
             false => &mut self.remove_later,
-            true if named.was_reachable(key) => &mut self.remove_now,
+            true if named.was_reachable(key) => {
+                self.footprint.note(key, old.as_ref());
+                &mut self.remove_now
+            }
             true => &mut self.prepare,
         };
         removals.delete(key);
@@ -350,13 +364,20 @@ impl Plan {
         self.remove_later.delete(key);
     }
 
-    fn batches(mut self, named: &mut Named) -> (Batch, Batch) {
-        std::mem::take(&mut self.removals).iter().for_each(|key| self.remove(key, named));
+    fn batches(mut self, named: &mut Named) -> (Batch, Batch, Footprint) {
+        std::mem::take(&mut self.removals).iter().for_each(|removal| self.remove(removal, named));
         self.put_transients(named);
+        named.new_names().for_each(|name| self.footprint.note_named(name));
         // The room that a start took is given back: it would be cleared at each step.
         (named.before, named.is_complete) = (HashMap::default(), false);
-        let Self { prepare, switch: Ranked(mut inner), remove_now: Ranked(mut gone), remove_later, .. } =
-            self;
+        let Self {
+            prepare,
+            switch: Ranked(mut inner),
+            remove_now: Ranked(mut gone),
+            remove_later,
+            footprint,
+            ..
+        } = self;
         // A switch of a root row leads packets to other rows, so those are switched before.
         let (roots, gone_roots) = (inner.split_off(&ROOT), gone.split_off(&ROOT));
         let descending = |batches: BTreeMap<u32, Batch>| batches.into_values().rev();
@@ -365,6 +386,6 @@ impl Plan {
         let all = puts.chain(descending(gone)).chain(roots.into_values()).chain(descending(gone_roots));
         all.for_each(|batch| now.append(batch));
         descending(remove_later.0).for_each(|batch| later.append(batch));
-        (now, later)
+        (now, later, footprint)
     }
 }

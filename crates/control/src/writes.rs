@@ -1,6 +1,7 @@
 //! The output of a change: map writes, rule sets, and the changes that revert it.
 
 use crate::change::Change;
+use crate::footprint::Footprint;
 use abi::batch::{Batch, Run};
 use abi::map::MapId;
 use identity::IdentityRequests;
@@ -21,6 +22,8 @@ pub struct Writes {
     /// Removals to make after another grace time: no row leads to these rows once `later` is written, but packets that
     /// started before may still read them.
     pub last: Batch,
+    /// What `now` changes that a packet can read.
+    pub footprint: Footprint,
     /// Layer-7 rule sets that no row names once `later` is written.
     pub dead_rule_sets: Vec<u32>,
     /// The changes that revert this change. An answer of the source of identities stays in force: the

@@ -7,7 +7,7 @@ use abi::batch::Batch;
 use abi::policy::GroupKey;
 use abi::row::{MapOp, Row, RowKey};
 use control::fixtures::{self, random_change as change};
-use control::{Change, Rows, World, Writes};
+use control::{Change, Rows, WaitingStep, World, Writes};
 use policy::generate::Random;
 use service::fixtures::slice;
 use std::collections::BTreeSet;
@@ -39,6 +39,47 @@ fn writes_lead_where_a_fresh_start_leads() {
         let mut restarted = World::adopt(maps.values().copied(), world.identities().clone());
         make(&mut maps, restarted.apply([]));
         same(&maps, &restarted.rows(), &format!("seed {seed}, after a restart"));
+    }
+}
+
+#[test]
+fn writes_lead_where_a_fresh_start_leads_while_removals_wait() {
+    let mut overlapping = 0;
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed);
+        let (mut world, mut maps) = (World::new(), Rows::new());
+        let mut waiting: Vec<(WaitingStep, Writes)> = Vec::new();
+        make(&mut maps, world.apply([]));
+        for _ in 0..CHANGES {
+            let changes: Vec<Change> = (0..=random.below(2)).map(|_| change(&mut random)).collect();
+            let writes = world.apply(changes.clone());
+            if !waiting.iter().all(|(step, _)| step.admits(&writes.now, &writes.footprint)) {
+                make_waiting(&mut maps, &mut waiting);
+            }
+            overlapping += usize::from(!waiting.is_empty());
+            make_batch(&mut maps, &writes.now);
+            let later = [&writes.later, &writes.last];
+            waiting.push((WaitingStep::new(writes.footprint.clone(), later), writes));
+            // What waits changes no verdict.
+            let (mut made, mut rest) = (maps.clone(), waiting.clone());
+            make_waiting(&mut made, &mut rest);
+            same(&made, &world.rows(), &format!("seed {seed}, after {changes:?}"));
+            let (mut at_once, later) = (classes_by_pair(&maps), classes_by_pair(&made));
+            at_once.retain(|key, _| later.contains_key(key));
+            assert!(at_once == later, "seed {seed}: a row that waits changes a verdict after {changes:?}");
+            if random.chance(20) {
+                make_waiting(&mut maps, &mut waiting);
+            }
+        }
+    }
+    assert!(overlapping > 100, "{overlapping} overlapping changes are few");
+}
+
+/// Makes the writes that wait, of each step in turn.
+fn make_waiting(maps: &mut Rows, waiting: &mut Vec<(WaitingStep, Writes)>) {
+    for (_, writes) in waiting.drain(..) {
+        make_batch(maps, &writes.later);
+        make_batch(maps, &writes.last);
     }
 }
 
