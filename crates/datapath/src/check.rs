@@ -46,9 +46,10 @@ pub(crate) fn check(
     traffic: &EndpointTraffic<'_>,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Permit, DropReason> {
+    scratch.from_proxy = packet.is_from_proxy();
     let observed = Observed {
         direction: traffic.direction,
-        from_proxy: packet.is_from_proxy(),
+        from_proxy: scratch.from_proxy,
         length: packet.length(),
         now: scratch.found.seconds,
     };

@@ -1,6 +1,7 @@
 //! Connection tracking: which conntrack entry a packet belongs to, and what the packet changes in the entry.
 
 use crate::parse::{ACK, FIN, PacketFlow, RST, SYN};
+use crate::verifier::Fresh;
 use abi::Address;
 use abi::conntrack::{ConnInfo, ConnKey, LinkAddresses, Way, flag, lifetime};
 use abi::policy::Direction;
@@ -104,7 +105,7 @@ fn leg(row: &ConnInfo, observed: Observed) -> Leg {
 
 /// Updates the entry for a packet that passes: counters, flags and expiry.
 #[inline(always)]
-pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) -> Transition {
+pub(crate) fn update(row: &mut Fresh<'_, ConnInfo>, flow: &PacketFlow, observed: Observed) -> Transition {
     let Observed { direction, length, now, .. } = observed;
     let before = row.flags;
     count(row, direction, length);
@@ -115,6 +116,8 @@ pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) 
         flags |= flag::ANSWERED;
     }
     row.flags = flags;
+    // Read back: the verifier follows each set of flags that a register holds, and the entry's once.
+    let flags = row.flags;
     row.expires = now + lifetime_of(flow.protocol, flags);
     let answered = (before ^ flags) & flag::ANSWERED != 0;
     if answered || is_over(flags) != is_over(before) { Transition::Notable } else { Transition::None }
