@@ -1,9 +1,9 @@
 //! The memory of one packet on its way through the stages.
 
+use crate::conntrack::Origin;
 use crate::decision::PacketDecision;
 use crate::delivery::Delivery;
 use crate::found::{FlowWay, Found, ServiceAddress};
-use crate::openings::Origin;
 use crate::policy::Walk;
 use crate::related::Related;
 use abi::DropReason;
