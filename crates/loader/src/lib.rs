@@ -25,6 +25,7 @@ mod test_run;
 
 pub use abi::capacity::Capacities;
 pub use apply::ApplyError;
+pub use attach::Attacher;
 pub use baseline::Baseline;
 pub use events::EventRing;
 pub use lease::{ReadLease, read_lease};
