@@ -11,7 +11,7 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{AttachError, CounterRow, EventRing, Loaded, Mode, Options, ReadError};
+use loader::{AttachError, Attacher, CounterRow, EventRing, Loaded, Mode, Options, ReadError};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -98,19 +98,14 @@ impl Kernel {
         self.loaded.attachment()
     }
 
-    /// Attaches the programs of a workload's interface.
-    pub(crate) fn attach(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.loaded.attach(interface)
+    /// Attaches and detaches the programs of workloads, from any thread.
+    pub(crate) fn attacher(&self) -> Attacher {
+        self.loaded.attacher()
     }
 
     /// Attaches the programs of the proxy's interface.
     pub(crate) fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
         self.loaded.attach_proxy(interface)
-    }
-
-    /// Detaches the programs of an interface that is gone.
-    pub(crate) fn detach(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.loaded.detach(interface)
     }
 
     /// Applies changes together and atomically.

@@ -1,187 +1,160 @@
-//! Creates and removes workloads, adopts the workloads of an earlier run, and finds those that lost their interface.
+//! The workloads of the node: their creation, their removal, and the events between.
+//!
+//! The agent's thread reserves numbers and addresses and changes map entries. Everything that waits for the kernel or the
+//! disk is done by the threads of [`Background`], several workloads at a time.
+//!
+//! A creation: the record is saved, the workload is created with its programs attached, its map entries are written, the
+//! record is saved again, the client gets its answer. Without map entries the programs drop every packet.
+//!
+//! A removal: the map entries are removed, the record is saved, the workload is removed, its addresses are free again.
 
-use crate::addresses::Addresses;
-use crate::families;
-use crate::kernel::Kernel;
-use crate::problems::message;
+mod admission;
+mod background;
+mod creation;
+mod interfaces;
+mod owners;
+mod removal;
+mod startup;
+mod writer;
+
+pub(crate) use admission::check_families;
+pub(crate) use creation::create;
+pub(crate) use interfaces::check_interfaces;
+pub(crate) use removal::remove;
+pub(crate) use startup::{start, take_over};
+
+use crate::paths::Paths;
+use crate::problems::Problems;
 use crate::reconciler::Reconciler;
-use crate::state::{WorkloadRecord, WorkloadStage};
+use crate::source::{ChangeSource, Notifier};
+use crate::state::{State, WorkloadRecord};
 use crate::wiring::Wiring;
-use anyhow::Context;
-use control::Change;
+use api::Failure;
+use background::{Background, Step};
+use creation::Creation;
+use loader::Attacher;
+use owners::Owners;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 /// The failures, as status and log name them.
 const REMOVAL: &str = "a workload that ended cannot be removed";
-const INTERFACES: &str = "a workload has no interface";
-const UNKNOWN: &str = "the interfaces of workloads cannot be read";
-const ORPHANS: &str = "remains of an earlier agent";
+const OWNERS: &str = "the end of a workload's owner would not be noticed";
 
-/// Creates a workload that has its addresses already. It is recorded on disk first, so that after a crash the next agent
-/// removes what exists of it.
-pub(crate) fn create(reconciler: &mut Reconciler, wanted: api::WorkloadSpec) -> anyhow::Result<()> {
-    let id = reconciler.wiring.free_number(reconciler.state.last_endpoint)?;
-    let mut workload = reconciler.wiring.plan(id, wanted)?;
-    reconciler.state.last_endpoint = id;
-    reconciler.state.workloads.push(workload.clone());
-    let saved = reconciler.save();
-    let created = saved.and_then(|()| reconciler.wiring.create(&mut reconciler.kernel, &mut workload));
-    workload.stage = if created.is_ok() { WorkloadStage::Made } else { WorkloadStage::Ending };
-    if let Some(known) = reconciler.state.workloads.iter_mut().find(|known| known.id == id) {
-        *known = workload;
+/// The answer to a request.
+type Answer = Result<Value, Failure>;
+
+/// A client that waits for the removal of a workload.
+#[derive(Debug)]
+struct Waiter {
+    reply: SyncSender<Answer>,
+    /// The answer once the workload is removed. The client of a failed creation gets its failure in any case.
+    answer: Answer,
+}
+
+/// The workloads that are being created or removed, by number.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    background: Arc<Background>,
+    owners: Arc<Owners>,
+    notifier: Notifier,
+    /// Creations whose record is not saved yet.
+    recording: Vec<Creation>,
+    /// All creations, with the clients that want them removed.
+    creating: BTreeMap<u32, Vec<Waiter>>,
+    /// Workloads to remove.
+    leaving: BTreeMap<u32, Vec<Waiter>>,
+    /// Workloads whose map entries are removed.
+    removing: BTreeMap<u32, Vec<Waiter>>,
+    /// Removals that failed and are retried.
+    failed: BTreeMap<u32, String>,
+    /// Workloads whose owner cannot be watched at present.
+    unwatched: BTreeSet<u32>,
+    /// Workloads without their interface.
+    bare: BTreeMap<u32, String>,
+}
+
+impl Lifecycle {
+    /// Starts the threads; `notifier` is that of [`Workloads`].
+    pub(crate) fn new(
+        paths: &Paths,
+        wiring: &Wiring,
+        attacher: Attacher,
+        notifier: Notifier,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            background: Background::start(paths, wiring, attacher, notifier.clone())?,
+            owners: Owners::start(notifier.clone())?,
+            notifier,
+            recording: Vec::new(),
+            creating: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            removing: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            unwatched: BTreeSet::new(),
+            bare: BTreeMap::new(),
+        })
     }
-    if let Err(error) = created.and_then(|()| reconciler.save()) {
-        for (_, failure) in remove(reconciler, &[id]) {
-            tracing::error!(
-                error = api::sentence(failure.as_ref()),
-                "a workload that could not be created could not be removed completely"
-            );
-        }
-        return Err(error);
+
+    /// Saves the state and waits until it is on disk.
+    pub(crate) fn save_now(&self, state: State) -> anyhow::Result<()> {
+        self.background.save_now(state)
     }
-    Ok(())
-}
 
-/// Checks whether the node still has IPv6; without IPv6, new workloads get no IPv6 address.
-pub(crate) fn check_families(reconciler: &mut Reconciler) -> anyhow::Result<()> {
-    let before = reconciler.wiring.ipv6();
-    reconciler.wiring.refresh()?;
-    let now = reconciler.wiring.ipv6();
-    if now != before {
-        let note = families::lost(now);
-        tracing::warn!("{note}");
-        reconciler.notes.push(note);
-        reconciler.addresses.leave_out_ipv6();
-    }
-    anyhow::ensure!(!reconciler.addresses.are_none(), "workloadAddresses has an IPv6 block alone, and {now}");
-    Ok(())
-}
-
-/// Removes workloads by number; returns those that could not be removed, each with the error. [`check`] retries these.
-pub(crate) fn remove(reconciler: &mut Reconciler, ids: &[u32]) -> BTreeMap<u32, anyhow::Error> {
-    match (ids, remove_together(reconciler, ids)) {
-        (_, Ok(())) => BTreeMap::new(),
-        (&[id], Err(error)) => [(id, error)].into(),
-        // One of them failed; removed one by one, each reports its own error.
-        _ => ids.iter().filter_map(|&id| Some((id, remove_together(reconciler, &[id]).err()?))).collect(),
-    }
-}
-
-fn remove_together(reconciler: &mut Reconciler, ids: &[u32]) -> anyhow::Result<()> {
-    let workloads = &mut reconciler.state.workloads;
-    workloads
-        .iter_mut()
-        .filter(|one| ids.contains(&one.id))
-        .for_each(|one| one.stage = WorkloadStage::Ending);
-    let leaving: Vec<WorkloadRecord> =
-        workloads.iter().filter(|one| ids.contains(&one.id)).cloned().collect();
-    anyhow::ensure!(leaving.len() == ids.len(), "there is no such workload");
-    reconciler.save_or_note();
-    reconciler.wiring.take_down(&mut reconciler.kernel, &leaving)?;
-    reconciler.apply(leaving.iter().map(|one| Change::RemoveEndpoint(one.id)).collect())?;
-    leaving.iter().try_for_each(|one| reconciler.wiring.forget(one))?;
-    reconciler.state.workloads.retain(|one| !ids.contains(&one.id));
-    for one in &leaving {
-        reconciler.addresses.release_workload(&one.wanted.addresses);
-    }
-    reconciler.save_or_note();
-    Ok(())
-}
-
-/// Removes workloads whose owner ended, and retries removals that failed.
-pub(crate) fn check(reconciler: &mut Reconciler) {
-    let is_over = |workload: &&WorkloadRecord| {
-        workload.stage != WorkloadStage::Made || workload.owner.is_some_and(|owner| owner.has_ended())
-    };
-    let over = reconciler.state.workloads.iter().filter(is_over);
-    let over: Vec<u32> = over.map(|workload| workload.id).collect();
-    let failed = if over.is_empty() { BTreeMap::new() } else { remove(reconciler, &over) };
-    let failed = failed.into_iter().map(|(id, error)| format!("number {id}: {}", message(error)));
-    reconciler.problems.note_all(REMOVAL, failed.collect());
-    if reconciler.problems.has(ORPHANS) {
-        remove_orphans(reconciler);
-    }
-    check_interfaces(reconciler);
-}
-
-/// Records workloads whose interface another program deleted, renamed or moved.
-pub(crate) fn check_interfaces(reconciler: &mut Reconciler) {
-    let missing = match reconciler.wiring.missing(&reconciler.state.workloads) {
-        Ok(missing) => missing.into_iter().map(|workload| {
-            let api::WorkloadSpec { namespace, name, .. } = &workload.wanted;
-            format!(
-                "{namespace}/{name} has lost its interface {}, and has no network; remove the workload, and start it again",
-                workload.interface
-            )
-        }),
-        Err(error) => return reconciler.problems.note(UNKNOWN, Err(message(error))),
-    };
-    reconciler.problems.note_all(INTERFACES, missing.collect());
-    reconciler.problems.note(UNKNOWN, Ok::<(), String>(()));
-}
-
-/// Removes remains of workloads that the state file does not name, and records those in which processes run.
-pub(crate) fn remove_orphans(reconciler: &mut Reconciler) {
-    let running = find_orphans(reconciler).unwrap_or_else(|error| vec![message(error)]);
-    reconciler.problems.note_all(ORPHANS, running);
-}
-
-fn find_orphans(reconciler: &mut Reconciler) -> anyhow::Result<Vec<String>> {
-    let known: BTreeSet<u32> = reconciler.state.workloads.iter().map(|workload| workload.id).collect();
-    let mut running = Vec::new();
-    for orphan in reconciler.wiring.orphans(&known)? {
-        if orphan.processes == 0 {
-            reconciler.wiring.clear(&mut reconciler.kernel, &orphan)?;
-            tracing::warn!("{orphan} is not in the state file and no process runs in it: removed");
+    /// Watches the owner of a workload; retried while that fails.
+    fn watch(&mut self, workload: &WorkloadRecord, problems: &mut Problems) {
+        let Some(owner) = workload.owner else { return };
+        let watched = self.owners.watch(workload.id, owner);
+        if watched.is_ok() {
+            self.unwatched.remove(&workload.id);
         } else {
-            running.push(format!(
-                "{orphan} is not in {}, and processes run in it; its traffic is dropped; end the processes (`ip netns \
-                 pids {}`), and the agent removes it",
-                reconciler.paths.state().display(),
-                orphan.namespace
-            ));
+            self.unwatched.insert(workload.id);
+        }
+        if watched.is_err() || self.unwatched.is_empty() {
+            problems.note(OWNERS, watched);
         }
     }
-    Ok(running)
 }
 
-/// Adopts the workloads of an earlier run, with their programs. Those that were created only in part, and those without
-/// their network namespace, are removed and their addresses released.
-pub(crate) fn take_over(
-    known: Vec<WorkloadRecord>,
-    (wiring, kernel): (&mut Wiring, &mut Kernel),
-    addresses: &mut Addresses,
-    changes: &mut Vec<Change>,
-) -> anyhow::Result<Vec<WorkloadRecord>> {
-    let mut workloads = Vec::new();
-    for mut workload in known {
-        if workload.stage == WorkloadStage::Made {
-            if let Some((change, interface)) = wiring.adopt(&workload)? {
-                // Another program may have detached the programs.
-                kernel.attach(interface)?;
-                changes.push(change);
-                workloads.push(workload);
-                continue;
-            }
-            if wiring.has_namespace(&workload)? {
-                // Its processes have no network any more; ending them is left to the workload's owner.
-                workloads.push(workload);
-                continue;
-            }
+/// The workloads as a source of changes: ends of owners, and what the threads have done.
+#[derive(Debug)]
+pub(crate) struct Workloads;
+
+impl ChangeSource for Workloads {
+    fn deliver(&mut self, reconciler: &mut Reconciler) {
+        let lifecycle = &mut reconciler.lifecycle;
+        let results = lifecycle.background.take_results();
+        for workload in lifecycle.owners.take_ended() {
+            lifecycle.leaving.entry(workload).or_default();
         }
-        let name = &workload.wanted.name;
-        tracing::warn!(name, "a workload is incomplete or gone; its remains are removed");
-        // Its map entries belong to no known endpoint: the first change removes them.
-        let one = std::slice::from_ref(&workload);
-        let removed = wiring.take_down(kernel, one).and_then(|()| wiring.forget(&workload));
-        match removed.with_context(|| format!("workload {name} could not be removed")) {
-            Ok(()) => addresses.release_workload(&workload.wanted.addresses),
-            Err(error) => {
-                tracing::error!(error = message(error), "the removal is retried");
-                workload.stage = WorkloadStage::Ending;
-                workloads.push(workload);
-            }
+        let mut steps: Vec<Step> = Vec::new();
+        if let Some(saved) = results.saved {
+            reconciler.note_saved(saved);
+        }
+        creation::finish(reconciler, results.created, &mut steps);
+        creation::give_up(reconciler, results.unsaved);
+        removal::finish(reconciler, results.removed, &mut steps);
+        removal::begin(reconciler, &mut steps);
+        creation::begin(reconciler, &mut steps);
+        if !steps.is_empty() {
+            let state = reconciler.record();
+            reconciler.lifecycle.background.save(state, steps);
         }
     }
-    Ok(workloads)
+
+    /// Retries what failed.
+    fn poll(&mut self, reconciler: &mut Reconciler) {
+        startup::retry_orphans(reconciler);
+        let Reconciler { lifecycle, state, problems, .. } = reconciler;
+        let unwatched = std::mem::take(&mut lifecycle.unwatched);
+        for workload in state.workloads.iter().filter(|workload| unwatched.contains(&workload.id)) {
+            lifecycle.watch(workload, problems);
+        }
+        if !lifecycle.failed.is_empty() {
+            lifecycle.leaving.extend(lifecycle.failed.keys().map(|&id| (id, Vec::new())));
+            self.deliver(reconciler);
+        }
+    }
 }

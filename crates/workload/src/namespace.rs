@@ -92,6 +92,17 @@ impl NetworkNamespace {
         Ok((on.f_type as i64 == NAMESPACES).then_some(Self { descriptor }))
     }
 
+    /// Whether the name is in use, also where a crash left only the name.
+    pub fn is_taken(name: &str) -> Result<bool, NamespaceError> {
+        path(name)?.try_exists().map_err(kernel("looking for its name"))
+    }
+
+    /// Another descriptor of the same namespace.
+    pub fn duplicate(&self) -> Result<Self, NamespaceError> {
+        let descriptor = self.descriptor.try_clone().map_err(kernel("opening it"))?;
+        Ok(Self { descriptor })
+    }
+
     /// The namespace of the calling thread.
     pub fn current() -> Result<Self, NamespaceError> {
         open(Path::new(OWN)).map(|descriptor| Self { descriptor }).map_err(kernel("opening one's own"))
