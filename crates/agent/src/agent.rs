@@ -1,8 +1,8 @@
-//! The agent: one thread that takes events from a queue, hands changes to the reconciler and answers requests.
+//! The agent: its parts, and the thread that takes one turn after another from the queue.
 
 use crate::addresses::Addresses;
+use crate::command::Command;
 use crate::config::AgentConfig;
-use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
 use crate::files::Copies;
 use crate::host_devices::HostDevices;
@@ -14,6 +14,7 @@ use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
 use crate::problems::{Problems, message};
+use crate::queue::{PendingCommand, Queue, Turn};
 use crate::reconciler::Reconciler;
 use crate::source::{ChangeSource, Notifier};
 use crate::state::State;
@@ -25,18 +26,13 @@ use crate::{descriptors, events, families, identities, recall, requests, server,
 use anyhow::Context;
 use api::ApiRequest;
 use control::{Change, Node, ProxyLocation};
-use std::collections::VecDeque;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How often the agent checks what it gets no event of: the proxy, owners of workloads, sources that it polls.
 const TICK: Duration = Duration::from_millis(500);
-
-/// Maximum number of workloads that are removed together; requests of other kinds wait meanwhile.
-const MAX_REMOVALS: usize = 1024;
 
 /// The failures, as status and log name them.
 const API: &str = "the API does not accept requests";
@@ -49,14 +45,12 @@ const RECORD: &str = "the proxy's process is not recorded; the next agent search
 #[derive(Debug)]
 struct Agent {
     reconciler: Reconciler,
-    /// The sources of changes; an event names a source by its index.
+    /// The sources of changes; the queue names a source by its index.
     sources: Vec<Box<dyn ChangeSource>>,
     supervisor: Supervisor,
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
-    queue: Sender<Event>,
-    /// Events that arrived while removals were collected, oldest first.
-    postponed: VecDeque<Event>,
+    queue: Queue,
     /// The socket of the API, if the agent listens. Another program may remove it.
     socket: Option<DeviceInode>,
     max_clients: usize,
@@ -76,14 +70,14 @@ pub fn run(config: AgentConfig) -> anyhow::Result<()> {
 }
 
 fn run_here(config: AgentConfig) -> anyhow::Result<()> {
-    let (queue, events) = channel();
-    let mut agent = Agent::start(config, &queue)?;
+    let mut agent = Agent::start(config, Queue::default())?;
     let socket = agent.reconciler.paths.socket();
     match agent.socket {
         Some(_) => tracing::info!(socket = %socket.display(), "ready"),
         None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {API} yet"),
     }
-    agent.process(&events);
+    agent.process();
+    agent.queue.close();
     agent.feed.end();
     // Without an agent a client must not find the socket.
     let _ = fs::remove_file(socket);
@@ -94,7 +88,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 fn sources(
     config: &AgentConfig,
     copies: Copies,
-    queue: &Sender<Event>,
+    queue: &Queue,
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
     let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
@@ -119,12 +113,12 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
 }
 
 impl Agent {
-    fn start(mut config: AgentConfig, queue: &Sender<Event>) -> anyhow::Result<Self> {
+    fn start(mut config: AgentConfig, queue: Queue) -> anyhow::Result<Self> {
         let max_clients = descriptors::clients(descriptors::raise());
         let paths = config.paths();
         let mut wiring = Wiring::claim(&paths)?;
-        let mut problems = Problems::default();
-        let locks = Locks::take(&paths, &mut problems)?;
+        let problems = Problems::default();
+        let locks = Locks::take(&paths, &problems)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
         notes.extend(wiring.find_groups());
         notes.iter().for_each(|note| tracing::warn!("{note}"));
@@ -145,7 +139,7 @@ impl Agent {
             workloads::take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
         let supervisor = Supervisor::new(&paths, (config.proxy_port, config.proxy))?;
-        let sources = sources(&config, copies, queue)?;
+        let sources = sources(&config, copies, &queue)?;
         let state = State { workloads: taken, ..state };
         let mut reconciler =
             Reconciler { config, paths, state, kernel, addresses, wiring, journal, problems, notes, objects };
@@ -157,8 +151,7 @@ impl Agent {
             supervisor,
             feed: Feed::new(),
             occupancy: LatestOccupancy::default(),
-            queue: queue.clone(),
-            postponed: VecDeque::new(),
+            queue,
             socket: None,
             max_clients,
             is_stopping: false,
@@ -195,20 +188,19 @@ impl Agent {
         self.reconciler.problems.note(API, listening.map(drop).map_err(message));
     }
 
-    /// Takes one event after another until the agent is stopped.
-    fn process(&mut self, events: &Receiver<Event>) {
+    /// Takes one turn after another until the agent is stopped.
+    fn process(&mut self) {
         let mut tick = Instant::now() + TICK;
         while !self.is_stopping {
             let sources = self.sources.iter().filter_map(|source| source.due());
             let due = sources.chain(self.reconciler.kernel.clean_up_due()).fold(tick, Instant::min);
-            let postponed = self.postponed.pop_front().map(Ok);
-            let wait = || events.recv_timeout(due.saturating_duration_since(Instant::now()));
-            match postponed.unwrap_or_else(wait) {
-                Ok(Event::Request(request)) if request.is_removal() => self.remove(request, events),
-                Ok(Event::Request(request)) => self.answer(request),
-                Ok(Event::Changed(source)) => self.sources[source].deliver(&mut self.reconciler),
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => self.is_stopping = true,
-                Err(RecvTimeoutError::Timeout) => {}
+            match self.queue.next(due) {
+                Some(Turn::Commands(commands)) => self.carry_out(commands),
+                Some(Turn::Sources(sources)) => {
+                    sources.into_iter().for_each(|source| self.sources[source].deliver(&mut self.reconciler));
+                }
+                Some(Turn::Stop) => self.is_stopping = true,
+                None => {}
             }
             let now = Instant::now();
             let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
@@ -225,17 +217,17 @@ impl Agent {
         }
     }
 
-    fn answer(&mut self, PendingRequest { request, reply }: PendingRequest) {
-        self.is_stopping |= matches!(request, ApiRequest::Stop);
-        let answer = match request {
-            ApiRequest::Status => {
+    fn carry_out(&mut self, commands: Vec<PendingCommand>) {
+        let (commands, replies): (Vec<_>, Vec<_>) = commands.into_iter().map(PendingCommand::split).unzip();
+        self.is_stopping |= commands.iter().any(|command| matches!(command, Command::Stop));
+        let answers = match commands[..] {
+            [Command::Read(ApiRequest::Status)] => {
                 workloads::check_interfaces(&mut self.reconciler);
-                requests::status(&self.reconciler, &self.status_parts())
+                vec![requests::status(&self.reconciler, &self.status_parts())]
             }
-            request => requests::answer(&mut self.reconciler, request),
+            _ => requests::carry_out(&mut self.reconciler, commands),
         };
-        // The client may have disconnected.
-        let _ = reply.send(answer);
+        replies.into_iter().zip(answers).for_each(|(reply, answer)| reply.send(answer));
     }
 
     fn status_parts(&self) -> Parts<'_> {
@@ -244,26 +236,6 @@ impl Agent {
             supervisor: &self.supervisor,
             feed: &self.feed,
             occupancy: &self.occupancy,
-        }
-    }
-
-    /// Removes a workload together with the workloads of all removal requests in the queue: a removal of many takes
-    /// hardly longer than a removal of one.
-    fn remove(&mut self, first: PendingRequest, events: &Receiver<Event>) {
-        let mut removals = vec![first];
-        for event in self.postponed.drain(..).collect::<Vec<_>>().into_iter().chain(events.try_iter()) {
-            match event {
-                Event::Request(request) if request.is_removal() && removals.len() < MAX_REMOVALS => {
-                    removals.push(request);
-                }
-                other => self.postponed.push_back(other),
-            }
-        }
-        let (requests, replies): (Vec<_>, Vec<_>) =
-            removals.into_iter().map(|PendingRequest { request, reply }| (request, reply)).unzip();
-        for (answer, reply) in requests::remove(&mut self.reconciler, &requests).into_iter().zip(replies) {
-            // The client may have disconnected.
-            let _ = reply.send(answer);
         }
     }
 
@@ -286,7 +258,7 @@ impl Agent {
 
     /// Starts the proxy if it does not run.
     fn ensure_proxy(&mut self) {
-        let problems = &mut self.reconciler.problems;
+        let problems = &self.reconciler.problems;
         problems.note(PROXY, self.supervisor.ensure().map_err(message));
         problems.note(RECORD, self.supervisor.recorded());
     }

@@ -6,12 +6,12 @@
 
 mod addresses;
 mod agent;
+mod command;
 mod config;
 mod confinement;
 mod descriptors;
 mod directories;
 mod disconnects;
-mod event;
 mod events;
 pub mod explain;
 mod families;
@@ -35,6 +35,7 @@ mod problems;
 mod proxy_group;
 mod proxy_process;
 mod proxy_search;
+mod queue;
 mod recall;
 mod reconciler;
 mod removal;

@@ -1,8 +1,10 @@
-//! Answers the requests of the API, except those for flows.
+//! Carries out the commands of clients on the agent's thread.
 
 mod apply;
 
+use crate::command::Command;
 use crate::explain;
+use crate::queue::Answer;
 use crate::reconciler::Reconciler;
 use crate::state::{Process, WorkloadRecord};
 use crate::status::{self, Parts};
@@ -14,13 +16,37 @@ use serde::Serialize;
 use serde_json::Value;
 use std::net::IpAddr;
 
-type Answer = Result<Value, Failure>;
-
 /// Maximum length of a name of a workload or namespace (RFC 1123).
 const MAX_NAME: usize = 63;
 
-/// Answers one request; its changes have taken effect when the answer is returned.
-pub(crate) fn answer(reconciler: &mut Reconciler, request: ApiRequest) -> Answer {
+/// Carries out commands that can take effect together, and returns their answers in order. The changes have taken effect
+/// when the answers are returned.
+pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<Command>) -> Vec<Answer> {
+    let (mut objects, mut removals) = (Vec::new(), Vec::new());
+    let mut answers = Vec::new();
+    for command in commands {
+        match command {
+            Command::Objects(command) => objects.push(command),
+            Command::RemoveWorkload { namespace, name } => removals.push((namespace, name)),
+            Command::CreateWorkload(wanted) => answers.push(create(reconciler, wanted)),
+            Command::ConfigureWorkload { namespace, name, audit } => {
+                answers.push(configure(reconciler, &namespace, &name, audit));
+            }
+            Command::Read(request) => answers.push(read(reconciler, request)),
+            Command::Stop => answers.push(Ok(Value::Null)),
+        }
+    }
+    // All are of one kind.
+    if !objects.is_empty() {
+        answers.extend(apply::carry_out(reconciler, objects));
+    }
+    if !removals.is_empty() {
+        answers.extend(remove(reconciler, &removals));
+    }
+    answers
+}
+
+fn read(reconciler: &Reconciler, request: ApiRequest) -> Answer {
     let world = reconciler.world();
     match request {
         ApiRequest::Endpoints => value(&views::endpoints(world, &reconciler.state)),
@@ -29,21 +55,7 @@ pub(crate) fn answer(reconciler: &mut Reconciler, request: ApiRequest) -> Answer
         ApiRequest::Policies => value(&views::policies(world, &reconciler.objects)),
         ApiRequest::Rules => value(&views::rules(world)),
         ApiRequest::Explain(probe) => value(&explain::explain(world, &probe)?),
-        ApiRequest::Apply { file, text, results } => {
-            let applied = apply::apply(reconciler, &file, &text)?;
-            let names = || applied.iter().map(|one| &one.name).collect::<Vec<_>>();
-            if results { value(&applied) } else { value(&names()) }
-        }
-        ApiRequest::Delete { names } => value(&apply::delete(reconciler, &names)?),
-        ApiRequest::CreateWorkload(wanted) => create(reconciler, wanted),
-        removal @ ApiRequest::RemoveWorkload { .. } => remove(reconciler, &[removal]).remove(0),
-        ApiRequest::ConfigureWorkload { namespace, name, audit } => {
-            configure(reconciler, &namespace, &name, audit)
-        }
-        ApiRequest::Stop => Ok(Value::Null),
-        ApiRequest::Status | ApiRequest::Observe { .. } => {
-            Err(Failure::new(Cause::Internal, "this request is not answered by the reconciler"))
-        }
+        _ => Err(Failure::new(Cause::Internal, "this request is not answered by the reconciler")),
     }
 }
 
@@ -135,16 +147,13 @@ fn find(reconciler: &Reconciler, namespace: &str, name: &str) -> Option<u32> {
     reconciler.state.workloads.iter().find(is_it).map(|known| known.id)
 }
 
-/// Removes the workloads of all requests together; returns the answers in the order of the requests.
-pub(crate) fn remove(reconciler: &mut Reconciler, requests: &[ApiRequest]) -> Vec<Answer> {
+/// Removes workloads, each by its namespace and name, together; returns the answers in the order of the names.
+fn remove(reconciler: &mut Reconciler, names: &[(String, String)]) -> Vec<Answer> {
     let mut ids = Vec::new();
-    let found: Vec<Result<u32, Failure>> = requests
+    let found: Vec<Result<u32, Failure>> = names
         .iter()
-        .map(|request| {
-            let ApiRequest::RemoveWorkload { namespace, name } = request else {
-                return Err(Failure::new(Cause::Internal, "this request does not remove a workload"));
-            };
-            // For the second of two requests that name a workload, the workload is gone.
+        .map(|(namespace, name)| {
+            // For the second of two commands that name a workload, the workload is gone.
             let id = find(reconciler, namespace, name).filter(|id| !ids.contains(id));
             let id = id.ok_or_else(|| not_found(namespace, name))?;
             ids.push(id);

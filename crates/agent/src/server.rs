@@ -1,9 +1,10 @@
 //! The local API: a unix socket, a thread for each connection, one line of JSON a request.
 
+use crate::command::Command;
 use crate::descriptors;
 use crate::disconnects::Disconnects;
-use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
+use crate::queue::Queue;
 use crate::storage::{self, DeviceInode};
 use anyhow::Context;
 use api::request_reader::{self, Next};
@@ -16,7 +17,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ const SCARCE: &str = "too many clients: the agent has reached its limit of open 
 /// The state that all connections share.
 #[derive(Debug)]
 struct ApiContext {
-    queue: Sender<Event>,
+    queue: Queue,
     feed: Arc<Feed>,
     departures: Arc<Disconnects>,
     /// Number of connected clients, and its maximum.
@@ -46,7 +46,7 @@ struct ApiContext {
 /// identity of the socket.
 pub(crate) fn serve(
     path: &Path,
-    queue: Sender<Event>,
+    queue: Queue,
     feed: Arc<Feed>,
     max_clients: usize,
 ) -> anyhow::Result<DeviceInode> {
@@ -147,17 +147,12 @@ fn serve_client(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
                     Err(message) => send(answers, Err(Failure::new(Cause::Invalid, message)))?,
                 }
             }
-            Ok(request) => send(answers, ask(request, &context.queue))?,
+            Ok(request) => {
+                send(answers, Command::parse(request).and_then(|command| context.queue.carry_out(command)))?
+            }
             Err(failure) => send(answers, Err(failure))?,
         }
     }
-}
-
-fn ask(request: ApiRequest, queue: &Sender<Event>) -> Result<Value, Failure> {
-    let (reply, answer) = sync_channel(1);
-    let ended = || Failure::new(Cause::Internal, "the agent is stopping");
-    queue.send(Event::Request(PendingRequest { request, reply })).map_err(|_| ended())?;
-    answer.recv().map_err(|_| ended())?
 }
 
 fn send(mut stream: &UnixStream, answer: Result<Value, Failure>) -> io::Result<()> {
