@@ -5,11 +5,11 @@ use crate::command::Command;
 use crate::config::AgentConfig;
 use crate::feed::Feed;
 use crate::files::Copies;
-use crate::host_devices::HostDevices;
+use crate::host_devices::{DeviceCache, HostDevices};
 use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::locks::Locks;
-use crate::node_addresses::NodeAddresses;
+use crate::node_network::NodeNetwork;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
@@ -22,6 +22,7 @@ use crate::status::Parts;
 use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
+use crate::workloads::{Lifecycle, Workloads};
 use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
 use anyhow::Context;
 use api::ApiRequest;
@@ -34,10 +35,12 @@ use std::time::{Duration, Instant};
 /// How often the agent checks what it gets no event of: the proxy, owners of workloads, sources that it polls.
 const TICK: Duration = Duration::from_millis(500);
 
+/// The index of the source [`Workloads`].
+const WORKLOADS: usize = 0;
+
 /// The failures, as status and log name them.
 const API: &str = "the API does not accept requests";
 const RULE_SETS: &str = "requests cannot be judged";
-const GUARD: &str = "the node's policy is not enforced at every interface";
 const PROXY: &str = "the proxy does not run, and traffic that policy redirects to it is dropped";
 const RECORD: &str = "the proxy's process is not recorded; the next agent searches for it";
 
@@ -88,11 +91,13 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 fn sources(
     config: &AgentConfig,
     copies: Copies,
+    devices: DeviceCache,
     queue: &Queue,
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
     let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
-    sources.push(Box::new(NodeAddresses));
+    sources.push(Box::new(Workloads));
+    sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources))?));
     sources.push(Box::new(PolicyFiles::watch(&config.policies, copies, notifier(&sources))?));
     Ok(sources)
 }
@@ -136,13 +141,26 @@ impl Agent {
         kernel.attach_proxy(proxy.interface)?;
         let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
         let taken =
-            workloads::take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
+            workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
         let supervisor = Supervisor::new(&paths, (config.proxy_port, config.proxy))?;
-        let sources = sources(&config, copies, &queue)?;
+        let lifecycle =
+            Lifecycle::new(&paths, &wiring, kernel.attacher(), Notifier::new(queue.clone(), WORKLOADS))?;
+        let sources = sources(&config, copies, kernel.devices(), &queue)?;
         let state = State { workloads: taken, ..state };
-        let mut reconciler =
-            Reconciler { config, paths, state, kernel, addresses, wiring, journal, problems, notes, objects };
+        let mut reconciler = Reconciler {
+            config,
+            paths,
+            state,
+            kernel,
+            addresses,
+            wiring,
+            lifecycle,
+            journal,
+            problems,
+            notes,
+            objects,
+        };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
         let mut agent = Self {
@@ -168,7 +186,7 @@ impl Agent {
         if let Err(error) = loader::remove_other_layouts(&self.reconciler.paths.pins()) {
             tracing::warn!(%error, "maps of an earlier release could not be removed");
         }
-        workloads::remove_orphans(&mut self.reconciler);
+        workloads::start(&mut self.reconciler);
         self.reconciler.save_or_note();
         self.ensure_proxy();
         let (names, socket) = (self.reconciler.kernel.names(), self.reconciler.paths.request_events());
@@ -218,14 +236,26 @@ impl Agent {
     }
 
     fn carry_out(&mut self, commands: Vec<PendingCommand>) {
-        let (commands, replies): (Vec<_>, Vec<_>) = commands.into_iter().map(PendingCommand::split).unzip();
-        self.is_stopping |= commands.iter().any(|command| matches!(command, Command::Stop));
-        let answers = match commands[..] {
+        let (mut others, mut replies) = (Vec::new(), Vec::new());
+        for (command, reply) in commands.into_iter().map(PendingCommand::split) {
+            match command {
+                // Answered once the workload is complete, or gone.
+                Command::CreateWorkload(wanted) => workloads::create(&mut self.reconciler, wanted, reply),
+                Command::RemoveWorkload { namespace, name } => {
+                    workloads::remove(&mut self.reconciler, &namespace, &name, reply);
+                }
+                other => {
+                    others.push(other);
+                    replies.push(reply);
+                }
+            }
+        }
+        self.is_stopping |= others.iter().any(|command| matches!(command, Command::Stop));
+        let answers = match others[..] {
             [Command::Read(ApiRequest::Status)] => {
-                workloads::check_interfaces(&mut self.reconciler);
                 vec![requests::status(&self.reconciler, &self.status_parts())]
             }
-            _ => requests::carry_out(&mut self.reconciler, commands),
+            _ => requests::carry_out(&mut self.reconciler, others),
         };
         replies.into_iter().zip(answers).for_each(|(reply, answer)| reply.send(answer));
     }
@@ -247,13 +277,10 @@ impl Agent {
         self.ensure_proxy();
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
-        let guarded = reconciler.kernel.guard_node();
-        reconciler.problems.note(GUARD, guarded.map_err(message));
         reconciler.retry();
         if self.socket.is_none() || self.socket != storage::identity(&self.reconciler.paths.socket()).ok() {
             self.listen();
         }
-        workloads::check(&mut self.reconciler);
     }
 
     /// Starts the proxy if it does not run.

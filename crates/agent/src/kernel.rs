@@ -1,6 +1,6 @@
 //! The world and the kernel's maps: a change of the world becomes map writes, all or none.
 
-use crate::host_devices::HostDevices;
+use crate::host_devices::{DeviceCache, HostDevices};
 use crate::names::{self, SharedNames};
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
@@ -96,6 +96,11 @@ impl Kernel {
     /// How programs are attached: `tcx` or `clsact`.
     pub(crate) fn attachment(&self) -> &'static str {
         self.loaded.attachment()
+    }
+
+    /// The record of whether the external interfaces must be searched again.
+    pub(crate) fn devices(&self) -> DeviceCache {
+        self.devices.cache()
     }
 
     /// Attaches and detaches the programs of workloads, from any thread.

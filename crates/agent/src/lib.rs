@@ -25,7 +25,7 @@ mod kernel;
 mod limits;
 mod locks;
 mod names;
-mod node_addresses;
+mod node_network;
 mod objects;
 mod occupancy;
 mod paths;

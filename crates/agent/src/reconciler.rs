@@ -12,6 +12,7 @@ use crate::paths::Paths;
 use crate::problems::{Problems, message};
 use crate::state::State;
 use crate::wiring::Wiring;
+use crate::workloads::Lifecycle;
 use crate::{directories, identities};
 use control::{Change, World};
 
@@ -27,6 +28,8 @@ pub(crate) struct Reconciler {
     pub(crate) kernel: Kernel,
     pub(crate) addresses: Addresses,
     pub(crate) wiring: Wiring,
+    /// The workloads that are being created or removed.
+    pub(crate) lifecycle: Lifecycle,
     /// The manifests that clients applied, on disk.
     pub(crate) journal: Journal,
     /// What fails at present and is retried.
@@ -91,16 +94,27 @@ impl Reconciler {
 
     /// Writes the state file.
     pub(crate) fn save(&mut self) -> anyhow::Result<()> {
-        identities::record(self.kernel.world().identities(), &mut self.state);
-        let last = self.kernel.world().registry().book.last_set();
-        self.state.last_rule_set = self.state.last_rule_set.max(last);
-        self.state.save(&self.paths.state())
+        let state = self.record();
+        self.lifecycle.save_now(state)
     }
 
     /// Writes the state file; a failure is a problem and is retried.
     pub(crate) fn save_or_note(&mut self) {
         let saved = self.save();
-        self.problems.note(STATE, saved.map_err(message));
+        self.note_saved(saved.map_err(message));
+    }
+
+    /// Records the result of writing the state file.
+    pub(crate) fn note_saved(&mut self, saved: Result<(), String>) {
+        self.problems.note(STATE, saved);
+    }
+
+    /// The state as the next start needs it.
+    pub(crate) fn record(&mut self) -> State {
+        identities::record(self.kernel.world().identities(), &mut self.state);
+        let last = self.kernel.world().registry().book.last_set();
+        self.state.last_rule_set = self.state.last_rule_set.max(last);
+        self.state.clone()
     }
 
     /// Retries what failed before.

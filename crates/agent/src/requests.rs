@@ -6,29 +6,26 @@ use crate::command::Command;
 use crate::explain;
 use crate::queue::Answer;
 use crate::reconciler::Reconciler;
-use crate::state::{Process, WorkloadRecord};
 use crate::status::{self, Parts};
-use crate::wiring::named_ports;
-use crate::{views, workloads};
+use crate::views;
+use crate::workloads::not_found;
 use api::{ApiRequest, Cause, Failure};
-use control::{Change, Endpoint, Workload, World};
+use control::{Change, Endpoint};
 use serde::Serialize;
 use serde_json::Value;
-use std::net::IpAddr;
-
-/// Maximum length of a name of a workload or namespace (RFC 1123).
-const MAX_NAME: usize = 63;
 
 /// Carries out commands that can take effect together, and returns their answers in order. The changes have taken effect
 /// when the answers are returned.
 pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<Command>) -> Vec<Answer> {
-    let (mut objects, mut removals) = (Vec::new(), Vec::new());
+    let mut objects = Vec::new();
     let mut answers = Vec::new();
     for command in commands {
         match command {
             Command::Objects(command) => objects.push(command),
-            Command::RemoveWorkload { namespace, name } => removals.push((namespace, name)),
-            Command::CreateWorkload(wanted) => answers.push(create(reconciler, wanted)),
+            Command::RemoveWorkload { .. } | Command::CreateWorkload(_) => {
+                answers
+                    .push(Err(Failure::new(Cause::Internal, "workloads are created and removed elsewhere")));
+            }
             Command::ConfigureWorkload { namespace, name, audit } => {
                 answers.push(configure(reconciler, &namespace, &name, audit));
             }
@@ -39,9 +36,6 @@ pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<Command>) -> 
     // All are of one kind.
     if !objects.is_empty() {
         answers.extend(apply::carry_out(reconciler, objects));
-    }
-    if !removals.is_empty() {
-        answers.extend(remove(reconciler, &removals));
     }
     answers
 }
@@ -62,55 +56,6 @@ fn read(reconciler: &Reconciler, request: ApiRequest) -> Answer {
 /// Answers a request for the status.
 pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> Answer {
     value(&status::status(reconciler, parts).map_err(internal)?)
-}
-
-fn create(reconciler: &mut Reconciler, mut wanted: api::WorkloadSpec) -> Answer {
-    let (namespace, name) = (wanted.namespace.clone(), wanted.name.clone());
-    for (what, text) in [("namespace", &namespace), ("name", &name)] {
-        check_name(what, text)?;
-    }
-    if find(reconciler, &namespace, &name).is_some() {
-        return Err(Failure::new(
-            Cause::Conflict,
-            format!(
-                "workload {namespace}/{name} is there already; choose another name, or remove that workload"
-            ),
-        ));
-    }
-    for (key, value) in &wanted.labels {
-        manifest::label::check(key, value)
-            .map_err(|error| Failure::new(Cause::Invalid, error.to_string()))?;
-    }
-    named_ports(&wanted.named_ports).map_err(invalid)?;
-    if let Some(owner) = wanted.owner
-        && Process::find(owner).map_err(|error| internal(error.into()))?.is_none()
-    {
-        return Err(Failure::new(Cause::Invalid, "the process that owns the workload does not run"));
-    }
-    workloads::check_families(reconciler).map_err(internal)?;
-    reconciler.wiring.check_families(&wanted.addresses).map_err(invalid)?;
-    for address in &wanted.addresses {
-        reconciler.addresses.check(*address).map_err(|message| Failure::new(Cause::Invalid, message))?;
-        check_free(reconciler.world(), *address)?;
-    }
-    wanted.addresses = reconciler
-        .addresses
-        .for_workload(&wanted.addresses)
-        .map_err(|error| Failure::new(Cause::Conflict, error.to_string()))?;
-    let addresses = wanted.addresses.clone();
-    workloads::create(reconciler, wanted).map_err(|error| {
-        if find(reconciler, &namespace, &name).is_none() {
-            reconciler.addresses.release_workload(&addresses);
-        }
-        internal(error)
-    })?;
-    let world = reconciler.world();
-    let created = world
-        .endpoint(&namespace, &name)
-        .and_then(|created| views::endpoint(world, &reconciler.state, created));
-    value(&created.ok_or_else(|| {
-        Failure::new(Cause::Internal, "the workload was removed right after it was created")
-    })?)
 }
 
 fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bool) -> Answer {
@@ -136,116 +81,10 @@ fn set_audit(reconciler: &mut Reconciler, id: u32, audit: bool) -> bool {
     workload.is_some_and(|workload| std::mem::replace(&mut workload.audit, audit))
 }
 
-fn not_found(namespace: &str, name: &str) -> Failure {
-    Failure::new(Cause::NotFound, format!("there is no workload {namespace}/{name} on this node"))
-}
-
-/// The number of a workload, complete or not.
-fn find(reconciler: &Reconciler, namespace: &str, name: &str) -> Option<u32> {
-    let is_it =
-        |known: &&WorkloadRecord| (&*known.wanted.namespace, &*known.wanted.name) == (namespace, name);
-    reconciler.state.workloads.iter().find(is_it).map(|known| known.id)
-}
-
-/// Removes workloads, each by its namespace and name, together; returns the answers in the order of the names.
-fn remove(reconciler: &mut Reconciler, names: &[(String, String)]) -> Vec<Answer> {
-    let mut ids = Vec::new();
-    let found: Vec<Result<u32, Failure>> = names
-        .iter()
-        .map(|(namespace, name)| {
-            // For the second of two commands that name a workload, the workload is gone.
-            let id = find(reconciler, namespace, name).filter(|id| !ids.contains(id));
-            let id = id.ok_or_else(|| not_found(namespace, name))?;
-            ids.push(id);
-            Ok(id)
-        })
-        .collect();
-    let mut failed = if ids.is_empty() { Default::default() } else { workloads::remove(reconciler, &ids) };
-    let mut answer = |id| failed.remove(&id).map_or(Ok(Value::Null), |error| Err(internal(error)));
-    found.into_iter().map(|id| id.and_then(&mut answer)).collect()
-}
-
-/// Refuses an address that a workload, a service or this node has, in the pools or outside them.
-fn check_free(world: &World, address: IpAddr) -> Result<(), Failure> {
-    let node = |id| world.remote_workload_of(id).map(|remote| format!(" of node {}", remote.node));
-    let workload = world.workload_at(address).and_then(|id| Some((id, world.workload(id)?)));
-    let owner = if let Some((id, Workload { namespace, name, .. })) = workload {
-        format!("workload {namespace}/{name}{}", node(id).unwrap_or_default())
-    } else if let Some(service) = world.services().find(|service| service.addresses.contains(&address)) {
-        format!("service {}/{}", service.namespace, service.name)
-    } else if world.node().addresses.contains(&address) {
-        "the node itself".to_string()
-    } else {
-        return Ok(());
-    };
-    Err(Failure::new(
-        Cause::Conflict,
-        format!("{address} is the address of {owner}; choose another address, or none"),
-    ))
-}
-
-/// Names are DNS labels, as in Kubernetes.
-fn check_name(what: &str, text: &str) -> Result<(), Failure> {
-    let is_valid = (1..=MAX_NAME).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    if is_valid {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Cause::Invalid,
-        format!("{what} {text:?} should be 1 to {MAX_NAME} lower-case letters, digits and inner hyphens"),
-    ))
-}
-
-fn value(view: &impl Serialize) -> Answer {
+pub(crate) fn value(view: &impl Serialize) -> Answer {
     serde_json::to_value(view).map_err(|error| internal(error.into()))
 }
 
 fn internal(error: anyhow::Error) -> Failure {
     Failure::new(Cause::Internal, api::sentence(error.as_ref()))
-}
-
-fn invalid(error: anyhow::Error) -> Failure {
-    Failure::new(Cause::Invalid, api::sentence(error.as_ref()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use control::RemoteWorkload;
-
-    #[test]
-    fn an_address_of_a_workload_of_another_node_is_not_free() {
-        let address = IpAddr::from([10, 0, 9, 1]);
-        let workload = Workload {
-            namespace: "shop".into(),
-            name: "web".into(),
-            addresses: vec![address],
-            ..Workload::default()
-        };
-        let mut world = World::new();
-        world.apply([Change::RemoteWorkload(Box::new(RemoteWorkload { node: "other".into(), workload }))]);
-        let failure = check_free(&world, address).unwrap_err();
-        assert_eq!(failure.cause, Cause::Conflict);
-        assert!(failure.messages[0].contains("workload shop/web of node other"), "{failure:?}");
-        assert!(check_free(&world, IpAddr::from([10, 0, 9, 2])).is_ok());
-    }
-
-    #[test]
-    fn names_are_dns_labels() {
-        let long = "a".repeat(MAX_NAME + 1);
-        for (name, is_valid) in [
-            ("app1", true),
-            ("a-b", true),
-            ("", false),
-            ("App", false),
-            ("-a", false),
-            ("a/b", false),
-            (&long, false),
-        ] {
-            assert_eq!(check_name("name", name).is_ok(), is_valid, "{name:?}");
-        }
-    }
 }

@@ -20,6 +20,9 @@ use workload::{
 /// MTU of a workload's veth pair.
 const MTU: u32 = 1500;
 
+/// Prefix of the names of workloads' interfaces; a number follows.
+const INTERFACE: &str = "nx";
+
 /// From this number of interfaces on, their deletion is expedited.
 const MANY: usize = 4;
 
@@ -142,16 +145,9 @@ impl Wiring {
         Ok(ProxyLocation { interface, port })
     }
 
-    /// The addresses of the node on all interfaces, without link-local ones, which are not routed.
+    /// The addresses of the node on all interfaces.
     pub(crate) fn node_addresses(&mut self) -> anyhow::Result<Vec<IpAddr>> {
-        let mut addresses = self.node.network().addresses()?;
-        addresses.retain(|address| match address {
-            IpAddr::V4(_) => true,
-            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-        });
-        addresses.sort();
-        addresses.dedup();
-        Ok(addresses)
+        Ok(routed(&self.node.network().addresses()?.into_iter().collect()))
     }
 
     /// The next workload number whose names are unused: objects of earlier agents or other programs with these names
@@ -248,7 +244,9 @@ impl Wiring {
                 results.extend(some.iter().map(|one| (one.id, Ok(()))));
             } else {
                 // Where one of them failed: removed one by one, each has its own error.
-                let alone = some.iter().map(|one| (one.id, self.remove_together(attacher, std::slice::from_ref(one))));
+                let alone = some
+                    .iter()
+                    .map(|one| (one.id, self.remove_together(attacher, std::slice::from_ref(one))));
                 results.extend(alone);
             }
         }
@@ -367,7 +365,21 @@ fn number_alias(instance: &str, id: u32) -> String {
 }
 
 fn interface(id: u32) -> String {
-    format!("nx{id}")
+    format!("{INTERFACE}{id}")
+}
+
+/// Whether an interface's name is one that an agent gives to the interface of a workload.
+pub(crate) fn is_interface(name: &str) -> bool {
+    number_of(name, INTERFACE).is_some()
+}
+
+/// Addresses without link-local ones, which are not routed; sorted.
+pub(crate) fn routed(addresses: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    let is_routed = |address: &&IpAddr| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    };
+    addresses.iter().filter(is_routed).copied().collect()
 }
 
 /// The name of a workload's network namespace.

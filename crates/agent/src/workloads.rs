@@ -17,7 +17,7 @@ mod removal;
 mod startup;
 mod writer;
 
-pub(crate) use admission::check_families;
+pub(crate) use admission::not_found;
 pub(crate) use creation::create;
 pub(crate) use interfaces::check_interfaces;
 pub(crate) use removal::remove;
@@ -25,31 +25,26 @@ pub(crate) use startup::{start, take_over};
 
 use crate::paths::Paths;
 use crate::problems::Problems;
+use crate::queue::{Answer, Reply};
 use crate::reconciler::Reconciler;
 use crate::source::{ChangeSource, Notifier};
 use crate::state::{State, WorkloadRecord};
 use crate::wiring::Wiring;
-use api::Failure;
 use background::{Background, Step};
 use creation::Creation;
 use loader::Attacher;
 use owners::Owners;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 /// The failures, as status and log name them.
 const REMOVAL: &str = "a workload that ended cannot be removed";
 const OWNERS: &str = "the end of a workload's owner would not be noticed";
 
-/// The answer to a request.
-type Answer = Result<Value, Failure>;
-
 /// A client that waits for the removal of a workload.
 #[derive(Debug)]
 struct Waiter {
-    reply: SyncSender<Answer>,
+    reply: Reply,
     /// The answer once the workload is removed. The client of a failed creation gets its failure in any case.
     answer: Answer,
 }
@@ -104,7 +99,7 @@ impl Lifecycle {
     }
 
     /// Watches the owner of a workload; retried while that fails.
-    fn watch(&mut self, workload: &WorkloadRecord, problems: &mut Problems) {
+    fn watch(&mut self, workload: &WorkloadRecord, problems: &Problems) {
         let Some(owner) = workload.owner else { return };
         let watched = self.owners.watch(workload.id, owner);
         if watched.is_ok() {

@@ -7,7 +7,9 @@ mod subscription;
 
 pub use subscription::{Notice, Subscription, Topic};
 
-use netlink_packet_core::{DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 pub use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 pub use netlink_packet_route as message;
 use netlink_packet_route::RouteNetlinkMessage;

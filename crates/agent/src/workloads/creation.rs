@@ -1,26 +1,27 @@
 //! The creation of workloads.
 
+use super::Waiter;
 use super::admission;
 use super::background::Step;
-use super::{Answer, Waiter};
+use crate::queue::Reply;
 use crate::reconciler::Reconciler;
+use crate::requests::value;
 use crate::state::{WorkloadRecord, WorkloadStage};
 use crate::views;
 use api::{Cause, Failure};
 use control::{Change, Endpoint};
 use std::collections::BTreeMap;
-use std::sync::mpsc::SyncSender;
 
 /// A workload that is being created, and the client that waits for it.
 #[derive(Debug)]
 pub(crate) struct Creation {
     pub(super) workload: WorkloadRecord,
-    pub(super) reply: SyncSender<Answer>,
+    pub(super) reply: Reply,
 }
 
 /// Begins to create a workload; the client gets its answer once the workload is complete and saved, or once everything that
 /// was made of it is removed.
-pub(crate) fn create(reconciler: &mut Reconciler, wanted: api::WorkloadSpec, reply: SyncSender<Answer>) {
+pub(crate) fn create(reconciler: &mut Reconciler, wanted: api::WorkloadSpec, reply: Reply) {
     match reserve(reconciler, wanted) {
         Ok(workload) => {
             let lifecycle = &mut reconciler.lifecycle;
@@ -29,8 +30,7 @@ pub(crate) fn create(reconciler: &mut Reconciler, wanted: api::WorkloadSpec, rep
             // Requests that are in the queue already come first, so that all of them are recorded together.
             lifecycle.notifier.notify();
         }
-        // The client may have disconnected.
-        Err(failure) => drop(reply.send(Err(failure))),
+        Err(failure) => reply.send(Err(failure)),
     }
 }
 
@@ -89,10 +89,9 @@ pub(super) fn finish(
         }
         creation.workload.stage = WorkloadStage::Made;
         complete(reconciler, &creation.workload);
-        let answer = admission::value(views::endpoint(reconciler.world(), &reconciler.state, &endpoint));
+        let answer = value(&views::endpoint(reconciler.world(), &reconciler.state, &endpoint));
         steps.push(Box::new(move |saved, background| match saved {
-            // The client may have disconnected.
-            Ok(()) => drop(creation.reply.send(answer)),
+            Ok(()) => creation.reply.send(answer),
             Err(why) => background.put(|results| results.unsaved.push((creation, why.clone()))),
         }));
     }

@@ -116,14 +116,17 @@ fn open(owner: Process) -> io::Result<Option<OwnedFd>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
+    use crate::queue::Queue;
     use std::process::{Child, Command, Stdio};
-    use std::sync::mpsc::{Receiver, channel};
     use std::time::{Duration, Instant};
 
-    fn owners() -> (Arc<Owners>, Receiver<Event>) {
-        let (queue, events) = channel();
-        (Owners::start(Notifier::new(queue, 0)).unwrap(), events)
+    fn owners() -> (Arc<Owners>, Queue) {
+        let queue = Queue::default();
+        (Owners::start(Notifier::new(queue.clone(), 0)).unwrap(), queue)
+    }
+
+    fn is_notified(queue: &Queue, wait: Duration) -> bool {
+        queue.next(Instant::now() + wait).is_some()
     }
 
     /// A process that ends when its input is closed.
@@ -133,28 +136,28 @@ mod tests {
         (child, process)
     }
 
-    fn ended(owners: &Owners, events: &Receiver<Event>, count: usize) -> (BTreeSet<u32>, Duration) {
-        let (begun, mut ended) = (Instant::now(), BTreeSet::new());
-        while ended.len() < count && events.recv_timeout(Duration::from_secs(10)).is_ok() {
+    fn ended(owners: &Owners, queue: &Queue, count: usize) -> BTreeSet<u32> {
+        let mut ended = BTreeSet::new();
+        while ended.len() < count && is_notified(queue, Duration::from_secs(10)) {
             ended.extend(owners.take_ended());
         }
-        (ended, begun.elapsed())
+        ended
     }
 
     #[test]
     fn the_end_of_an_owner_is_noticed_at_once_and_that_of_a_forgotten_one_never() {
-        let (owners, events) = owners();
+        let (owners, queue) = owners();
         let mut processes: Vec<_> = (1..=3).map(|_| process()).collect();
         for (number, (_, process)) in (1..).zip(&processes) {
             owners.watch(number, *process).unwrap();
         }
         owners.forget(2);
-        assert!(events.recv_timeout(Duration::from_millis(50)).is_err(), "all run");
+        assert!(!is_notified(&queue, Duration::from_millis(50)), "all run");
         let begun = Instant::now();
         for (child, _) in &mut processes {
             child.kill().unwrap();
         }
-        let (ended, _) = ended(&owners, &events, 2);
+        let ended = ended(&owners, &queue, 2);
         assert_eq!(ended, BTreeSet::from([1, 3]));
         assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
         processes.iter_mut().for_each(|(child, _)| drop(child.wait()));
@@ -162,16 +165,16 @@ mod tests {
 
     #[test]
     fn a_later_process_with_the_number_of_an_owner_is_not_taken_for_the_owner() {
-        let (owners, events) = owners();
+        let (owners, queue) = owners();
         let own = Process::find(std::process::id()).unwrap().unwrap();
         owners.watch(7, Process { started: own.started + 1, ..own }).unwrap();
-        assert_eq!(ended(&owners, &events, 1).0, BTreeSet::from([7]));
+        assert_eq!(ended(&owners, &queue, 1), BTreeSet::from([7]));
         let (mut child, process) = process();
         child.kill().unwrap();
         child.wait().unwrap();
         owners.watch(8, process).unwrap();
-        assert_eq!(ended(&owners, &events, 1).0, BTreeSet::from([8]), "it has ended before");
+        assert_eq!(ended(&owners, &queue, 1), BTreeSet::from([8]), "it has ended before");
         owners.watch(9, own).unwrap();
-        assert!(events.recv_timeout(Duration::from_millis(50)).is_err(), "this process runs");
+        assert!(!is_notified(&queue, Duration::from_millis(50)), "this process runs");
     }
 }

@@ -2,25 +2,24 @@
 
 use super::admission::{self, find};
 use super::background::Step;
-use super::{Answer, REMOVAL, Waiter, interfaces};
+use super::{REMOVAL, Waiter, interfaces};
+use crate::queue::Reply;
 use crate::reconciler::Reconciler;
 use crate::state::WorkloadStage;
 use api::{Cause, Failure};
 use control::Change;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::mpsc::SyncSender;
 
 /// Begins to remove a workload that a client names; the client gets its answer once the workload is removed.
-pub(crate) fn remove(reconciler: &mut Reconciler, namespace: &str, name: &str, reply: SyncSender<Answer>) {
+pub(crate) fn remove(reconciler: &mut Reconciler, namespace: &str, name: &str, reply: Reply) {
     let Some(id) = find(reconciler, namespace, name) else {
-        // The client may have disconnected.
-        return drop(reply.send(Err(admission::not_found(namespace, name))));
+        return reply.send(Err(admission::not_found(namespace, name)));
     };
     let lifecycle = &mut reconciler.lifecycle;
     if lifecycle.leaving.contains_key(&id) || lifecycle.removing.contains_key(&id) {
         // For the second of two clients that remove a workload, the workload is gone.
-        return drop(reply.send(Err(admission::not_found(namespace, name))));
+        return reply.send(Err(admission::not_found(namespace, name)));
     }
     let waiter = Waiter { reply, answer: Ok(Value::Null) };
     match lifecycle.creating.get_mut(&id) {
@@ -90,8 +89,7 @@ pub(super) fn finish(
     interfaces::note(reconciler);
     steps.push(Box::new(|_, _| {
         for Waiter { reply, answer } in waiting {
-            // The client may have disconnected.
-            let _ = reply.send(answer);
+            reply.send(answer);
         }
     }));
 }
@@ -113,8 +111,7 @@ fn forget(reconciler: &mut Reconciler, id: u32) {
 fn fail(reconciler: &mut Reconciler, id: u32, waiters: Vec<Waiter>, error: &anyhow::Error) {
     let why = api::sentence(error.as_ref());
     for Waiter { reply, answer } in waiters {
-        // The client may have disconnected.
-        let _ = reply.send(answer.and_then(|_| Err(Failure::new(Cause::Internal, why.clone()))));
+        reply.send(answer.and_then(|_| Err(Failure::new(Cause::Internal, why.clone()))));
     }
     reconciler.lifecycle.failed.insert(id, why);
 }
