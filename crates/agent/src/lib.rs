@@ -26,6 +26,7 @@ mod limits;
 mod locks;
 mod names;
 mod node_network;
+mod notifier;
 mod objects;
 mod occupancy;
 mod paths;

@@ -1,9 +1,10 @@
 //! The node's network as a source of changes: its addresses, its external interfaces, the interfaces of workloads.
 
 use crate::host_devices::DeviceCache;
+use crate::notifier::Notifier;
 use crate::problems::message;
 use crate::reconciler::Reconciler;
-use crate::source::{ChangeSource, Notifier};
+use crate::source::ChangeSource;
 use crate::wiring::{is_interface, routed};
 use crate::workloads;
 use control::{Change, Node};

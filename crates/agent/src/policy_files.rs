@@ -1,10 +1,11 @@
 //! The watched directory of policy files as a source of changes.
 
 use crate::files::{Copies, Files};
+use crate::notifier::Notifier;
 use crate::objects::{FileState, FileStates, is_applied_source};
 use crate::problems::message;
 use crate::reconciler::{Persistence, Reconciler};
-use crate::source::{ChangeSource, Notifier};
+use crate::source::ChangeSource;
 use std::io;
 use std::path::Path;
 use std::thread;

@@ -1,9 +1,9 @@
 //! The threads that create and remove workloads and save the state, and the results that they hand back.
 
-use super::creation::Creation;
+use super::pending::Creation;
 use super::writer::StateWriter;
+use crate::notifier::Notifier;
 use crate::paths::Paths;
-use crate::source::Notifier;
 use crate::state::{State, WorkloadRecord};
 use crate::wiring::Wiring;
 use control::Endpoint;

@@ -1,8 +1,8 @@
 //! The creation of workloads.
 
-use super::Waiter;
 use super::admission;
 use super::background::Step;
+use super::pending::{Creation, Waiter};
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
 use crate::requests::value;
@@ -11,13 +11,6 @@ use crate::views;
 use api::{Cause, Failure};
 use control::{Change, Endpoint};
 use std::collections::BTreeMap;
-
-/// A workload that is being created, and the client that waits for it.
-#[derive(Debug)]
-pub(crate) struct Creation {
-    pub(super) workload: WorkloadRecord,
-    pub(super) reply: Reply,
-}
 
 /// Begins to create a workload; the client gets its answer once the workload is complete and saved, or once everything that
 /// was made of it is removed.

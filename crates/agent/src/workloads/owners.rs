@@ -1,6 +1,6 @@
 //! Watches the processes that own workloads: the kernel reports the end of each by its pidfd.
 
-use crate::source::Notifier;
+use crate::notifier::Notifier;
 use crate::state::Process;
 use rustix::event::epoll;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};

@@ -2,7 +2,8 @@
 
 use super::admission::{self, find};
 use super::background::Step;
-use super::{REMOVAL, Waiter, interfaces};
+use super::interfaces;
+use super::pending::Waiter;
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
 use crate::state::WorkloadStage;
@@ -10,6 +11,9 @@ use api::{Cause, Failure};
 use control::Change;
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// The failure, as status and log name it.
+const REMOVAL: &str = "a workload that ended cannot be removed";
 
 /// Begins to remove a workload that a client names; the client gets its answer once the workload is removed.
 pub(crate) fn remove(reconciler: &mut Reconciler, namespace: &str, name: &str, reply: Reply) {
