@@ -12,6 +12,8 @@ mod families;
 mod files;
 #[path = "node/leftovers.rs"]
 mod leftovers;
+#[path = "node/lifecycle.rs"]
+mod lifecycle;
 #[path = "node/neighbours.rs"]
 mod neighbours;
 #[path = "node/privileges.rs"]
