@@ -15,18 +15,20 @@ use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
 use crate::problems::{Problems, message};
+use crate::published::{Publication, Published};
 use crate::queue::{PendingCommand, Queue, Turn};
+use crate::reader::Reader;
 use crate::reconciler::Reconciler;
 use crate::source::ChangeSource;
 use crate::state::State;
-use crate::status::Parts;
+use crate::state::WorkloadRecord;
+use crate::status::StatusParts;
 use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
 use anyhow::Context;
-use api::ApiRequest;
 use control::{Change, Node, ProxyLocation};
 use std::fs;
 use std::net::IpAddr;
@@ -55,6 +57,11 @@ struct Agent {
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
     queue: Queue,
+    publication: Publication,
+    /// Answers the queries of clients.
+    reader: Arc<Reader>,
+    /// The workloads as they are published.
+    workloads: Arc<[WorkloadRecord]>,
     /// The socket of the API, if the agent listens. Another program may remove it.
     socket: Option<DeviceInode>,
     max_clients: usize,
@@ -118,6 +125,25 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
     }
 }
 
+/// What is in force.
+fn published(
+    reconciler: &Reconciler,
+    sources: &[Box<dyn ChangeSource>],
+    supervisor: &Supervisor,
+    workloads: Arc<[WorkloadRecord]>,
+) -> Published {
+    let mut problems = reconciler.objects.problems();
+    problems.extend(sources.iter().flat_map(|source| source.problems()));
+    Published {
+        world: reconciler.world().snapshot(),
+        objects: Arc::clone(&reconciler.objects),
+        workloads,
+        problems,
+        notes: reconciler.notes.clone(),
+        proxy: supervisor.status(),
+    }
+}
+
 impl Agent {
     fn start(mut config: AgentConfig, queue: Queue) -> anyhow::Result<Self> {
         let max_clients = descriptors::clients(descriptors::raise());
@@ -160,17 +186,30 @@ impl Agent {
             journal,
             problems,
             notes,
-            objects,
+            objects: Arc::new(objects),
         };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
+        let (feed, occupancy) = (Feed::new(), LatestOccupancy::default());
+        let workloads: Arc<[WorkloadRecord]> = reconciler.state.workloads.clone().into();
+        let publication =
+            Publication::new(published(&reconciler, &sources, &supervisor, Arc::clone(&workloads)));
+        let parts = StatusParts::new(
+            (&reconciler.config, &reconciler.paths),
+            &reconciler.kernel,
+            reconciler.problems.clone(),
+            (Arc::clone(&feed), occupancy.clone()),
+        );
         let mut agent = Self {
             reconciler,
             sources,
             supervisor,
-            feed: Feed::new(),
-            occupancy: LatestOccupancy::default(),
+            feed,
+            occupancy,
             queue,
+            reader: Arc::new(Reader::new(publication.clone(), parts)),
+            publication,
+            workloads,
             socket: None,
             max_clients,
             is_stopping: false,
@@ -195,6 +234,7 @@ impl Agent {
         events::start(self.reconciler.kernel.events()?, socket, names, outputs)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
+        self.publish();
         self.listen();
         Ok(())
     }
@@ -202,7 +242,8 @@ impl Agent {
     /// Listens for requests; a failure is retried at the next tick.
     fn listen(&mut self) {
         let (socket, feed) = (self.reconciler.paths.socket(), Arc::clone(&self.feed));
-        let listening = server::serve(&socket, self.queue.clone(), feed, self.max_clients);
+        let answers = (self.queue.clone(), Arc::clone(&self.reader));
+        let listening = server::serve(&socket, answers, feed, self.max_clients);
         self.socket = listening.as_ref().ok().copied();
         self.reconciler.problems.note(API, listening.map(drop).map_err(message));
     }
@@ -233,7 +274,17 @@ impl Agent {
                 self.tick();
                 tick = now + TICK;
             }
+            self.publish();
         }
+    }
+
+    /// Publishes what is in force now. It costs the same whatever is stored.
+    fn publish(&mut self) {
+        if *self.workloads != *self.reconciler.state.workloads {
+            self.workloads = self.reconciler.state.workloads.clone().into();
+        }
+        let workloads = Arc::clone(&self.workloads);
+        self.publication.publish(published(&self.reconciler, &self.sources, &self.supervisor, workloads));
     }
 
     fn carry_out(&mut self, commands: Vec<PendingCommand>) {
@@ -252,22 +303,10 @@ impl Agent {
             }
         }
         self.is_stopping |= others.iter().any(|command| matches!(command, Command::Stop));
-        let answers = match others[..] {
-            [Command::Read(ApiRequest::Status)] => {
-                vec![requests::status(&self.reconciler, &self.status_parts())]
-            }
-            _ => requests::carry_out(&mut self.reconciler, others),
-        };
+        let answers = requests::carry_out(&mut self.reconciler, others);
+        // A client that has its answer must find its change.
+        self.publish();
         replies.into_iter().zip(answers).for_each(|(reply, answer)| reply.send(answer));
-    }
-
-    fn status_parts(&self) -> Parts<'_> {
-        Parts {
-            sources: &self.sources,
-            supervisor: &self.supervisor,
-            feed: &self.feed,
-            occupancy: &self.occupancy,
-        }
     }
 
     /// Checks what the agent gets no event of, and retries what failed.

@@ -1,7 +1,35 @@
-//! The commands of clients: requests that change something, checked and parsed before they wait for the agent's thread.
+//! The requests of clients, parsed on their threads: queries, and commands, which wait for the agent's thread.
 
 use crate::objects::{Named, parse};
-use api::{ApiRequest, Cause, Failure, WorkloadSpec};
+use api::{ApiRequest, Cause, ExplainProbe, Failure, WorkloadSpec};
+
+/// A request of a client, except for flows.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Reads what is in force.
+    Query(Query),
+    /// Changes something.
+    Command(Command),
+}
+
+/// A request that changes nothing; the fields and answers are those of [`ApiRequest`].
+#[derive(Debug)]
+pub(crate) enum Query {
+    /// The state of the agent.
+    Status,
+    /// The workloads.
+    Endpoints,
+    /// The identities.
+    Identities,
+    /// The services.
+    Services,
+    /// The policies.
+    Policies,
+    /// The rules.
+    Rules,
+    /// The verdict on a connection.
+    Explain(Box<ExplainProbe>),
+}
 
 /// A request that the agent's thread carries out.
 #[derive(Debug)]
@@ -26,8 +54,6 @@ pub(crate) enum Command {
         /// Whether audit mode is on.
         audit: bool,
     },
-    /// Reads the state.
-    Read(ApiRequest),
     /// Stops the agent.
     Stop,
 }
@@ -54,26 +80,37 @@ pub(crate) struct ParsedManifest {
     pub(crate) results: bool,
 }
 
-impl Command {
+impl Request {
     /// Parses a request. Called on the client's thread: a long text delays no other client.
     pub(crate) fn parse(request: ApiRequest) -> Result<Self, Failure> {
-        Ok(match request {
+        Ok(Self::Command(match request {
+            ApiRequest::Status => return Ok(Self::Query(Query::Status)),
+            ApiRequest::Endpoints => return Ok(Self::Query(Query::Endpoints)),
+            ApiRequest::Identities => return Ok(Self::Query(Query::Identities)),
+            ApiRequest::Services => return Ok(Self::Query(Query::Services)),
+            ApiRequest::Policies => return Ok(Self::Query(Query::Policies)),
+            ApiRequest::Rules => return Ok(Self::Query(Query::Rules)),
+            ApiRequest::Explain(probe) => return Ok(Self::Query(Query::Explain(probe))),
             ApiRequest::Apply { file, text, results } => {
                 let invalid = |messages| Failure { cause: Cause::Invalid, messages };
                 let objects = parse(&file, &text).map_err(invalid)?;
-                Self::Objects(ObjectsCommand::Apply(ParsedManifest { file, text, objects, results }))
+                Command::Objects(ObjectsCommand::Apply(ParsedManifest { file, text, objects, results }))
             }
-            ApiRequest::Delete { names } => Self::Objects(ObjectsCommand::Delete(names)),
-            ApiRequest::CreateWorkload(wanted) => Self::CreateWorkload(wanted),
-            ApiRequest::RemoveWorkload { namespace, name } => Self::RemoveWorkload { namespace, name },
+            ApiRequest::Delete { names } => Command::Objects(ObjectsCommand::Delete(names)),
+            ApiRequest::CreateWorkload(wanted) => Command::CreateWorkload(wanted),
+            ApiRequest::RemoveWorkload { namespace, name } => Command::RemoveWorkload { namespace, name },
             ApiRequest::ConfigureWorkload { namespace, name, audit } => {
-                Self::ConfigureWorkload { namespace, name, audit }
+                Command::ConfigureWorkload { namespace, name, audit }
             }
-            ApiRequest::Stop => Self::Stop,
-            read => Self::Read(read),
-        })
+            ApiRequest::Stop => Command::Stop,
+            ApiRequest::Observe { .. } => {
+                return Err(Failure::new(Cause::Internal, "flows are answered by a stream"));
+            }
+        }))
     }
+}
 
+impl Command {
     /// Whether both commands can take effect together: a change of many objects or workloads takes hardly longer than a
     /// change of one.
     pub(crate) fn is_alike(&self, other: &Self) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::files::{Copies, Files};
 use crate::notifier::Notifier;
-use crate::objects::{FileState, FileStates, is_applied_source};
+use crate::objects::{FileState, FileStates, Objects, is_applied_source};
 use crate::problems::message;
 use crate::reconciler::{Persistence, Reconciler};
 use crate::source::ChangeSource;
@@ -72,7 +72,7 @@ impl ChangeSource for PolicyFiles {
             }
         };
         reconciler.problems.note(WATCH, self.files.unwatched());
-        let mut objects = reconciler.objects.clone();
+        let mut objects = Objects::clone(&reconciler.objects);
         let changes = objects.update(&texts, |file| !is_applied_source(file));
         let before = reconciler.objects.problems();
         if let Err(error) = reconciler.apply_objects(objects, changes, Persistence::Retried) {

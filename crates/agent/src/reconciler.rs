@@ -15,6 +15,7 @@ use crate::wiring::Wiring;
 use crate::workloads::Lifecycle;
 use crate::{directories, identities};
 use control::{Change, World};
+use std::sync::Arc;
 
 /// The failure to write the state file, as status and log name it.
 const STATE: &str = "the state of the next start cannot be saved";
@@ -37,7 +38,7 @@ pub(crate) struct Reconciler {
     /// Features that the agent runs without on this host.
     pub(crate) notes: Vec<String>,
     /// The objects of policy files and requests that are applied.
-    pub(crate) objects: Objects,
+    pub(crate) objects: Arc<Objects>,
 }
 
 /// When the addresses of services must be on disk.
@@ -64,7 +65,7 @@ impl Reconciler {
         persistence: Persistence,
     ) -> anyhow::Result<()> {
         if changes.is_empty() {
-            self.objects = objects;
+            self.objects = Arc::new(objects);
             return Ok(());
         }
         let before = (self.addresses.clone(), self.state.services.clone());
@@ -78,7 +79,7 @@ impl Reconciler {
             self.kernel.apply(changes)
         });
         if applied.is_ok() {
-            self.objects = objects;
+            self.objects = Arc::new(objects);
         } else {
             (self.addresses, self.state.services) = before;
         }
@@ -130,7 +131,7 @@ impl Reconciler {
     /// Records an error of a file or directory; its earlier contents stay applied. Only a new error is logged.
     pub(crate) fn note_file(&mut self, file: &str, why: &str) {
         let before = self.objects.problems();
-        self.objects.note(file, why);
+        Arc::make_mut(&mut self.objects).note(file, why);
         if self.objects.problems() != before {
             tracing::error!("{file}: {why}");
         }

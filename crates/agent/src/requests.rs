@@ -3,13 +3,12 @@
 mod apply;
 
 use crate::command::Command;
-use crate::explain;
 use crate::queue::Answer;
 use crate::reconciler::Reconciler;
-use crate::status::{self, Parts};
 use crate::views;
 use crate::workloads::not_found;
-use api::{ApiRequest, Cause, Failure};
+use api::view::EndpointSummary;
+use api::{Cause, Failure};
 use control::{Change, Endpoint};
 use serde::Serialize;
 use serde_json::Value;
@@ -29,7 +28,6 @@ pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<Command>) -> 
             Command::ConfigureWorkload { namespace, name, audit } => {
                 answers.push(configure(reconciler, &namespace, &name, audit));
             }
-            Command::Read(request) => answers.push(read(reconciler, request)),
             Command::Stop => answers.push(Ok(Value::Null)),
         }
     }
@@ -40,22 +38,10 @@ pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<Command>) -> 
     answers
 }
 
-fn read(reconciler: &Reconciler, request: ApiRequest) -> Answer {
-    let world = reconciler.world();
-    match request {
-        ApiRequest::Endpoints => value(&views::endpoints(world, &reconciler.state)),
-        ApiRequest::Identities => value(&views::identities(world)),
-        ApiRequest::Services => value(&views::services(world)),
-        ApiRequest::Policies => value(&views::policies(world, &reconciler.objects)),
-        ApiRequest::Rules => value(&views::rules(world)),
-        ApiRequest::Explain(probe) => value(&explain::explain(world, &probe)?),
-        _ => Err(Failure::new(Cause::Internal, "this request is not answered by the reconciler")),
-    }
-}
-
-/// Answers a request for the status.
-pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> Answer {
-    value(&status::status(reconciler, parts).map_err(internal)?)
+fn view(reconciler: &Reconciler, namespace: &str, name: &str) -> Option<EndpointSummary> {
+    let id = reconciler.world().endpoint(namespace, name)?.id;
+    let record = reconciler.state.workloads.iter().find(|record| record.id == id)?;
+    views::endpoint(&reconciler.world().snapshot(), record)
 }
 
 fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bool) -> Answer {
@@ -70,8 +56,7 @@ fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bo
         reconciler.save_or_note();
         return Err(internal(error));
     }
-    let world = reconciler.world();
-    let now = world.endpoint(namespace, name).and_then(|now| views::endpoint(world, &reconciler.state, now));
+    let now = view(reconciler, namespace, name);
     value(&now.ok_or_else(|| not_found(namespace, name))?)
 }
 
@@ -85,6 +70,6 @@ pub(crate) fn value(view: &impl Serialize) -> Answer {
     serde_json::to_value(view).map_err(|error| internal(error.into()))
 }
 
-fn internal(error: anyhow::Error) -> Failure {
+pub(crate) fn internal(error: anyhow::Error) -> Failure {
     Failure::new(Cause::Internal, api::sentence(error.as_ref()))
 }

@@ -1,10 +1,11 @@
 //! The local API: a unix socket, a thread for each connection, one line of JSON a request.
 
-use crate::command::Command;
+use crate::command::Request;
 use crate::descriptors;
 use crate::disconnects::Disconnects;
 use crate::feed::Feed;
-use crate::queue::Queue;
+use crate::queue::{Answer as Reply, Queue};
+use crate::reader::Reader;
 use crate::storage::{self, DeviceInode};
 use anyhow::Context;
 use api::request_reader::{self, Next};
@@ -35,6 +36,7 @@ const SCARCE: &str = "too many clients: the agent has reached its limit of open 
 #[derive(Debug)]
 struct ApiContext {
     queue: Queue,
+    reader: Arc<Reader>,
     feed: Arc<Feed>,
     departures: Arc<Disconnects>,
     /// Number of connected clients, and its maximum.
@@ -42,11 +44,21 @@ struct ApiContext {
     max_clients: usize,
 }
 
+impl ApiContext {
+    /// Answers a request: a query at once, a command when it has taken effect.
+    fn answer(&self, request: ApiRequest) -> Reply {
+        match Request::parse(request)? {
+            Request::Query(query) => self.reader.answer(&query),
+            Request::Command(command) => self.queue.carry_out(command),
+        }
+    }
+}
+
 /// Listens at the path, for the owner and its group only, and serves at most this many clients at once. Returns the
 /// identity of the socket.
 pub(crate) fn serve(
     path: &Path,
-    queue: Queue,
+    (queue, reader): (Queue, Arc<Reader>),
     feed: Arc<Feed>,
     max_clients: usize,
 ) -> anyhow::Result<DeviceInode> {
@@ -61,7 +73,8 @@ pub(crate) fn serve(
     storage::close_socket(path)?;
     let identity = storage::identity(path)?;
     let departures = Disconnects::new(Arc::clone(&feed))?;
-    let context = Arc::new(ApiContext { queue, feed, departures, clients: AtomicUsize::new(0), max_clients });
+    let context =
+        Arc::new(ApiContext { queue, reader, feed, departures, clients: AtomicUsize::new(0), max_clients });
     thread::Builder::new()
         .name("api".into())
         .spawn(move || accept(&listener, |stream| serve_in_thread(stream, &context)))?;
@@ -147,9 +160,7 @@ fn serve_client(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
                     Err(message) => send(answers, Err(Failure::new(Cause::Invalid, message)))?,
                 }
             }
-            Ok(request) => {
-                send(answers, Command::parse(request).and_then(|command| context.queue.carry_out(command)))?
-            }
+            Ok(request) => send(answers, context.answer(request))?,
             Err(failure) => send(answers, Err(failure))?,
         }
     }

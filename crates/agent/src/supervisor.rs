@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,38 @@ pub(crate) struct Supervisor {
     allowed: Option<(Process, DeviceInode)>,
     /// Whether the process is recorded on disk, or why not.
     recorded: Result<(), String>,
+}
+
+/// What the status reports of the proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyStatus {
+    process: Option<Process>,
+    /// When this agent started it.
+    started: Option<Instant>,
+    /// The file in which it reports its confinement.
+    report: PathBuf,
+}
+
+impl ProxyStatus {
+    /// Process number of the proxy, if it runs.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.process.filter(|process| !process.has_ended()).map(|process| process.process)
+    }
+
+    /// The confinement steps that failed in the proxy.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let Some(process) = self.process() else { return Vec::new() };
+        let file = &self.report;
+        match ConfinementReport::read(process, file) {
+            Some(report) => report.notes().collect(),
+            // The proxy has just started.
+            None if self.started.is_some_and(|started| started.elapsed() < START) => Vec::new(),
+            None => vec![format!(
+                "the failed confinement steps of the proxy are unknown: {} is not of process {process}",
+                file.display()
+            )],
+        }
+    }
 }
 
 impl Supervisor {
@@ -85,23 +118,13 @@ impl Supervisor {
     }
 
     /// Process number of the proxy, if it runs.
-    pub(crate) fn process(&self) -> Option<u32> {
-        self.process.filter(|process| !process.has_ended()).map(|process| process.process)
+    fn process(&self) -> Option<u32> {
+        self.status().process()
     }
 
-    /// The confinement steps that failed in the proxy.
-    pub(crate) fn notes(&self) -> Vec<String> {
-        let Some(process) = self.process() else { return Vec::new() };
-        let file = self.paths.proxy_report();
-        match ConfinementReport::read(process, &file) {
-            Some(report) => report.notes().collect(),
-            // The proxy has just started.
-            None if self.started.is_some_and(|started| started.elapsed() < START) => Vec::new(),
-            None => vec![format!(
-                "the failed confinement steps of the proxy are unknown: {} is not of process {process}",
-                file.display()
-            )],
-        }
+    /// What the status reports of the proxy.
+    pub(crate) fn status(&self) -> ProxyStatus {
+        ProxyStatus { process: self.process, started: self.started, report: self.paths.proxy_report() }
     }
 
     /// Ends a proxy that may read another directory of rule sets than the present one.

@@ -2,7 +2,7 @@
 
 use crate::links::{AttachError, Links, Mode};
 use crate::pin::{self, PinError};
-use crate::read::{CounterRow, MapEntries, ReadError, Tables, failed};
+use crate::read::{Counters, MapEntries, ReadError, Tables, failed};
 use crate::spec::{MapSpec, ObjectSpec, SpecError};
 use crate::sys::{self, Table};
 use abi::Hook;
@@ -35,7 +35,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Loaded {
     pub(crate) ebpf: Ebpf,
-    pub(crate) tables: Tables,
+    pub(crate) tables: Arc<Tables>,
     pub(crate) events: OwnedFd,
     pub(crate) links: Arc<Links>,
     pub(crate) capacities: Capacities,
@@ -121,7 +121,7 @@ impl Loaded {
         });
         let links = Arc::new(Links::new(mode, pin_directory, programs.collect::<Result<_, _>>()?));
         links.take_over()?;
-        Ok(Self { ebpf, tables, events, links, capacities })
+        Ok(Self { ebpf, tables: Arc::new(tables), events, links, capacities })
     }
 
     /// How many instructions the verifier processed to accept the hook's program. Linux 5.16.
@@ -162,9 +162,9 @@ impl Loaded {
         self.tables.config()
     }
 
-    /// The counters that have counted something.
-    pub fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
-        self.tables.counters()
+    /// The packet counters, for any thread.
+    pub fn counters(&self) -> Counters {
+        Counters(Arc::clone(&self.tables))
     }
 }
 

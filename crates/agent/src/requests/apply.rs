@@ -41,7 +41,7 @@ pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<ObjectsComman
 
 /// Carries out commands of different objects by one change.
 fn carry_out_together(reconciler: &mut Reconciler, commands: &[ObjectsCommand]) -> Vec<Answer> {
-    let mut objects = reconciler.objects.clone();
+    let mut objects = Objects::clone(&reconciler.objects);
     let prepared: Vec<Result<Prepared, Failure>> =
         commands.iter().map(|command| prepare(reconciler, &mut objects, command)).collect();
     let mut all: Vec<Change> = Vec::new();

@@ -82,7 +82,7 @@ pub(super) fn finish(
         }
         creation.workload.stage = WorkloadStage::Made;
         complete(reconciler, &creation.workload);
-        let answer = value(&views::endpoint(reconciler.world(), &reconciler.state, &endpoint));
+        let answer = value(&views::endpoint(&reconciler.world().snapshot(), &creation.workload));
         steps.push(Box::new(move |saved, background| match saved {
             Ok(()) => creation.reply.send(answer),
             Err(why) => background.put(|results| results.unsaved.push((creation, why.clone()))),
