@@ -21,7 +21,6 @@ use crate::reader::Reader;
 use crate::reconciler::Reconciler;
 use crate::source::ChangeSource;
 use crate::state::State;
-use crate::state::WorkloadRecord;
 use crate::status::StatusParts;
 use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
@@ -60,8 +59,6 @@ struct Agent {
     publication: Publication,
     /// Answers the queries of clients.
     reader: Arc<Reader>,
-    /// The workloads as they are published.
-    workloads: Arc<[WorkloadRecord]>,
     /// The socket of the API, if the agent listens. Another program may remove it.
     socket: Option<DeviceInode>,
     max_clients: usize,
@@ -130,14 +127,13 @@ fn published(
     reconciler: &Reconciler,
     sources: &[Box<dyn ChangeSource>],
     supervisor: &Supervisor,
-    workloads: Arc<[WorkloadRecord]>,
 ) -> Published {
     let mut problems = reconciler.objects.problems();
     problems.extend(sources.iter().flat_map(|source| source.problems()));
     Published {
         world: reconciler.world().snapshot(),
         objects: Arc::clone(&reconciler.objects),
-        workloads,
+        workloads: reconciler.state.workloads.clone(),
         problems,
         notes: reconciler.notes.clone(),
         proxy: supervisor.status(),
@@ -191,9 +187,7 @@ impl Agent {
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
         let (feed, occupancy) = (Feed::new(), LatestOccupancy::default());
-        let workloads: Arc<[WorkloadRecord]> = reconciler.state.workloads.clone().into();
-        let publication =
-            Publication::new(published(&reconciler, &sources, &supervisor, Arc::clone(&workloads)));
+        let publication = Publication::new(published(&reconciler, &sources, &supervisor));
         let parts = StatusParts::new(
             (&reconciler.config, &reconciler.paths),
             &reconciler.kernel,
@@ -209,7 +203,6 @@ impl Agent {
             queue,
             reader: Arc::new(Reader::new(publication.clone(), parts)),
             publication,
-            workloads,
             socket: None,
             max_clients,
             is_stopping: false,
@@ -227,7 +220,7 @@ impl Agent {
             tracing::warn!(%error, "maps of an earlier release could not be removed");
         }
         workloads::start(&mut self.reconciler);
-        self.reconciler.save_or_note();
+        self.reconciler.save_soon();
         self.ensure_proxy();
         let (names, socket) = (self.reconciler.kernel.names(), self.reconciler.paths.request_events());
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
@@ -235,6 +228,7 @@ impl Agent {
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
         self.publish();
+        workloads::save(&mut self.reconciler);
         self.listen();
         Ok(())
     }
@@ -275,16 +269,15 @@ impl Agent {
                 tick = now + TICK;
             }
             self.publish();
+            workloads::save(&mut self.reconciler);
         }
+        let saved = self.reconciler.save();
+        self.reconciler.note_saved(saved.map_err(message));
     }
 
     /// Publishes what is in force now. It costs the same whatever is stored.
     fn publish(&mut self) {
-        if *self.workloads != *self.reconciler.state.workloads {
-            self.workloads = self.reconciler.state.workloads.clone().into();
-        }
-        let workloads = Arc::clone(&self.workloads);
-        self.publication.publish(published(&self.reconciler, &self.sources, &self.supervisor, workloads));
+        self.publication.publish(published(&self.reconciler, &self.sources, &self.supervisor));
     }
 
     fn carry_out(&mut self, commands: Vec<PendingCommand>) {

@@ -8,6 +8,7 @@ use crate::objects::Objects;
 use crate::state::WorkloadRecord;
 use crate::supervisor::ProxyStatus;
 use control::Snapshot;
+use identity::SharedMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The state of the node at one moment.
@@ -18,7 +19,7 @@ pub(crate) struct Published {
     /// The objects of policy files and requests.
     pub(crate) objects: Arc<Objects>,
     /// The workloads of this node with their interfaces and namespaces.
-    pub(crate) workloads: Arc<[WorkloadRecord]>,
+    pub(crate) workloads: SharedMap<u32, Arc<WorkloadRecord>>,
     /// What is wrong with files and sources of changes.
     pub(crate) problems: Vec<String>,
     /// Features that the agent runs without on this host.

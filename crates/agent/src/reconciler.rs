@@ -9,7 +9,7 @@ use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::objects::Objects;
 use crate::paths::Paths;
-use crate::problems::{Problems, message};
+use crate::problems::Problems;
 use crate::state::State;
 use crate::wiring::Wiring;
 use crate::workloads::Lifecycle;
@@ -73,7 +73,7 @@ impl Reconciler {
             if self.state.services != before.1 {
                 match persistence {
                     Persistence::Required => self.save()?,
-                    Persistence::Retried => self.save_or_note(),
+                    Persistence::Retried => self.save_soon(),
                 }
             }
             self.kernel.apply(changes)
@@ -83,7 +83,7 @@ impl Reconciler {
         } else {
             (self.addresses, self.state.services) = before;
         }
-        self.save_or_note();
+        self.save_soon();
         applied
     }
 
@@ -99,10 +99,9 @@ impl Reconciler {
         self.lifecycle.save_now(state)
     }
 
-    /// Writes the state file; a failure is a problem and is retried.
-    pub(crate) fn save_or_note(&mut self) {
-        let saved = self.save();
-        self.note_saved(saved.map_err(message));
+    /// Writes the state file after this turn, on another thread; a failure is a problem and is retried.
+    pub(crate) fn save_soon(&mut self) {
+        self.lifecycle.save_soon();
     }
 
     /// Records the result of writing the state file.
@@ -124,7 +123,7 @@ impl Reconciler {
             directories::prepare(&self.paths, &self.problems);
         }
         if self.problems.has(STATE) {
-            self.save_or_note();
+            self.save_soon();
         }
     }
 

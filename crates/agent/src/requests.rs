@@ -12,6 +12,7 @@ use api::{Cause, Failure};
 use control::{Change, Endpoint};
 use serde::Serialize;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Carries out commands that can take effect together, and returns their answers in order. The changes have taken effect
 /// when the answers are returned.
@@ -40,7 +41,7 @@ pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<Command>) -> 
 
 fn view(reconciler: &Reconciler, namespace: &str, name: &str) -> Option<EndpointSummary> {
     let id = reconciler.world().endpoint(namespace, name)?.id;
-    let record = reconciler.state.workloads.iter().find(|record| record.id == id)?;
+    let record = reconciler.state.workloads.get(&id)?;
     views::endpoint(&reconciler.world().snapshot(), record)
 }
 
@@ -53,7 +54,7 @@ fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bo
     let applied = reconciler.save().and_then(|()| reconciler.apply(vec![change]));
     if let Err(error) = applied {
         set_audit(reconciler, id, before);
-        reconciler.save_or_note();
+        reconciler.save_soon();
         return Err(internal(error));
     }
     let now = view(reconciler, namespace, name);
@@ -62,8 +63,8 @@ fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bo
 
 /// Sets the audit mode of a workload in the state file; returns the mode before.
 fn set_audit(reconciler: &mut Reconciler, id: u32, audit: bool) -> bool {
-    let workload = reconciler.state.workloads.iter_mut().find(|workload| workload.id == id);
-    workload.is_some_and(|workload| std::mem::replace(&mut workload.audit, audit))
+    let workload = reconciler.state.workloads.get_mut(&id);
+    workload.is_some_and(|workload| std::mem::replace(&mut Arc::make_mut(workload).audit, audit))
 }
 
 pub(crate) fn value(view: &impl Serialize) -> Answer {

@@ -28,7 +28,17 @@ pub(crate) use startup::{start, take_over};
 
 use crate::reconciler::Reconciler;
 use crate::source::ChangeSource;
-use background::Step;
+
+/// Saves the state if something changed, on another thread. Called after each turn of the agent, when what it has changed
+/// is published: a client that has its answer must find its workload.
+pub(crate) fn save(reconciler: &mut Reconciler) {
+    let lifecycle = &mut reconciler.lifecycle;
+    if std::mem::take(&mut lifecycle.is_unsaved) || !lifecycle.steps.is_empty() {
+        let steps = std::mem::take(&mut lifecycle.steps);
+        let state = reconciler.record();
+        reconciler.lifecycle.background.save(state, steps);
+    }
+}
 
 /// The workloads as a source of changes: ends of owners, and what the threads have done.
 #[derive(Debug)]
@@ -41,19 +51,14 @@ impl ChangeSource for Workloads {
         for workload in lifecycle.owners.take_ended() {
             lifecycle.leaving.entry(workload).or_default();
         }
-        let mut steps: Vec<Step> = Vec::new();
         if let Some(saved) = results.saved {
             reconciler.note_saved(saved);
         }
-        creation::finish(reconciler, results.created, &mut steps);
+        creation::finish(reconciler, results.created);
         creation::give_up(reconciler, results.unsaved);
-        removal::finish(reconciler, results.removed, &mut steps);
-        removal::begin(reconciler, &mut steps);
-        creation::begin(reconciler, &mut steps);
-        if !steps.is_empty() {
-            let state = reconciler.record();
-            reconciler.lifecycle.background.save(state, steps);
-        }
+        removal::finish(reconciler, results.removed);
+        removal::begin(reconciler);
+        creation::begin(reconciler);
     }
 
     /// Retries what failed.
@@ -61,7 +66,7 @@ impl ChangeSource for Workloads {
         startup::retry_orphans(reconciler);
         let Reconciler { lifecycle, state, problems, .. } = reconciler;
         let unwatched = std::mem::take(&mut lifecycle.unwatched);
-        for workload in state.workloads.iter().filter(|workload| unwatched.contains(&workload.id)) {
+        for workload in unwatched.iter().filter_map(|id| state.workloads.get(id)) {
             lifecycle.watch(workload, problems);
         }
         if !lifecycle.failed.is_empty() {

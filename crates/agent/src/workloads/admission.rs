@@ -7,6 +7,7 @@ use crate::wiring::named_ports;
 use api::{Cause, Failure};
 use control::{Workload, World};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Maximum length of a name of a workload or namespace (RFC 1123).
 const MAX_NAME: usize = 63;
@@ -69,8 +70,8 @@ fn check_families(reconciler: &mut Reconciler) -> anyhow::Result<()> {
 /// The number of a workload, complete or not.
 pub(super) fn find(reconciler: &Reconciler, namespace: &str, name: &str) -> Option<u32> {
     let is_it =
-        |known: &&WorkloadRecord| (&*known.wanted.namespace, &*known.wanted.name) == (namespace, name);
-    reconciler.state.workloads.iter().find(is_it).map(|known| known.id)
+        |known: &&Arc<WorkloadRecord>| (&*known.wanted.namespace, &*known.wanted.name) == (namespace, name);
+    reconciler.state.workloads.values().find(is_it).map(|known| known.id)
 }
 
 /// Refuses an address that a workload, a service or this node has, in the pools or outside them.

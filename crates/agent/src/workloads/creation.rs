@@ -1,7 +1,6 @@
 //! The creation of workloads.
 
 use super::admission;
-use super::background::Step;
 use super::pending::{Creation, Waiter};
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
@@ -11,6 +10,7 @@ use crate::views;
 use api::{Cause, Failure};
 use control::{Change, Endpoint};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Begins to create a workload; the client gets its answer once the workload is complete and saved, or once everything that
 /// was made of it is removed.
@@ -34,7 +34,7 @@ fn reserve(reconciler: &mut Reconciler, wanted: api::WorkloadSpec) -> Result<Wor
     let reserved = reconciler.wiring.free_number(reconciler.state.last_endpoint).and_then(|id| {
         let workload = reconciler.wiring.plan(id, wanted)?;
         reconciler.state.last_endpoint = id;
-        reconciler.state.workloads.push(workload.clone());
+        reconciler.state.workloads.insert(id, Arc::new(workload.clone()));
         Ok(workload)
     });
     reserved.map_err(|error| {
@@ -45,9 +45,10 @@ fn reserve(reconciler: &mut Reconciler, wanted: api::WorkloadSpec) -> Result<Wor
 
 /// Records the new workloads. They are recorded on disk first, so that after a crash the next agent removes what exists of
 /// them.
-pub(super) fn begin(reconciler: &mut Reconciler, steps: &mut Vec<Step>) {
-    for creation in std::mem::take(&mut reconciler.lifecycle.recording) {
-        steps.push(Box::new(|saved, background| match saved {
+pub(super) fn begin(reconciler: &mut Reconciler) {
+    let lifecycle = &mut reconciler.lifecycle;
+    for creation in std::mem::take(&mut lifecycle.recording) {
+        lifecycle.steps.push(Box::new(|saved, background| match saved {
             Ok(()) => background.create(creation),
             Err(why) => background.put(|results| results.unsaved.push((creation, why.clone()))),
         }));
@@ -62,11 +63,7 @@ pub(super) fn give_up(reconciler: &mut Reconciler, unsaved: Vec<(Creation, Strin
 }
 
 /// Writes the map entries of workloads that were created otherwise, and records them as complete.
-pub(super) fn finish(
-    reconciler: &mut Reconciler,
-    created: Vec<(Creation, anyhow::Result<Endpoint>)>,
-    steps: &mut Vec<Step>,
-) {
+pub(super) fn finish(reconciler: &mut Reconciler, created: Vec<(Creation, anyhow::Result<Endpoint>)>) {
     let mut ready = Vec::new();
     for (creation, endpoint) in created {
         match endpoint {
@@ -83,7 +80,7 @@ pub(super) fn finish(
         creation.workload.stage = WorkloadStage::Made;
         complete(reconciler, &creation.workload);
         let answer = value(&views::endpoint(&reconciler.world().snapshot(), &creation.workload));
-        steps.push(Box::new(move |saved, background| match saved {
+        reconciler.lifecycle.steps.push(Box::new(move |saved, background| match saved {
             Ok(()) => creation.reply.send(answer),
             Err(why) => background.put(|results| results.unsaved.push((creation, why.clone()))),
         }));
@@ -93,9 +90,7 @@ pub(super) fn finish(
 /// Records a workload as complete, and watches its owner.
 fn complete(reconciler: &mut Reconciler, workload: &WorkloadRecord) {
     let Reconciler { lifecycle, state, problems, .. } = reconciler;
-    if let Some(known) = state.workloads.iter_mut().find(|known| known.id == workload.id) {
-        known.clone_from(workload);
-    }
+    state.workloads.insert(workload.id, Arc::new(workload.clone()));
     lifecycle.watch(workload, problems);
     if let Some(waiters) = lifecycle.creating.remove(&workload.id)
         && !waiters.is_empty()

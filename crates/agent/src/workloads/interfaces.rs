@@ -5,6 +5,7 @@ use crate::reconciler::Reconciler;
 use crate::state::{WorkloadRecord, WorkloadStage};
 use crate::wiring::Wiring;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The failures, as status and log name them.
 const INTERFACES: &str = "a workload has no interface";
@@ -14,10 +15,10 @@ const UNKNOWN: &str = "the interfaces of workloads cannot be read";
 /// none stands for all.
 pub(crate) fn check_interfaces(reconciler: &mut Reconciler, names: Option<&BTreeSet<String>>) {
     let Reconciler { lifecycle, state, wiring, problems, .. } = reconciler;
-    let is_changed = |workload: &&WorkloadRecord| {
+    let is_changed = |workload: &&Arc<WorkloadRecord>| {
         workload.stage == WorkloadStage::Made && names.is_none_or(|names| names.contains(&workload.interface))
     };
-    for workload in state.workloads.iter().filter(is_changed) {
+    for workload in state.workloads.values().filter(is_changed) {
         match lost(wiring, workload) {
             Ok(Some(text)) => drop(lifecycle.bare.insert(workload.id, text)),
             Ok(None) => drop(lifecycle.bare.remove(&workload.id)),

@@ -1,6 +1,6 @@
 //! The workloads that are being created or removed, and those that something is wrong with.
 
-use super::background::Background;
+use super::background::{Background, Step};
 use super::owners::Owners;
 use super::pending::{Creation, Waiter};
 use crate::notifier::Notifier;
@@ -10,17 +10,21 @@ use crate::state::{State, WorkloadRecord};
 use crate::wiring::Wiring;
 use loader::Attacher;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 /// The failure, as status and log name it.
 const OWNERS: &str = "the end of a workload's owner would not be noticed";
 
 /// The workloads that are being created or removed, by number.
-#[derive(Debug)]
 pub(crate) struct Lifecycle {
     pub(super) background: Arc<Background>,
     pub(super) owners: Arc<Owners>,
     pub(super) notifier: Notifier,
+    /// Whether the state must be saved after this turn.
+    pub(super) is_unsaved: bool,
+    /// What follows once the state is saved.
+    pub(super) steps: Vec<Step>,
     /// Creations whose record is not saved yet.
     pub(super) recording: Vec<Creation>,
     /// All creations, with the clients that want them removed.
@@ -37,6 +41,17 @@ pub(crate) struct Lifecycle {
     pub(super) bare: BTreeMap<u32, String>,
 }
 
+impl fmt::Debug for Lifecycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lifecycle")
+            .field("creating", &self.creating)
+            .field("leaving", &self.leaving)
+            .field("removing", &self.removing)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Lifecycle {
     /// Starts the threads; `notifier` is that of [`Workloads`].
     pub(crate) fn new(
@@ -49,6 +64,8 @@ impl Lifecycle {
             background: Background::start(paths, wiring, attacher, notifier.clone())?,
             owners: Owners::start(notifier.clone())?,
             notifier,
+            is_unsaved: false,
+            steps: Vec::new(),
             recording: Vec::new(),
             creating: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -57,6 +74,11 @@ impl Lifecycle {
             unwatched: BTreeSet::new(),
             bare: BTreeMap::new(),
         })
+    }
+
+    /// Has the state saved after this turn.
+    pub(crate) fn save_soon(&mut self) {
+        self.is_unsaved = true;
     }
 
     /// Saves the state and waits until it is on disk.

@@ -1,7 +1,6 @@
 //! The removal of workloads: all that end together are one change of the maps.
 
 use super::admission::{self, find};
-use super::background::Step;
 use super::interfaces;
 use super::pending::Waiter;
 use crate::queue::Reply;
@@ -11,6 +10,7 @@ use api::{Cause, Failure};
 use control::Change;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The failure, as status and log name it.
 const REMOVAL: &str = "a workload that ended cannot be removed";
@@ -37,7 +37,7 @@ pub(crate) fn remove(reconciler: &mut Reconciler, namespace: &str, name: &str, r
 }
 
 /// Removes the map entries of all workloads that leave, and then the workloads.
-pub(super) fn begin(reconciler: &mut Reconciler, steps: &mut Vec<Step>) {
+pub(super) fn begin(reconciler: &mut Reconciler) {
     let leaving = std::mem::take(&mut reconciler.lifecycle.leaving);
     if leaving.is_empty() {
         return;
@@ -55,9 +55,8 @@ pub(super) fn begin(reconciler: &mut Reconciler, steps: &mut Vec<Step>) {
             present.extend(waiters);
             continue;
         }
-        let known = reconciler.state.workloads.iter_mut().find(|known| known.id == id);
         // A workload that is gone already, such as one whose owner ends after the workload was removed.
-        let Some(known) = known else { continue };
+        let Some(known) = reconciler.state.workloads.get_mut(&id).map(Arc::make_mut) else { continue };
         known.stage = WorkloadStage::Ending;
         lifecycle.removing.insert(id, waiters);
         removed.push(known.clone());
@@ -65,16 +64,12 @@ pub(super) fn begin(reconciler: &mut Reconciler, steps: &mut Vec<Step>) {
     note(reconciler);
     if !removed.is_empty() {
         // A workload whose end cannot be recorded is removed nevertheless.
-        steps.push(Box::new(|_, background| background.remove(removed)));
+        reconciler.lifecycle.steps.push(Box::new(|_, background| background.remove(removed)));
     }
 }
 
 /// Forgets the workloads that were removed, and releases their addresses.
-pub(super) fn finish(
-    reconciler: &mut Reconciler,
-    results: Vec<(u32, anyhow::Result<()>)>,
-    steps: &mut Vec<Step>,
-) {
+pub(super) fn finish(reconciler: &mut Reconciler, results: Vec<(u32, anyhow::Result<()>)>) {
     if results.is_empty() {
         return;
     }
@@ -91,7 +86,7 @@ pub(super) fn finish(
     }
     note(reconciler);
     interfaces::note(reconciler);
-    steps.push(Box::new(|_, _| {
+    reconciler.lifecycle.steps.push(Box::new(|_, _| {
         for Waiter { reply, answer } in waiting {
             reply.send(answer);
         }
@@ -104,9 +99,7 @@ fn forget(reconciler: &mut Reconciler, id: u32) {
     lifecycle.failed.remove(&id);
     lifecycle.unwatched.remove(&id);
     lifecycle.bare.remove(&id);
-    let workloads = &mut reconciler.state.workloads;
-    if let Some(place) = workloads.iter().position(|known| known.id == id) {
-        let gone = workloads.remove(place);
+    if let Some(gone) = reconciler.state.workloads.remove(&id) {
         reconciler.addresses.release_workload(&gone.wanted.addresses);
     }
 }

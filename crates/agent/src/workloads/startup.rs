@@ -9,47 +9,54 @@ use crate::state::{WorkloadRecord, WorkloadStage};
 use crate::wiring::Wiring;
 use anyhow::Context;
 use control::Change;
+use identity::SharedMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The failure, as status and log name it.
 const ORPHANS: &str = "remains of an earlier agent";
 
+/// The records of workloads, by number.
+type Workloads = SharedMap<u32, Arc<WorkloadRecord>>;
+
 /// Adopts the workloads of an earlier run, with their programs. Those that were created only in part, and those without
 /// their network namespace, are removed and their addresses released.
 pub(crate) fn take_over(
-    known: Vec<WorkloadRecord>,
+    known: Workloads,
     (wiring, kernel): (&mut Wiring, &Kernel),
     addresses: &mut Addresses,
     changes: &mut Vec<Change>,
-) -> anyhow::Result<Vec<WorkloadRecord>> {
+) -> anyhow::Result<Workloads> {
     let attacher = kernel.attacher();
-    let mut workloads = Vec::new();
-    for mut workload in known {
+    let mut workloads = known.clone();
+    for (&id, workload) in &known {
         if workload.stage == WorkloadStage::Made {
-            if let Some((change, interface)) = wiring.adopt(&workload)? {
+            if let Some((change, interface)) = wiring.adopt(workload)? {
                 // Another program may have detached the programs.
                 attacher.attach(interface)?;
                 changes.push(change);
-                workloads.push(workload);
                 continue;
             }
-            if wiring.has_namespace(&workload)? {
+            if wiring.has_namespace(workload)? {
                 // Its processes have no network any more; ending them is left to the workload's owner.
-                workloads.push(workload);
                 continue;
             }
         }
         let name = &workload.wanted.name;
         tracing::warn!(name, "a workload is incomplete or gone; its remains are removed");
         // Its map entries belong to no known endpoint: the first change removes them.
-        let removed = wiring.remove(&attacher, std::slice::from_ref(&workload)).into_iter();
+        let removed = wiring.remove(&attacher, std::slice::from_ref(&**workload)).into_iter();
         let removed = removed.map(|(_, removed)| removed).collect::<anyhow::Result<()>>();
         match removed.with_context(|| format!("workload {name} could not be removed")) {
-            Ok(()) => addresses.release_workload(&workload.wanted.addresses),
+            Ok(()) => {
+                addresses.release_workload(&workload.wanted.addresses);
+                workloads.remove(&id);
+            }
             Err(error) => {
                 tracing::error!(error = message(error), "the removal is retried");
-                workload.stage = WorkloadStage::Ending;
-                workloads.push(workload);
+                let ending =
+                    WorkloadRecord { stage: WorkloadStage::Ending, ..WorkloadRecord::clone(workload) };
+                workloads.insert(id, Arc::new(ending));
             }
         }
     }
@@ -61,7 +68,7 @@ pub(crate) fn take_over(
 pub(crate) fn start(reconciler: &mut Reconciler) {
     remove_orphans(reconciler);
     let Reconciler { lifecycle, state, problems, .. } = reconciler;
-    for workload in &state.workloads {
+    for workload in state.workloads.values() {
         if workload.stage == WorkloadStage::Made {
             lifecycle.watch(workload, problems);
         } else {
@@ -86,7 +93,7 @@ fn remove_orphans(reconciler: &mut Reconciler) {
 }
 
 fn find_orphans(reconciler: &mut Reconciler) -> anyhow::Result<Vec<String>> {
-    let known: BTreeSet<u32> = reconciler.state.workloads.iter().map(|workload| workload.id).collect();
+    let known: BTreeSet<u32> = reconciler.state.workloads.keys().copied().collect();
     let attacher = reconciler.kernel.attacher();
     let mut running = Vec::new();
     for orphan in reconciler.wiring.orphans(&known)? {
