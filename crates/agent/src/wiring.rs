@@ -27,7 +27,7 @@ const INTERFACE: &str = "nx";
 const MANY: usize = 4;
 
 /// Number of workloads that are taken down together. The kernel makes no other change of the network meanwhile.
-const TOGETHER: usize = 64;
+const TOGETHER: usize = 128;
 
 /// The routing of packets to the node proxy; Cilium uses the same table for its proxy.
 const PROXY: ProxyRouting =
@@ -273,15 +273,14 @@ impl Wiring {
         let mut links = Vec::new();
         for workload in workloads {
             let link = self.node.network().link(&workload.interface)?;
-            links.extend(link.filter(|link| self.is_of(link, workload)));
+            match link.filter(|link| self.is_of(link, workload)) {
+                Some(link) => links.push(link),
+                None => delete_unmarked_link(workload)?,
+            }
         }
         let expedited = (links.len() >= MANY).then(|| self.expediter.begin());
         self.node.network().delete_links(&links)?;
         drop(expedited);
-        for namespace in &namespaces {
-            // A veth pair without an alias yet is deleted by its end in the namespace.
-            Network::of(namespace)?.delete_link(WORKLOAD_INTERFACE)?;
-        }
         links.iter().try_for_each(|link| Ok(attacher.detach(link.index)?))
     }
 
@@ -348,6 +347,14 @@ impl Wiring {
 impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "network namespace {}", self.namespace)
+    }
+}
+
+/// Deletes a veth pair that has no alias yet by its end in the namespace.
+fn delete_unmarked_link(workload: &WorkloadRecord) -> anyhow::Result<()> {
+    match NetworkNamespace::find(&workload.network_namespace)? {
+        Some(namespace) => Ok(Network::of(&namespace)?.delete_link(WORKLOAD_INTERFACE)?),
+        None => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The directory of named namespaces, shared with `ip netns`.
-const DIRECTORY: &str = "/run/netns";
+pub(crate) const DIRECTORY: &str = "/run/netns";
 /// The file system type of namespace files (`NSFS_MAGIC`).
 const NAMESPACES: i64 = 0x6e73_6673;
 /// The calling thread's namespace.

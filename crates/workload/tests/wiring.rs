@@ -295,6 +295,22 @@ fn a_named_namespace_is_found_until_it_is_deleted() {
 }
 
 #[test]
+#[ignore = "needs root"]
+fn the_names_of_network_namespaces_are_mounts_of_the_machine_only() {
+    let name = format!("nxw{}", std::process::id());
+    let namespace = NetworkNamespace::create(&name).unwrap();
+    let mut command = Command::new("cat");
+    command.arg("/proc/self/mountinfo").stdout(Stdio::piped());
+    let child = spawn(command, &namespace, &ProcessSettings::default()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let machine = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    NetworkNamespace::delete(&name).unwrap();
+    assert!(machine.contains(&name), "{machine}");
+    let inside = String::from_utf8(output.stdout).unwrap();
+    assert!(!inside.is_empty() && !inside.contains("/run/netns"), "{inside}");
+}
+
+#[test]
 fn a_command_sees_its_own_interfaces_and_names_and_the_machine_sees_neither() {
     if !possible() {
         return;
