@@ -122,6 +122,16 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
     }
 }
 
+/// What answers the queries of clients.
+fn reader(
+    reconciler: &Reconciler,
+    publication: &Publication,
+    outputs: (Arc<Feed>, LatestOccupancy),
+) -> Reader {
+    let Reconciler { config, paths, kernel, problems, .. } = reconciler;
+    Reader::new(publication.clone(), StatusParts::new((config, paths), kernel, problems.clone(), outputs))
+}
+
 /// What is in force.
 fn published(
     reconciler: &Reconciler,
@@ -132,7 +142,7 @@ fn published(
     problems.extend(sources.iter().flat_map(|source| source.problems()));
     Published {
         world: reconciler.world().snapshot(),
-        objects: Arc::clone(&reconciler.objects),
+        objects: reconciler.objects.by_name(),
         workloads: reconciler.state.workloads.clone(),
         problems,
         notes: reconciler.notes.clone(),
@@ -182,18 +192,14 @@ impl Agent {
             journal,
             problems,
             notes,
-            objects: Arc::new(objects),
+            objects,
         };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
-        let (feed, occupancy) = (Feed::new(), LatestOccupancy::default());
+        let feed = Arc::new(Feed::new(reconciler.kernel.names()));
+        let occupancy = LatestOccupancy::default();
         let publication = Publication::new(published(&reconciler, &sources, &supervisor));
-        let parts = StatusParts::new(
-            (&reconciler.config, &reconciler.paths),
-            &reconciler.kernel,
-            reconciler.problems.clone(),
-            (Arc::clone(&feed), occupancy.clone()),
-        );
+        let reader = reader(&reconciler, &publication, (Arc::clone(&feed), occupancy.clone()));
         let mut agent = Self {
             reconciler,
             sources,
@@ -201,7 +207,7 @@ impl Agent {
             feed,
             occupancy,
             queue,
-            reader: Arc::new(Reader::new(publication.clone(), parts)),
+            reader: Arc::new(reader),
             publication,
             socket: None,
             max_clients,
@@ -222,9 +228,9 @@ impl Agent {
         workloads::start(&mut self.reconciler);
         self.reconciler.save_soon();
         self.ensure_proxy();
-        let (names, socket) = (self.reconciler.kernel.names(), self.reconciler.paths.request_events());
+        let socket = self.reconciler.paths.request_events();
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
-        events::start(self.reconciler.kernel.events()?, socket, names, outputs)?;
+        events::start(self.reconciler.kernel.events()?, socket, outputs)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
         self.publish();

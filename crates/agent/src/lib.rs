@@ -6,6 +6,7 @@
 
 mod addresses;
 mod agent;
+mod answer;
 mod command;
 mod config;
 mod confinement;
@@ -41,6 +42,7 @@ mod queue;
 mod reader;
 mod recall;
 mod reconciler;
+mod record;
 mod removal;
 mod request_events;
 mod requests;
@@ -52,6 +54,7 @@ mod source;
 mod state;
 mod status;
 mod storage;
+mod subscription;
 mod supervisor;
 mod views;
 mod wiring;

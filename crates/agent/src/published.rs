@@ -4,7 +4,7 @@
 //! it. A value is published only once all its map entries are written, and before the client whose command changed it has the
 //! answer.
 
-use crate::objects::Objects;
+use crate::objects::{ObjectId, SourcedObject};
 use crate::state::WorkloadRecord;
 use crate::supervisor::ProxyStatus;
 use control::Snapshot;
@@ -16,8 +16,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub(crate) struct Published {
     /// The world.
     pub(crate) world: Snapshot,
-    /// The objects of policy files and requests.
-    pub(crate) objects: Arc<Objects>,
+    /// The objects of policy files and requests, each with its source.
+    pub(crate) objects: SharedMap<ObjectId, SourcedObject>,
     /// The workloads of this node with their interfaces and namespaces.
     pub(crate) workloads: SharedMap<u32, Arc<WorkloadRecord>>,
     /// What is wrong with files and sources of changes.

@@ -2,9 +2,9 @@
 //!
 //! Notifications of one source are one entry, however many arrive. Commands that can take effect together are one turn.
 
+use crate::answer::Answer;
 use crate::command::Command;
 use api::{Cause, Failure};
-use serde_json::Value;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,9 +12,6 @@ use std::time::Instant;
 
 /// Maximum number of commands of one turn; other commands wait meanwhile.
 const MOST_TOGETHER: usize = 1024;
-
-/// The answer to a command.
-pub(crate) type Answer = Result<Value, Failure>;
 
 /// The queue; all clones are one queue.
 #[derive(Clone, Debug, Default)]

@@ -1,10 +1,9 @@
 //! Answers queries on the client's own thread, from what is published: no query waits for a change.
 
+use crate::answer::{Answer, internal, value};
 use crate::command::Query;
 use crate::explain;
 use crate::published::Publication;
-use crate::queue::Answer;
-use crate::requests::{internal, value};
 use crate::status::{self, StatusParts};
 use crate::views;
 

@@ -7,7 +7,7 @@ use crate::addresses::Addresses;
 use crate::config::AgentConfig;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
-use crate::objects::Objects;
+use crate::objects::{ObjectChanges, Objects};
 use crate::paths::Paths;
 use crate::problems::Problems;
 use crate::state::State;
@@ -15,7 +15,6 @@ use crate::wiring::Wiring;
 use crate::workloads::Lifecycle;
 use crate::{directories, identities};
 use control::{Change, World};
-use std::sync::Arc;
 
 /// The failure to write the state file, as status and log name it.
 const STATE: &str = "the state of the next start cannot be saved";
@@ -38,7 +37,7 @@ pub(crate) struct Reconciler {
     /// Features that the agent runs without on this host.
     pub(crate) notes: Vec<String>,
     /// The objects of policy files and requests that are applied.
-    pub(crate) objects: Arc<Objects>,
+    pub(crate) objects: Objects,
 }
 
 /// When the addresses of services must be on disk.
@@ -57,15 +56,15 @@ impl Reconciler {
         self.kernel.world()
     }
 
-    /// Applies changes of objects, all or none; the objects replace the present ones only then.
+    /// Applies a change of objects, all or none.
     pub(crate) fn apply_objects(
         &mut self,
-        objects: Objects,
-        changes: Vec<Change>,
+        mut objects: ObjectChanges,
         persistence: Persistence,
     ) -> anyhow::Result<()> {
+        let changes = objects.take();
         if changes.is_empty() {
-            self.objects = Arc::new(objects);
+            self.objects.commit(objects);
             return Ok(());
         }
         let before = (self.addresses.clone(), self.state.services.clone());
@@ -79,7 +78,7 @@ impl Reconciler {
             self.kernel.apply(changes)
         });
         if applied.is_ok() {
-            self.objects = Arc::new(objects);
+            self.objects.commit(objects);
         } else {
             (self.addresses, self.state.services) = before;
         }
@@ -120,19 +119,10 @@ impl Reconciler {
     /// Retries what failed before.
     pub(crate) fn retry(&mut self) {
         if directories::are_due(&self.problems) {
-            directories::prepare(&self.paths, &self.problems);
+            directories::prepare(&self.paths, &mut self.problems);
         }
         if self.problems.has(STATE) {
             self.save_soon();
-        }
-    }
-
-    /// Records an error of a file or directory; its earlier contents stay applied. Only a new error is logged.
-    pub(crate) fn note_file(&mut self, file: &str, why: &str) {
-        let before = self.objects.problems();
-        Arc::make_mut(&mut self.objects).note(file, why);
-        if self.objects.problems() != before {
-            tracing::error!("{file}: {why}");
         }
     }
 

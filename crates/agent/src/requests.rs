@@ -2,15 +2,15 @@
 
 mod apply;
 
+use crate::answer::{Answer, internal, value};
 use crate::command::Command;
-use crate::queue::Answer;
 use crate::reconciler::Reconciler;
+use crate::state::WorkloadRecord;
 use crate::views;
 use crate::workloads::not_found;
 use api::view::EndpointSummary;
 use api::{Cause, Failure};
 use control::{Change, Endpoint};
-use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -63,14 +63,10 @@ fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bo
 
 /// Sets the audit mode of a workload in the state file; returns the mode before.
 fn set_audit(reconciler: &mut Reconciler, id: u32, audit: bool) -> bool {
-    let workload = reconciler.state.workloads.get_mut(&id);
-    workload.is_some_and(|workload| std::mem::replace(&mut Arc::make_mut(workload).audit, audit))
-}
-
-pub(crate) fn value(view: &impl Serialize) -> Answer {
-    serde_json::to_value(view).map_err(|error| internal(error.into()))
-}
-
-pub(crate) fn internal(error: anyhow::Error) -> Failure {
-    Failure::new(Cause::Internal, api::sentence(error.as_ref()))
+    let workloads = &mut reconciler.state.workloads;
+    let Some(before) = workloads.get(&id).map(|workload| WorkloadRecord::clone(workload)) else {
+        return false;
+    };
+    workloads.insert(id, Arc::new(WorkloadRecord { audit, ..before.clone() }));
+    before.audit
 }

@@ -4,12 +4,14 @@ use crate::command::Request;
 use crate::descriptors;
 use crate::disconnects::Disconnects;
 use crate::feed::Feed;
-use crate::queue::{Answer as Reply, Queue};
+use crate::queue::Queue;
 use crate::reader::Reader;
 use crate::storage::{self, DeviceInode};
+use crate::subscription::Subscription;
 use anyhow::Context;
 use api::request_reader::{self, Next};
 use api::{Answer, ApiRequest, Cause, Failure};
+use flow::Observed;
 use serde_json::Value;
 use std::fs;
 use std::io::{self, BufReader, Write};
@@ -46,7 +48,7 @@ struct ApiContext {
 
 impl ApiContext {
     /// Answers a request: a query at once, a command when it has taken effect.
-    fn answer(&self, request: ApiRequest) -> Reply {
+    fn answer(&self, request: ApiRequest) -> Result<Value, Failure> {
         match Request::parse(request)? {
             Request::Query(query) => self.reader.answer(&query),
             Request::Command(command) => self.queue.carry_out(command),
@@ -148,11 +150,11 @@ fn serve_client(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
         match request {
             Ok(ApiRequest::Observe { last, follow, filters }) => {
                 drop(share);
-                match context.feed.subscribe(last, follow, &filters) {
+                match Subscription::new(&context.feed, last, follow, &filters) {
                     Ok(flows) => {
                         let _watch = context.departures.watch(&stream, flows.left())?;
-                        for flow in flows {
-                            send(answers, Ok(flow))?;
+                        for batch in flows {
+                            send_batch(answers, &batch)?;
                         }
                         // Closing the connection ends the stream of flows.
                         return Ok(());
@@ -164,6 +166,17 @@ fn serve_client(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
             Err(failure) => send(answers, Err(failure))?,
         }
     }
+}
+
+/// Sends flows and gaps, each as an answer of its own, together.
+fn send_batch(mut stream: &UnixStream, batch: &[Observed]) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for observed in batch {
+        lines.extend_from_slice(br#"{"ok":"#);
+        serde_json::to_writer(&mut lines, observed)?;
+        lines.extend_from_slice(b"}\n");
+    }
+    stream.write_all(&lines)
 }
 
 fn send(mut stream: &UnixStream, answer: Result<Value, Failure>) -> io::Result<()> {

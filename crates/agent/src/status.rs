@@ -78,7 +78,7 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
         services: world.services().count(),
         enforcement: enforcement(world.node()),
         packets,
-        lost_events: parts.feed.missed(),
+        lost_events: parts.feed.lost().values().sum(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The views of what is in force that the API returns.
 
 use crate::names::texts;
-use crate::objects::ObjectId;
+use crate::objects::{ObjectId, SourcedObject};
 use crate::published::Published;
 use crate::state::WorkloadRecord;
 use abi::endpoint::flag;
@@ -9,6 +9,7 @@ use abi::service::{BackendInfo, ServiceKey};
 use api::view;
 use control::Snapshot;
 use policy::book::RuleId;
+use policy::rule::PolicyId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
@@ -97,9 +98,14 @@ pub(crate) fn policies(published: &Published) -> Vec<view::PolicySummary> {
             name: policy.id.name.clone(),
             rules: policy.specs.iter().map(|spec| spec.rules.len()).sum(),
             endpoints: endpoints.get(&revision).copied().unwrap_or(0),
-            source: published.objects.source(&ObjectId::Policy(policy.id.clone())).unwrap_or_default().into(),
+            source: source(published, &policy.id).into(),
         })
         .collect()
+}
+
+/// The file of a policy, or the client that applied it.
+fn source<'a>(published: &'a Published, policy: &PolicyId) -> &'a str {
+    published.objects.get(&ObjectId::Policy(policy.clone())).map_or("", SourcedObject::source)
 }
 
 /// The number of workloads to which the policy of each revision applies. Workloads with the same compiled policy are counted

@@ -95,11 +95,11 @@ impl Enforcement {
             Some(number) => self.assigned.insert(subject, number),
             None => self.assigned.remove(&subject),
         };
-        if let Some(now) = number.and_then(|number| self.in_force.get_mut(&number)) {
+        if let Some(now) = number.and_then(|number| self.in_force.value_mut(&number)) {
             now.subjects += 1;
         }
         if let Some(before) = before {
-            let left = self.in_force.get_mut(&before).expect("an assigned policy is in force");
+            let left = self.in_force.value_mut(&before).expect("an assigned policy is in force");
             left.subjects -= 1;
             if left.subjects == 0 {
                 self.idle.insert(before);

@@ -30,7 +30,7 @@ enum Node<K, V> {
 type Child<K, V> = (K, Arc<Node<K, V>>);
 
 /// The entries of a map in the order of their keys.
-pub struct Entries<'a, K, V> {
+pub struct SharedEntries<'a, K, V> {
     leaf: std::slice::Iter<'a, (K, V)>,
     /// The rest of each inner node above the leaf, from the root down.
     above: Vec<std::slice::Iter<'a, Child<K, V>>>,
@@ -59,10 +59,32 @@ impl<K, V> SharedMap<K, V> {
     }
 
     /// The entries in the order of their keys.
-    pub fn iter(&self) -> Entries<'_, K, V> {
-        let mut entries = Entries { leaf: [].iter(), above: Vec::new() };
+    pub fn iter(&self) -> SharedEntries<'_, K, V> {
+        let mut entries = SharedEntries { leaf: [].iter(), above: Vec::new() };
         entries.descend(&self.root);
         entries
+    }
+
+    /// The entries from a key on, in the order of their keys.
+    pub fn iter_from<Q: Ord + ?Sized>(&self, first: &Q) -> SharedEntries<'_, K, V>
+    where
+        K: Borrow<Q>,
+    {
+        let mut entries = SharedEntries { leaf: [].iter(), above: Vec::new() };
+        let mut node = &*self.root;
+        loop {
+            match node {
+                Node::Leaf(all) => {
+                    entries.leaf = all[place(all, first).unwrap_or_else(|at| at)..].iter();
+                    return entries;
+                }
+                Node::Inner(children) => {
+                    let at = child(children, first);
+                    entries.above.push(children[at + 1..].iter());
+                    node = &children[at].1;
+                }
+            }
+        }
     }
 
     /// The keys in order.
@@ -100,7 +122,7 @@ impl<K, V> SharedMap<K, V> {
 
 impl<K: Clone + Ord, V: Clone> SharedMap<K, V> {
     /// The value of a key, to be changed. Values that other clones of the map share are copied first.
-    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    pub fn value_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
@@ -248,7 +270,7 @@ impl<K, V> Default for Node<K, V> {
     }
 }
 
-impl<'a, K, V> Entries<'a, K, V> {
+impl<'a, K, V> SharedEntries<'a, K, V> {
     /// Goes to the first leaf below a node.
     fn descend(&mut self, mut node: &'a Node<K, V>) {
         loop {
@@ -265,7 +287,7 @@ impl<'a, K, V> Entries<'a, K, V> {
     }
 }
 
-impl<'a, K, V> Iterator for Entries<'a, K, V> {
+impl<'a, K, V> Iterator for SharedEntries<'a, K, V> {
     type Item = (&'a K, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -283,7 +305,7 @@ impl<'a, K, V> Iterator for Entries<'a, K, V> {
 
 impl<'a, K, V> IntoIterator for &'a SharedMap<K, V> {
     type Item = (&'a K, &'a V);
-    type IntoIter = Entries<'a, K, V>;
+    type IntoIter = SharedEntries<'a, K, V>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
@@ -365,6 +387,9 @@ mod tests {
         assert_eq!(map.len(), wanted.len());
         assert!(map.iter().eq(wanted.iter()), "{map:?} is not {wanted:?}");
         assert!(wanted.iter().all(|(key, value)| map.get(key) == Some(value)));
+        for first in [0, 17, 250, 4_999, u64::MAX] {
+            assert!(map.iter_from(&first).eq(wanted.range(first..)), "{map:?} from {first}");
+        }
     }
 
     #[test]
@@ -383,7 +408,7 @@ mod tests {
             check(&map, &wanted);
             let keys: Vec<u64> = wanted.keys().copied().collect();
             for key in keys {
-                assert_eq!(map.get_mut(&key).copied(), wanted.remove(&key));
+                assert_eq!(map.value_mut(&key).copied(), wanted.remove(&key));
                 assert!(map.remove(&key).is_some() && map.remove(&key).is_none());
             }
             check(&map, &wanted);
@@ -402,7 +427,7 @@ mod tests {
                 0 => drop((map.remove(&key), wanted.remove(&key))),
                 _ => drop((map.insert(key, turn as u64), wanted.insert(key, turn as u64))),
             }
-            if let Some(value) = map.get_mut(&(key + 1)) {
+            if let Some(value) = map.value_mut(&(key + 1)) {
                 *value += 1;
                 *wanted.get_mut(&(key + 1)).unwrap() += 1;
             }

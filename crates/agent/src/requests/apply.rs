@@ -1,19 +1,17 @@
 //! Applies and deletes objects on request: each request is recorded on disk before it takes effect.
 
-use super::{internal, value};
+use crate::answer::{Answer, internal, value};
 use crate::command::{ObjectsCommand, ParsedManifest};
 use crate::journal::PendingEntry;
-use crate::objects::{Named, Objects, applied_source, with_applied_sources};
-use crate::queue::Answer;
+use crate::objects::{Named, ObjectChanges, Objects, applied_source, with_applied_sources};
 use crate::reconciler::{Persistence, Reconciler};
 use api::view::{self, ApplyResult};
 use api::{Cause, Failure};
-use control::Change;
 use std::collections::BTreeSet;
 
 /// A command that is recorded on disk and not yet in force.
 struct Prepared {
-    changes: Vec<Change>,
+    update: ObjectChanges,
     pending: PendingEntry,
     names: BTreeSet<String>,
     is_put: bool,
@@ -41,21 +39,21 @@ pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<ObjectsComman
 
 /// Carries out commands of different objects by one change.
 fn carry_out_together(reconciler: &mut Reconciler, commands: &[ObjectsCommand]) -> Vec<Answer> {
-    let mut objects = Objects::clone(&reconciler.objects);
-    let prepared: Vec<Result<Prepared, Failure>> =
-        commands.iter().map(|command| prepare(reconciler, &mut objects, command)).collect();
-    let mut all: Vec<Change> = Vec::new();
-    let prepared: Vec<Result<Prepared, Failure>> =
-        prepared.into_iter().map(|one| one.map(|mut one| (all.append(&mut one.changes), one).1)).collect();
-    let valid = prepared.iter().filter(|one| one.is_ok()).count();
-    let failure = reconciler.apply_objects(objects, all, Persistence::Required).err().map(internal);
+    let prepare = |command: &ObjectsCommand| match command {
+        ObjectsCommand::Apply(manifest) => prepare_apply(reconciler, manifest),
+        ObjectsCommand::Delete(names) => prepare_delete(reconciler, names),
+    };
+    let mut prepared: Vec<Result<Prepared, Failure>> = commands.iter().map(prepare).collect();
+    let mut update = ObjectChanges::default();
+    prepared.iter_mut().flatten().for_each(|one| update.append(std::mem::take(&mut one.update)));
+    let failure = reconciler.apply_objects(update, Persistence::Required).err().map(internal);
     if failure.is_some() {
         // Newest first, as each was recorded after those before.
         let recorded = prepared.iter().rev().flatten();
         let errors = recorded.filter_map(|one| reconciler.journal.roll_back(&one.pending).err());
         let errors = errors.map(crate::problems::message).collect();
         reconciler.problems.note_all("applied manifests", errors);
-        if valid > 1 {
+        if prepared.iter().flatten().count() > 1 {
             // One of them failed; carried out one by one, each has its own answer.
             let one_by_one = commands.chunks(1).flat_map(|one| carry_out_together(reconciler, one));
             return one_by_one.collect();
@@ -72,65 +70,49 @@ fn carry_out_together(reconciler: &mut Reconciler, commands: &[ObjectsCommand]) 
     prepared.into_iter().map(answer).collect()
 }
 
-/// Checks a command against the objects, changes these, and records the command on disk.
-fn prepare(
-    reconciler: &mut Reconciler,
-    objects: &mut Objects,
-    command: &ObjectsCommand,
-) -> Result<Prepared, Failure> {
-    match command {
-        ObjectsCommand::Apply(manifest) => prepare_apply(reconciler, objects, manifest),
-        ObjectsCommand::Delete(names) => prepare_delete(reconciler, objects, names),
-    }
-}
-
+/// Checks a command that applies objects, and records it on disk.
 fn prepare_apply(
     reconciler: &mut Reconciler,
-    objects: &mut Objects,
     ParsedManifest { file, text, objects: described, results }: &ParsedManifest,
 ) -> Result<Prepared, Failure> {
-    let result =
-        |named: &Named| view::AppliedObject { name: named.0.to_string(), result: result(objects, named) };
+    let result = |named: &Named| view::AppliedObject {
+        name: named.0.to_string(),
+        result: result(&reconciler.objects, named),
+    };
     let applied: Vec<view::AppliedObject> = described.iter().map(result).collect();
     let answer = match results {
         true => value(&applied),
         false => value(&applied.iter().map(|one| &one.name).collect::<Vec<_>>()),
     };
     let names: BTreeSet<String> = applied.into_iter().map(|one| one.name).collect();
-    let mut after = objects.clone();
     let invalid = |messages| Failure { cause: Cause::Invalid, messages };
-    let changes = after.put(with_applied_sources(described.clone())).map_err(invalid)?;
+    let update = reconciler.objects.put(with_applied_sources(described.clone())).map_err(invalid)?;
     let pending = reconciler.journal.put(file, text, names.clone()).map_err(internal)?;
-    *objects = after;
-    Ok(Prepared { changes, pending, names, is_put: true, answer })
+    Ok(Prepared { update, pending, names, is_put: true, answer })
 }
 
 /// What applying an object does.
 fn result(objects: &Objects, (name, object): &Named) -> ApplyResult {
     match objects.object(name) {
         None => ApplyResult::Created,
-        Some(known) if known == object => ApplyResult::Unchanged,
+        Some(known) if known == &**object => ApplyResult::Unchanged,
         Some(_) => ApplyResult::Configured,
     }
 }
 
-fn prepare_delete(
-    reconciler: &mut Reconciler,
-    objects: &mut Objects,
-    names: &[String],
-) -> Result<Prepared, Failure> {
-    let sources: Vec<String> =
-        names.iter().map(|name| source_of_applied(objects, name)).collect::<Result<_, _>>()?;
+/// Checks a command that deletes objects, and records it on disk.
+fn prepare_delete(reconciler: &mut Reconciler, names: &[String]) -> Result<Prepared, Failure> {
+    let sources = names.iter().map(|name| source_of_applied(&reconciler.objects, name));
+    let update = reconciler.objects.remove(sources.collect::<Result<Vec<String>, Failure>>()?);
     let set: BTreeSet<String> = names.iter().cloned().collect();
     let pending = reconciler.journal.remove(set.clone()).map_err(internal)?;
-    let changes = sources.iter().flat_map(|file| objects.forget(file)).collect();
-    Ok(Prepared { changes, pending, names: set, is_put: false, answer: value(&names) })
+    Ok(Prepared { update, pending, names: set, is_put: false, answer: value(&names) })
 }
 
 /// The source of an object that a client applied; only such objects can be deleted.
 fn source_of_applied(objects: &Objects, name: &str) -> Result<String, Failure> {
     match objects.source_of_named(name) {
-        Some((found, file)) if file == applied_source(&found) => Ok(file),
+        Some((found, file)) if file == applied_source(found) => Ok(file.to_owned()),
         Some((_, file)) => {
             Err(Failure::new(Cause::Conflict, format!("{name} is described in {file}; remove it there")))
         }

@@ -1,5 +1,6 @@
 //! Checks whether a workload may be created, and completes its specification.
 
+use crate::answer::{internal, invalid};
 use crate::families;
 use crate::reconciler::Reconciler;
 use crate::state::{Process, WorkloadRecord};
@@ -33,14 +34,14 @@ pub(super) fn admit(
         manifest::label::check(key, value)
             .map_err(|error| Failure::new(Cause::Invalid, error.to_string()))?;
     }
-    named_ports(&wanted.named_ports).map_err(|error| invalid(&error))?;
+    named_ports(&wanted.named_ports).map_err(invalid)?;
     if let Some(owner) = wanted.owner
-        && Process::find(owner).map_err(|error| internal(&error.into()))?.is_none()
+        && Process::find(owner).map_err(|error| internal(error.into()))?.is_none()
     {
         return Err(Failure::new(Cause::Invalid, "the process that owns the workload does not run"));
     }
-    check_families(reconciler).map_err(|error| internal(&error))?;
-    reconciler.wiring.check_families(&wanted.addresses).map_err(|error| invalid(&error))?;
+    check_families(reconciler).map_err(internal)?;
+    reconciler.wiring.check_families(&wanted.addresses).map_err(invalid)?;
     for address in &wanted.addresses {
         reconciler.addresses.check(*address).map_err(|message| Failure::new(Cause::Invalid, message))?;
         check_free(reconciler.world(), *address)?;
@@ -111,15 +112,6 @@ fn check_name(what: &str, text: &str) -> Result<(), Failure> {
 /// The failure of a request whose workload does not exist.
 pub(crate) fn not_found(namespace: &str, name: &str) -> Failure {
     Failure::new(Cause::NotFound, format!("there is no workload {namespace}/{name} on this node"))
-}
-
-/// The failure of a request that cannot be carried out.
-pub(super) fn internal(error: &anyhow::Error) -> Failure {
-    Failure::new(Cause::Internal, api::sentence(error.as_ref()))
-}
-
-fn invalid(error: &anyhow::Error) -> Failure {
-    Failure::new(Cause::Invalid, api::sentence(error.as_ref()))
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use super::admission;
 use super::pending::{Creation, Waiter};
+use crate::answer::{internal, value};
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
-use crate::requests::value;
 use crate::state::{WorkloadRecord, WorkloadStage};
 use crate::views;
 use api::{Cause, Failure};
@@ -39,7 +39,7 @@ fn reserve(reconciler: &mut Reconciler, wanted: api::WorkloadSpec) -> Result<Wor
     });
     reserved.map_err(|error| {
         reconciler.addresses.release_workload(&addresses);
-        admission::internal(&error)
+        internal(error)
     })
 }
 
@@ -68,13 +68,13 @@ pub(super) fn finish(reconciler: &mut Reconciler, created: Vec<(Creation, anyhow
     for (creation, endpoint) in created {
         match endpoint {
             Ok(endpoint) => ready.push((creation, endpoint)),
-            Err(error) => abandon(reconciler, creation, admission::internal(&error)),
+            Err(error) => abandon(reconciler, creation, internal(error)),
         }
     }
     let mut refused = put(reconciler, ready.iter().map(|(_, endpoint)| endpoint));
     for (mut creation, endpoint) in ready {
         if let Some(error) = refused.remove(&endpoint.id) {
-            abandon(reconciler, creation, admission::internal(&error));
+            abandon(reconciler, creation, internal(error));
             continue;
         }
         creation.workload.stage = WorkloadStage::Made;

@@ -1,6 +1,7 @@
 //! What waits: workloads that are being created, and clients that wait for a removal.
 
-use crate::queue::{Answer, Reply};
+use crate::answer::Answer;
+use crate::queue::Reply;
 use crate::state::WorkloadRecord;
 
 /// A workload that is being created, and the client that waits for it.

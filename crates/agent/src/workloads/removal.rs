@@ -5,7 +5,7 @@ use super::interfaces;
 use super::pending::Waiter;
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
-use crate::state::WorkloadStage;
+use crate::state::{WorkloadRecord, WorkloadStage};
 use api::{Cause, Failure};
 use control::Change;
 use serde_json::Value;
@@ -56,10 +56,11 @@ pub(super) fn begin(reconciler: &mut Reconciler) {
             continue;
         }
         // A workload that is gone already, such as one whose owner ends after the workload was removed.
-        let Some(known) = reconciler.state.workloads.get_mut(&id).map(Arc::make_mut) else { continue };
-        known.stage = WorkloadStage::Ending;
+        let Some(known) = reconciler.state.workloads.get(&id) else { continue };
+        let ending = WorkloadRecord { stage: WorkloadStage::Ending, ..WorkloadRecord::clone(known) };
+        removed.push(ending.clone());
+        reconciler.state.workloads.insert(id, Arc::new(ending));
         lifecycle.removing.insert(id, waiters);
-        removed.push(known.clone());
     }
     note(reconciler);
     if !removed.is_empty() {
