@@ -43,8 +43,6 @@ const WORKLOADS: usize = 0;
 /// The failures, as status and log name them.
 const API: &str = "the API does not accept requests";
 const RULE_SETS: &str = "requests cannot be judged";
-const PROXY: &str = "the proxy does not run, and traffic that policy redirects to it is dropped";
-const RECORD: &str = "the proxy's process is not recorded; the next agent searches for it";
 
 /// The agent's thread and its queue.
 #[derive(Debug)]
@@ -52,7 +50,7 @@ struct Agent {
     reconciler: Reconciler,
     /// The sources of changes; the queue names a source by its index.
     sources: Vec<Box<dyn ChangeSource>>,
-    supervisor: Supervisor,
+    supervisor: Arc<Supervisor>,
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
     queue: Queue,
@@ -86,6 +84,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
     }
     agent.process();
     agent.queue.close();
+    agent.supervisor.end();
     agent.feed.end();
     // Without an agent a client must not find the socket.
     let _ = fs::remove_file(socket);
@@ -126,18 +125,14 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
 fn reader(
     reconciler: &Reconciler,
     publication: &Publication,
-    outputs: (Arc<Feed>, LatestOccupancy),
+    outputs: (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
 ) -> Reader {
     let Reconciler { config, paths, kernel, problems, .. } = reconciler;
     Reader::new(publication.clone(), StatusParts::new((config, paths), kernel, problems.clone(), outputs))
 }
 
 /// What is in force.
-fn published(
-    reconciler: &Reconciler,
-    sources: &[Box<dyn ChangeSource>],
-    supervisor: &Supervisor,
-) -> Published {
+fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Published {
     let mut problems = reconciler.objects.problems();
     problems.extend(sources.iter().flat_map(|source| source.problems()));
     Published {
@@ -146,7 +141,6 @@ fn published(
         workloads: reconciler.state.workloads.clone(),
         problems,
         notes: reconciler.notes.clone(),
-        proxy: supervisor.status(),
     }
 }
 
@@ -176,7 +170,7 @@ impl Agent {
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let supervisor = Supervisor::new(&paths, (config.proxy_port, config.proxy))?;
+        let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy))?);
         let lifecycle =
             Lifecycle::new(&paths, &wiring, kernel.attacher(), Notifier::new(queue.clone(), WORKLOADS))?;
         let sources = sources(&config, copies, kernel.devices(), &queue)?;
@@ -196,26 +190,37 @@ impl Agent {
         };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
+        let mut agent = Self::assemble(reconciler, sources, supervisor, queue, (max_clients, locks));
+        agent.begin()?;
+        Ok(agent)
+    }
+
+    fn assemble(
+        reconciler: Reconciler,
+        sources: Vec<Box<dyn ChangeSource>>,
+        supervisor: Arc<Supervisor>,
+        queue: Queue,
+        (max_clients, locks): (usize, Locks),
+    ) -> Self {
         let feed = Arc::new(Feed::new(reconciler.kernel.names()));
         let occupancy = LatestOccupancy::default();
-        let publication = Publication::new(published(&reconciler, &sources, &supervisor));
-        let reader = reader(&reconciler, &publication, (Arc::clone(&feed), occupancy.clone()));
-        let mut agent = Self {
+        let publication = Publication::new(published(&reconciler, &sources));
+        let outputs = (Arc::clone(&feed), occupancy.clone(), Arc::clone(&supervisor));
+        let reader = Arc::new(reader(&reconciler, &publication, outputs));
+        Self {
             reconciler,
             sources,
             supervisor,
             feed,
             occupancy,
             queue,
-            reader: Arc::new(reader),
+            reader,
             publication,
             socket: None,
             max_clients,
             is_stopping: false,
             _locks: locks,
-        };
-        agent.begin()?;
-        Ok(agent)
+        }
     }
 
     /// Starts everything but the packet path, which enforces policy already. From here on a failure is a problem of the
@@ -227,7 +232,7 @@ impl Agent {
         }
         workloads::start(&mut self.reconciler);
         self.reconciler.save_soon();
-        self.ensure_proxy();
+        self.supervisor.wait_for_first();
         let socket = self.reconciler.paths.request_events();
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
         events::start(self.reconciler.kernel.events()?, socket, outputs)?;
@@ -283,7 +288,7 @@ impl Agent {
 
     /// Publishes what is in force now. It costs the same whatever is stored.
     fn publish(&mut self) {
-        self.publication.publish(published(&self.reconciler, &self.sources, &self.supervisor));
+        self.publication.publish(published(&self.reconciler, &self.sources));
     }
 
     fn carry_out(&mut self, commands: Vec<PendingCommand>) {
@@ -313,19 +318,11 @@ impl Agent {
         let reconciler = &mut self.reconciler;
         let restored = reconciler.kernel.restore_rule_sets();
         reconciler.problems.note(RULE_SETS, restored.map_err(message));
-        self.ensure_proxy();
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
         reconciler.retry();
         if self.socket.is_none() || self.socket != storage::identity(&self.reconciler.paths.socket()).ok() {
             self.listen();
         }
-    }
-
-    /// Starts the proxy if it does not run.
-    fn ensure_proxy(&mut self) {
-        let problems = &self.reconciler.problems;
-        problems.note(PROXY, self.supervisor.ensure().map_err(message));
-        problems.note(RECORD, self.supervisor.recorded());
     }
 }

@@ -6,7 +6,6 @@
 
 use crate::objects::{ObjectId, SourcedObject};
 use crate::state::WorkloadRecord;
-use crate::supervisor::ProxyStatus;
 use control::Snapshot;
 use identity::SharedMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,8 +23,6 @@ pub(crate) struct Published {
     pub(crate) problems: Vec<String>,
     /// Features that the agent runs without on this host.
     pub(crate) notes: Vec<String>,
-    /// The node proxy.
-    pub(crate) proxy: ProxyStatus,
 }
 
 /// The last published state; all clones are one.

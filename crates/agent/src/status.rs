@@ -7,6 +7,7 @@ use crate::occupancy::LatestOccupancy;
 use crate::paths::Paths;
 use crate::problems::Problems;
 use crate::published::Published;
+use crate::supervisor::Supervisor;
 use abi::identity::FIRST_ALLOCATED;
 use api::view;
 use control::Node;
@@ -22,6 +23,7 @@ pub(crate) struct StatusParts {
     problems: Problems,
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
+    supervisor: Arc<Supervisor>,
     /// How programs are attached.
     attachment: &'static str,
     pins: String,
@@ -34,13 +36,14 @@ impl StatusParts {
         (config, paths): (&AgentConfig, &Paths),
         kernel: &Kernel,
         problems: Problems,
-        (feed, occupancy): (Arc<Feed>, LatestOccupancy),
+        (feed, occupancy, supervisor): (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
     ) -> Self {
         Self {
             counters: kernel.counters(),
             problems,
             feed,
             occupancy,
+            supervisor,
             attachment: kernel.attachment(),
             pins: paths.pins().display().to_string(),
             policies_from: config.policies.display().to_string(),
@@ -59,19 +62,20 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
     let (proxy_connections, refusals) = parts.occupancy.view();
     let mut problems = published.problems.clone();
     problems.extend(parts.problems.messages());
+    problems.extend(parts.supervisor.problems());
     problems.extend(refusals);
     let allocated = world.identities().keys().filter(|number| **number >= FIRST_ALLOCATED);
     Ok(view::Status {
         version: env!("CARGO_PKG_VERSION").into(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         agent: std::process::id(),
-        proxy: published.proxy.process(),
+        proxy: parts.supervisor.process(),
         proxy_connections,
         attach: parts.attachment.into(),
         pins: parts.pins.clone(),
         policies_from: parts.policies_from.clone(),
         problems,
-        notes: published.notes.iter().cloned().chain(published.proxy.notes()).collect(),
+        notes: published.notes.iter().cloned().chain(parts.supervisor.notes()).collect(),
         endpoints: world.endpoints().len(),
         identities: allocated.count(),
         policies: world.policies().count(),

@@ -447,7 +447,7 @@ mod tests {
     #[test]
     fn ascending_keys_fill_the_nodes() {
         let mut map = SharedMap::new();
-        (0..32 * 32).for_each(|key| drop(map.insert(key, ())));
+        (0..32 * 32).for_each(|key| _ = map.insert(key, ()));
         match &*map.root {
             Node::Inner(children) => assert_eq!(children.len(), 32),
             Node::Leaf(_) => panic!("one leaf"),
