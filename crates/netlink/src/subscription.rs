@@ -77,3 +77,85 @@ impl Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_route::AddressFamily;
+    use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    use std::net::IpAddr;
+
+    /// Runs a test in the namespace of an `ip netns`, which is deleted afterwards.
+    fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
+        let name = format!("nxs{}{name}", std::process::id());
+        let ip = |arguments: &[&str]| {
+            assert!(std::process::Command::new("ip").args(arguments).status().unwrap().success());
+        };
+        ip(&["netns", "add", &name]);
+        let file = std::fs::File::open(format!("/run/netns/{name}")).unwrap();
+        let run = move || {
+            move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network))
+                .unwrap();
+            test();
+        };
+        let result = std::thread::spawn(run).join();
+        ip(&["netns", "delete", &name]);
+        result.unwrap();
+    }
+
+    fn set_address(socket: &mut Socket, last: u16, is_there: bool) {
+        let [high, low] = last.to_be_bytes();
+        let address = IpAddr::from([10, 9, high, low]);
+        let mut request = AddressMessage::default();
+        request.header.family = AddressFamily::Inet;
+        request.header.index = 1;
+        request.header.prefix_len = 32;
+        request.attributes.push(AddressAttribute::Local(address));
+        let request = match is_there {
+            true => RouteNetlinkMessage::NewAddress(request),
+            false => RouteNetlinkMessage::DelAddress(request),
+        };
+        socket.change(request, crate::NLM_F_CREATE).unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_subscription_receives_what_it_subscribed_to_and_nothing_else() {
+        in_namespace("a", || {
+            let mut addresses = Subscription::open(&[Topic::AddressesV4]).unwrap();
+            let mut socket = Socket::open().unwrap();
+            set_address(&mut socket, 1, true);
+            set_address(&mut socket, 1, false);
+            let Notice::Changes(changes) = addresses.wait().unwrap() else { panic!("nothing is lost") };
+            assert!(matches!(
+                changes[..],
+                [RouteNetlinkMessage::NewAddress(_), RouteNetlinkMessage::DelAddress(_)]
+            ));
+        });
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_subscription_that_lost_changes_says_so_once_and_receives_later_ones() {
+        in_namespace("b", || {
+            let mut addresses = Subscription::open(&[Topic::AddressesV4]).unwrap();
+            let mut socket = Socket::open().unwrap();
+            // Each notification takes more than 500 bytes, and the kernel doubles the room.
+            for round in 0..20_000u16 {
+                set_address(&mut socket, round / 2, round % 2 == 0);
+            }
+            let mut lost = 0;
+            loop {
+                match addresses.wait().unwrap() {
+                    Notice::Lost => lost += 1,
+                    Notice::Changes(_) if lost > 0 => break,
+                    Notice::Changes(_) => {}
+                }
+            }
+            set_address(&mut socket, 7, true);
+            assert!(matches!(addresses.wait().unwrap(), Notice::Changes(changes) if changes.len() == 1));
+            assert_eq!(lost, 1);
+        });
+    }
+}

@@ -8,7 +8,6 @@ use crate::state::{State, WorkloadRecord};
 use crate::wiring::Wiring;
 use control::Endpoint;
 use loader::Attacher;
-use std::io;
 use std::mem;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +21,8 @@ const CREATORS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Background {
     writer: StateWriter,
-    creators: Crew,
-    remover: Crew,
+    creators: Crew<Wiring>,
+    remover: Crew<Wiring>,
     attacher: Attacher,
     notifier: Notifier,
     results: Mutex<Results>,
@@ -55,8 +54,8 @@ impl Background {
     ) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             writer: StateWriter::start(paths.state())?,
-            creators: Crew::start("create", CREATORS, wiring)?,
-            remover: Crew::start("remove", 1, wiring)?,
+            creators: Crew::start("create", (0..CREATORS).map(|_| wiring.duplicate()))?,
+            remover: Crew::start("remove", [wiring.duplicate()])?,
             attacher,
             notifier,
             results: Mutex::default(),
@@ -114,41 +113,61 @@ impl Background {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut Wiring) + Send>;
+type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 
-/// Threads that take one job after another.
+/// Threads that take one job after another, each with a tool of its own.
 #[derive(Debug)]
-struct Crew {
-    jobs: Sender<Job>,
+struct Crew<T> {
+    jobs: Sender<Job<T>>,
 }
 
-impl Crew {
-    fn start(name: &str, threads: usize, wiring: &Wiring) -> anyhow::Result<Self> {
+impl<T: Send + 'static> Crew<T> {
+    fn start(name: &str, tools: impl IntoIterator<Item = anyhow::Result<T>>) -> anyhow::Result<Self> {
         let (jobs, waiting) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
-        for _ in 0..threads {
-            let (wiring, waiting) = (wiring.duplicate()?, Arc::clone(&waiting));
-            spawn(name, move || work(wiring, &waiting))?;
+        for tool in tools {
+            let (tool, waiting) = (tool?, Arc::clone(&waiting));
+            thread::Builder::new().name(name.into()).spawn(move || work(tool, &waiting))?;
         }
         Ok(Self { jobs })
     }
 
-    fn give(&self, job: impl FnOnce(&mut Wiring) + Send + 'static) {
+    fn give(&self, job: impl FnOnce(&mut T) + Send + 'static) {
         // The threads run as long as the agent does.
         let _ = self.jobs.send(Box::new(job));
     }
 }
 
-fn work(mut wiring: Wiring, waiting: &Mutex<Receiver<Job>>) {
+fn work<T>(mut tool: T, waiting: &Mutex<Receiver<Job<T>>>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
-            Ok(job) => job(&mut wiring),
+            Ok(job) => job(&mut tool),
             Err(_) => return,
         }
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.into()).spawn(run).map(drop)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn as_many_jobs_as_there_are_threads_overlap() {
+        let crew = Crew::start("test", (0..CREATORS).map(Ok)).unwrap();
+        // No thread passes before all have come.
+        let all = Arc::new(Barrier::new(CREATORS));
+        let (done, tools) = channel();
+        for _ in 0..CREATORS {
+            let (all, done) = (Arc::clone(&all), done.clone());
+            crew.give(move |tool| {
+                all.wait();
+                done.send(*tool).unwrap();
+            });
+        }
+        let mut used: Vec<usize> = tools.iter().take(CREATORS).collect();
+        used.sort_unstable();
+        assert_eq!(used, (0..CREATORS).collect::<Vec<_>>());
+    }
 }
