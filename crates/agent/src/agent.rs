@@ -155,11 +155,11 @@ impl Agent {
         notes.extend(wiring.find_groups());
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let state = State::load(&paths.state())?;
-        let (journal, applied) = Journal::load(&paths.applied())?;
+        let (mut journal, applied) = Journal::load(&paths.applied())?;
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;
         let mut objects = Objects::default();
-        let recalled = recall::recall(&config, &applied, (texts, &damaged), &mut objects)?;
+        let recalled = recall::recall(&config, (&mut journal, &applied), (texts, &damaged), &mut objects)?;
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let numbers = (identities::restore(&state)?, state.last_rule_set);

@@ -1,6 +1,6 @@
 //! The requests of clients, parsed on their threads: queries, and commands, which wait for the agent's thread.
 
-use crate::objects::{Named, parse};
+use crate::objects::{Described, parse_described};
 use api::{ApiRequest, Cause, ExplainProbe, Failure, WorkloadSpec};
 
 /// A request of a client, except for flows.
@@ -67,15 +67,11 @@ pub(crate) enum ObjectsCommand {
     Delete(Vec<String>),
 }
 
-/// A text with its objects.
+/// The objects of a text.
 #[derive(Debug)]
 pub(crate) struct ParsedManifest {
-    /// Name of the file that contained it, for messages.
-    pub(crate) file: String,
-    /// The text.
-    pub(crate) text: String,
-    /// Its objects.
-    pub(crate) objects: Vec<Named>,
+    /// The objects, each with its own text.
+    pub(crate) objects: Vec<Described>,
     /// Whether the answer lists what was done to each object, and not only the names.
     pub(crate) results: bool,
 }
@@ -93,8 +89,8 @@ impl Request {
             ApiRequest::Explain(probe) => return Ok(Self::Query(Query::Explain(probe))),
             ApiRequest::Apply { file, text, results } => {
                 let invalid = |messages| Failure { cause: Cause::Invalid, messages };
-                let objects = parse(&file, &text).map_err(invalid)?;
-                Command::Objects(ObjectsCommand::Apply(ParsedManifest { file, text, objects, results }))
+                let objects = parse_described(&file, &text).map_err(invalid)?;
+                Command::Objects(ObjectsCommand::Apply(ParsedManifest { objects, results }))
             }
             ApiRequest::Delete { names } => Command::Objects(ObjectsCommand::Delete(names)),
             ApiRequest::CreateWorkload(wanted) => Command::CreateWorkload(wanted),
@@ -127,7 +123,7 @@ impl ObjectsCommand {
     /// The names of the objects that it applies or deletes.
     pub(crate) fn names(&self) -> Vec<String> {
         match self {
-            Self::Apply(manifest) => manifest.objects.iter().map(|(name, _)| name.to_string()).collect(),
+            Self::Apply(manifest) => manifest.objects.iter().map(|one| one.named.0.to_string()).collect(),
             Self::Delete(names) => names.clone(),
         }
     }

@@ -9,7 +9,7 @@ mod parsing;
 mod refusals;
 
 pub(crate) use object_id::{Named, ObjectId};
-pub(crate) use parsing::parse;
+pub(crate) use parsing::{Described, parse, parse_described};
 
 use control::Change;
 use identity::SharedMap;
@@ -231,8 +231,8 @@ impl Objects {
 }
 
 /// The objects with the source that stands for a file where a client applied an object.
-pub(crate) fn with_applied_sources(described: Vec<Named>) -> Vec<(String, Named)> {
-    described.into_iter().map(|named| (applied_source(&named.0), named)).collect()
+pub(crate) fn with_applied_sources(objects: impl IntoIterator<Item = Named>) -> Vec<(String, Named)> {
+    objects.into_iter().map(|named| (applied_source(&named.0), named)).collect()
 }
 
 /// The source of an object that a client applied.

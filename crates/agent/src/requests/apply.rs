@@ -2,19 +2,22 @@
 
 use crate::answer::{Answer, internal, value};
 use crate::command::{ObjectsCommand, ParsedManifest};
-use crate::journal::PendingEntry;
-use crate::objects::{Named, ObjectChanges, Objects, applied_source, with_applied_sources};
+use crate::entry_log::LogEntry;
+use crate::objects::{Described, Named, ObjectChanges, Objects, applied_source, with_applied_sources};
+use crate::problems::message;
 use crate::reconciler::{Persistence, Reconciler};
 use api::view::{self, ApplyResult};
 use api::{Cause, Failure};
 use std::collections::BTreeSet;
 
-/// A command that is recorded on disk and not yet in force.
-struct Prepared {
+/// The failure to revert a record, as status and log name it.
+const RECORDS: &str = "applied manifests";
+
+/// A command that was checked.
+struct Prepared<'a> {
     update: ObjectChanges,
-    pending: PendingEntry,
-    names: BTreeSet<String>,
-    is_put: bool,
+    /// The names of changed objects, each with its new text; none for a deleted object.
+    entries: Vec<(String, Option<&'a str>)>,
     answer: Answer,
 }
 
@@ -37,58 +40,70 @@ pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<ObjectsComman
     answers
 }
 
-/// Carries out commands of different objects by one change.
+/// Carries out commands of different objects by one record on disk and one change.
 fn carry_out_together(reconciler: &mut Reconciler, commands: &[ObjectsCommand]) -> Vec<Answer> {
-    let prepare = |command: &ObjectsCommand| match command {
-        ObjectsCommand::Apply(manifest) => prepare_apply(reconciler, manifest),
-        ObjectsCommand::Delete(names) => prepare_delete(reconciler, names),
-    };
-    let mut prepared: Vec<Result<Prepared, Failure>> = commands.iter().map(prepare).collect();
+    let prepare = |command| prepare(&reconciler.objects, command);
+    let mut prepared: Vec<Result<Prepared<'_>, Failure>> = commands.iter().map(prepare).collect();
     let mut update = ObjectChanges::default();
     prepared.iter_mut().flatten().for_each(|one| update.append(std::mem::take(&mut one.update)));
-    let failure = reconciler.apply_objects(update, Persistence::Required).err().map(internal);
-    if failure.is_some() {
-        // Newest first, as each was recorded after those before.
-        let recorded = prepared.iter().rev().flatten();
-        let errors = recorded.filter_map(|one| reconciler.journal.roll_back(&one.pending).err());
-        let errors = errors.map(crate::problems::message).collect();
-        reconciler.problems.note_all("applied manifests", errors);
-        if prepared.iter().flatten().count() > 1 {
-            // One of them failed; carried out one by one, each has its own answer.
-            let one_by_one = commands.chunks(1).flat_map(|one| carry_out_together(reconciler, one));
-            return one_by_one.collect();
-        }
+    let entries = prepared.iter().flatten().flat_map(|one| &one.entries).map(|(name, text)| match text {
+        Some(text) => LogEntry::Put(name, text),
+        None => LogEntry::Remove(name),
+    });
+    let failure = record_and_apply(reconciler, &entries.collect::<Vec<_>>(), update).err().map(internal);
+    if failure.is_some() && prepared.iter().flatten().count() > 1 {
+        // Perhaps one of them alone fails; carried out one by one, each has its own answer.
+        return commands.chunks(1).flat_map(|one| carry_out_together(reconciler, one)).collect();
     }
-    let answer = |prepared: Result<Prepared, Failure>| {
-        let Prepared { pending, names, is_put, answer, .. } = prepared?;
-        if let Some(failure) = &failure {
-            return Err(failure.clone());
-        }
-        reconciler.journal.commit(pending, names, is_put);
-        answer
+    let answer = |prepared: Result<Prepared<'_>, Failure>| match &failure {
+        Some(failure) => prepared.and(Err(failure.clone())),
+        None => prepared?.answer,
     };
     prepared.into_iter().map(answer).collect()
 }
 
-/// Checks a command that applies objects, and records it on disk.
-fn prepare_apply(
+/// Records a change on disk, and applies it; a change that cannot be applied is not recorded either.
+fn record_and_apply(
     reconciler: &mut Reconciler,
-    ParsedManifest { file, text, objects: described, results }: &ParsedManifest,
-) -> Result<Prepared, Failure> {
-    let result = |named: &Named| view::AppliedObject {
-        name: named.0.to_string(),
-        result: result(&reconciler.objects, named),
+    entries: &[LogEntry<'_>],
+    update: ObjectChanges,
+) -> anyhow::Result<()> {
+    let pending = reconciler.journal.record(entries)?;
+    if let Err(error) = reconciler.apply_objects(update, Persistence::Required) {
+        let rolled_back = reconciler.journal.roll_back(&pending);
+        reconciler.problems.note(RECORDS, rolled_back.map_err(message));
+        return Err(error);
+    }
+    reconciler.journal.commit(pending);
+    Ok(())
+}
+
+/// Checks a command against the objects in force.
+fn prepare<'a>(objects: &Objects, command: &'a ObjectsCommand) -> Result<Prepared<'a>, Failure> {
+    match command {
+        ObjectsCommand::Apply(manifest) => prepare_apply(objects, manifest),
+        ObjectsCommand::Delete(names) => prepare_delete(objects, names),
+    }
+}
+
+fn prepare_apply<'a>(objects: &Objects, manifest: &'a ParsedManifest) -> Result<Prepared<'a>, Failure> {
+    let view = |one: &Described| view::AppliedObject {
+        name: one.named.0.to_string(),
+        result: result(objects, &one.named),
     };
-    let applied: Vec<view::AppliedObject> = described.iter().map(result).collect();
-    let answer = match results {
+    let applied: Vec<view::AppliedObject> = manifest.objects.iter().map(view).collect();
+    let answer = match manifest.results {
         true => value(&applied),
         false => value(&applied.iter().map(|one| &one.name).collect::<Vec<_>>()),
     };
-    let names: BTreeSet<String> = applied.into_iter().map(|one| one.name).collect();
+    let named = manifest.objects.iter().map(|one| one.named.clone());
     let invalid = |messages| Failure { cause: Cause::Invalid, messages };
-    let update = reconciler.objects.put(with_applied_sources(described.clone())).map_err(invalid)?;
-    let pending = reconciler.journal.put(file, text, names.clone()).map_err(internal)?;
-    Ok(Prepared { update, pending, names, is_put: true, answer })
+    let update = objects.put(with_applied_sources(named)).map_err(invalid)?;
+    // The text of an unchanged object is stored already.
+    let changed = applied.into_iter().zip(&manifest.objects);
+    let changed = changed.filter(|(view, _)| view.result != ApplyResult::Unchanged);
+    let entries = changed.map(|(view, described)| (view.name, Some(&*described.text))).collect();
+    Ok(Prepared { update, entries, answer })
 }
 
 /// What applying an object does.
@@ -100,13 +115,11 @@ fn result(objects: &Objects, (name, object): &Named) -> ApplyResult {
     }
 }
 
-/// Checks a command that deletes objects, and records it on disk.
-fn prepare_delete(reconciler: &mut Reconciler, names: &[String]) -> Result<Prepared, Failure> {
-    let sources = names.iter().map(|name| source_of_applied(&reconciler.objects, name));
-    let update = reconciler.objects.remove(sources.collect::<Result<Vec<String>, Failure>>()?);
-    let set: BTreeSet<String> = names.iter().cloned().collect();
-    let pending = reconciler.journal.remove(set.clone()).map_err(internal)?;
-    Ok(Prepared { update, pending, names: set, is_put: false, answer: value(&names) })
+fn prepare_delete<'a>(objects: &Objects, names: &[String]) -> Result<Prepared<'a>, Failure> {
+    let sources = names.iter().map(|name| source_of_applied(objects, name));
+    let update = objects.remove(sources.collect::<Result<Vec<String>, Failure>>()?);
+    let entries = names.iter().map(|name| (name.clone(), None)).collect();
+    Ok(Prepared { update, entries, answer: value(&names) })
 }
 
 /// The source of an object that a client applied; only such objects can be deleted.
