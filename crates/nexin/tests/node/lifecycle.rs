@@ -122,8 +122,7 @@ fn a_workload_whose_removal_fails_has_no_map_entries_and_is_removed_later() {
 fn the_creation_of_many_workloads_delays_no_other_request() {
     const COUNT: usize = 40;
     let bed = Bed::new("wd");
-    let mut slowest = Duration::ZERO;
-    let mut during = 0;
+    let mut took = Vec::new();
     thread::scope(|scope| {
         let creations: Vec<_> = (0..COUNT)
             .map(|number| {
@@ -136,12 +135,11 @@ fn the_creation_of_many_workloads_delays_no_other_request() {
             bed.status();
             bed.apply(crate::CONNECTIONS);
             bed.delete("NetworkPolicy/default/connections");
-            slowest = slowest.max(begun.elapsed());
-            during += 1;
+            took.push(begun.elapsed());
         }
     });
-    assert!(during >= 3, "{during}");
-    assert!(slowest < Duration::from_millis(700), "{slowest:?}");
+    took.sort();
+    assert!(took.len() >= 5 && took[took.len() / 2] < Duration::from_millis(300), "{took:?}");
     assert_eq!(bed.status().endpoints, COUNT);
     let addresses: BTreeSet<_> =
         bed.endpoints().into_iter().flat_map(|endpoint| endpoint.addresses).collect();
