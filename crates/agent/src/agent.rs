@@ -4,7 +4,7 @@ use crate::addresses::Addresses;
 use crate::command::Command;
 use crate::config::AgentConfig;
 use crate::feed::Feed;
-use crate::files::Copies;
+use crate::files::{Copies, KnownFiles};
 use crate::host_devices::{DeviceCache, HostDevices};
 use crate::journal::Journal;
 use crate::kernel::Kernel;
@@ -94,7 +94,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 /// The sources of changes besides the API. A new source has a file of its own and a line here.
 fn sources(
     config: &AgentConfig,
-    copies: Copies,
+    (copies, known): (Copies, KnownFiles),
     devices: DeviceCache,
     queue: &Queue,
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
@@ -102,7 +102,7 @@ fn sources(
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(Workloads));
     sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources))?));
-    sources.push(Box::new(PolicyFiles::watch(&config.policies, copies, notifier(&sources))?));
+    sources.push(Box::new(PolicyFiles::watch(&config.policies, (copies, known), notifier(&sources))?));
     Ok(sources)
 }
 
@@ -159,7 +159,8 @@ impl Agent {
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;
         let mut objects = Objects::default();
-        let recalled = recall::recall(&config, (&mut journal, &applied), (texts, &damaged), &mut objects)?;
+        let recalled = recall::recall(&config, (&mut journal, &applied), (&texts, &damaged), &mut objects)?;
+        let known = KnownFiles::new(&objects, &texts);
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let numbers = (identities::restore(&state)?, state.last_rule_set);
@@ -173,7 +174,7 @@ impl Agent {
         let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy))?);
         let lifecycle =
             Lifecycle::new(&paths, &wiring, kernel.attacher(), Notifier::new(queue.clone(), WORKLOADS))?;
-        let sources = sources(&config, copies, kernel.devices(), &queue)?;
+        let sources = sources(&config, (copies, known), kernel.devices(), &queue)?;
         let state = State { workloads: taken, ..state };
         let mut reconciler = Reconciler {
             config,
@@ -190,17 +191,18 @@ impl Agent {
         };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
-        let mut agent = Self::assemble(reconciler, sources, supervisor, queue, (max_clients, locks));
+        let mut agent = Self::new(reconciler, sources, supervisor, (queue, max_clients), locks);
         agent.begin()?;
         Ok(agent)
     }
 
-    fn assemble(
+    /// An agent whose policy is in force.
+    fn new(
         reconciler: Reconciler,
         sources: Vec<Box<dyn ChangeSource>>,
         supervisor: Arc<Supervisor>,
-        queue: Queue,
-        (max_clients, locks): (usize, Locks),
+        (queue, max_clients): (Queue, usize),
+        locks: Locks,
     ) -> Self {
         let feed = Arc::new(Feed::new(reconciler.kernel.names()));
         let occupancy = LatestOccupancy::default();

@@ -173,6 +173,8 @@ impl Supervision {
             self.publish();
             let stop = Arc::clone(&self.stop);
             let replaces = self.keeper.start(|| !wait(&stop, None, Duration::from_millis(2)))?;
+            // Read now which directory it may read: its report may be deleted with the directory before the next step.
+            self.keeper.end_stranded()?;
             let mut state = lock(&self.published);
             state.replaced = replaces.map(|why| (Instant::now(), why)).or_else(|| state.replaced.take());
         } else {
