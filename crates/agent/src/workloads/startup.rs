@@ -45,8 +45,8 @@ pub(crate) fn take_over(
         let name = &workload.wanted.name;
         tracing::warn!(name, "a workload is incomplete or gone; its remains are removed");
         // Its map entries belong to no known endpoint: the first change removes them.
-        let removed = wiring.remove(&attacher, std::slice::from_ref(&**workload)).into_iter();
-        let removed = removed.map(|(_, removed)| removed).collect::<anyhow::Result<()>>();
+        let mut removed = wiring.remove(&attacher, std::slice::from_ref(&**workload)).into_iter();
+        let removed = removed.try_for_each(|(_, removed)| removed);
         match removed.with_context(|| format!("workload {name} could not be removed")) {
             Ok(()) => {
                 addresses.release_workload(&workload.wanted.addresses);
