@@ -59,7 +59,7 @@ fn is_of_workload(link: &String) -> bool {
 #[ignore = "needs root"]
 fn the_end_of_an_owner_is_noticed_at_once() {
     const ROUNDS: usize = 7;
-    let bed = Bed::new("wa");
+    let bed = Bed::new("ya");
     let mut took: Vec<Duration> = (0..ROUNDS)
         .map(|round| {
             let owner = Owner::new();
@@ -79,7 +79,7 @@ fn the_end_of_an_owner_is_noticed_at_once() {
 #[ignore = "needs root"]
 fn owners_that_end_together_leave_no_map_entries_long_before_their_remains_are_gone() {
     const COUNT: usize = 60;
-    let bed = Bed::new("wb");
+    let bed = Bed::new("yb");
     let owners: Vec<Owner> = (0..COUNT).map(|_| Owner::new()).collect();
     thread::scope(|scope| {
         for (number, owner) in owners.iter().enumerate() {
@@ -98,7 +98,7 @@ fn owners_that_end_together_leave_no_map_entries_long_before_their_remains_are_g
 #[test]
 #[ignore = "needs root"]
 fn a_workload_whose_removal_fails_has_no_map_entries_and_is_removed_later() {
-    let bed = Bed::new("wc");
+    let bed = Bed::new("yc");
     let owner = Owner::new();
     let endpoint = owner.create(&bed, "a").unwrap();
     let name = format!("/run/netns/{}", endpoint.network_namespace);
@@ -121,7 +121,7 @@ fn a_workload_whose_removal_fails_has_no_map_entries_and_is_removed_later() {
 #[ignore = "needs root"]
 fn the_creation_of_many_workloads_delays_no_other_request() {
     const COUNT: usize = 40;
-    let bed = Bed::new("wd");
+    let bed = Bed::new("yd");
     let mut took = Vec::new();
     thread::scope(|scope| {
         let creations: Vec<_> = (0..COUNT)
@@ -149,7 +149,7 @@ fn the_creation_of_many_workloads_delays_no_other_request() {
 #[test]
 #[ignore = "needs root"]
 fn a_workload_that_is_removed_while_it_is_created_is_created_and_then_removed() {
-    let bed = Bed::new("we");
+    let bed = Bed::new("ye");
     for round in 0..10 {
         let name = format!("w{round}");
         thread::scope(|scope| {
@@ -167,7 +167,7 @@ fn a_workload_that_is_removed_while_it_is_created_is_created_and_then_removed() 
 #[ignore = "needs root"]
 fn an_idle_agent_reads_no_files_of_workloads() {
     const COUNT: usize = 40;
-    let bed = Bed::new("wf");
+    let bed = Bed::new("yf");
     let reads = || {
         let before = system_calls(bed.agent());
         thread::sleep(Duration::from_millis(2500));
@@ -201,7 +201,7 @@ spec: {nodeSelector: {}, ingress: [{fromEntities: [all]}]}
 #[test]
 #[ignore = "needs root"]
 fn an_address_of_the_node_is_known_at_once() {
-    let bed = Bed::new("wg");
+    let bed = Bed::new("yg");
     // Only then the connections of the node have a verdict.
     bed.apply(HOST_POLICY);
     let mut node = NodeNamespace::of(NetworkNamespace::open(&bed.name).unwrap()).unwrap();
@@ -240,7 +240,7 @@ fn is_of_node(bed: &Bed, address: IpAddr) -> bool {
 #[test]
 #[ignore = "needs root"]
 fn workloads_come_and_go_right_under_changes_of_policy_and_ends_of_the_agent() {
-    let mut bed = Bed::new("wh");
+    let mut bed = Bed::new("yh");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     let is_over = AtomicBool::new(false);
     let socket = bed.socket();
