@@ -11,7 +11,7 @@ const LASTING: &str = "the directory of the agent's state cannot be created";
 const CLOSED: &str = "other users may be able to read the agent's files";
 
 /// Creates the state directory, and removes the access of other users that earlier releases granted.
-pub(crate) fn prepare(paths: &Paths, problems: &mut Problems) {
+pub(crate) fn prepare(paths: &Paths, problems: &Problems) {
     let failure = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
     let lasting = paths.lasting();
     problems.note(LASTING, storage::make_directory(lasting).map_err(|error| failure(lasting, error)));

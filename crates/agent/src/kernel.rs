@@ -11,7 +11,7 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{AttachError, CounterRow, EventRing, Loaded, Mode, Options, ReadError};
+use loader::{AttachError, Counters, EventRing, Loaded, Mode, Options};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ impl Kernel {
     }
 
     /// The packet counters.
-    pub(crate) fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
+    pub(crate) fn counters(&self) -> Counters {
         self.loaded.counters()
     }
 

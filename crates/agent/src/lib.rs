@@ -6,13 +6,14 @@
 
 mod addresses;
 mod agent;
+mod answer;
+mod command;
 mod config;
 mod confinement;
 mod descriptors;
 mod directories;
 mod disconnects;
 mod entry_log;
-mod event;
 mod events;
 pub mod explain;
 mod families;
@@ -40,6 +41,9 @@ mod proxy_keeper;
 mod proxy_process;
 mod proxy_record;
 mod proxy_search;
+mod published;
+mod queue;
+mod reader;
 mod recall;
 mod reconciler;
 mod record;

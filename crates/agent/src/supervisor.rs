@@ -30,7 +30,7 @@ pub(crate) struct Supervisor {
     paths: Paths,
     published: Arc<Mutex<ProxyState>>,
     stop: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// How the proxy is.
@@ -54,7 +54,7 @@ impl Supervisor {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let supervision = Supervision { keeper, published: Arc::clone(&published), stop: Arc::clone(&stop) };
         let thread = thread::Builder::new().name("supervisor".into()).spawn(move || supervision.run())?;
-        Ok(Self { paths: paths.clone(), published, stop, thread: Some(thread) })
+        Ok(Self { paths: paths.clone(), published, stop, thread: Mutex::new(Some(thread)) })
     }
 
     /// Waits until a proxy serves, or could not be started.
@@ -72,8 +72,8 @@ impl Supervisor {
 
     /// What is wrong with the proxy.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> = self.published().problems.messages().collect();
-        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+        let mut problems: Vec<String> = self.published().problems.messages();
+        if self.thread().as_ref().is_none_or(JoinHandle::is_finished) {
             problems.push("the proxy is not supervised any more; restart the agent".into());
         }
         problems
@@ -106,18 +106,28 @@ impl Supervisor {
         notes
     }
 
+    /// Ends the supervision, and not the proxy.
+    pub(crate) fn end(&self) {
+        // The counter cannot overflow by one.
+        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        let thread = self.thread().take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
     fn published(&self) -> MutexGuard<'_, ProxyState> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        // The counter cannot overflow by one.
-        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 
@@ -163,6 +173,8 @@ impl Supervision {
             self.publish();
             let stop = Arc::clone(&self.stop);
             let replaces = self.keeper.start(|| !wait(&stop, None, Duration::from_millis(2)))?;
+            // Read now which directory it may read: its report may be deleted with the directory before the next step.
+            self.keeper.end_stranded()?;
             let mut state = lock(&self.published);
             state.replaced = replaces.map(|why| (Instant::now(), why)).or_else(|| state.replaced.take());
         } else {

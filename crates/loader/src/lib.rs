@@ -32,7 +32,7 @@ pub use links::{AttachError, Mode, detach_filters};
 pub use loaded::{Loaded, OpenError, Options};
 pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
 pub use pinned::{Pinned, set_proxy_sockets};
-pub use read::{CounterRow, MapEntries, ReadError};
+pub use read::{CounterRow, Counters, MapEntries, ReadError};
 pub use spec::{MapSpec, ObjectSpec, ProgramSpec, SpecError};
 pub use test_run::{PacketContext, ProgramAction, TestRun, TestRunError};
 

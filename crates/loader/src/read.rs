@@ -8,6 +8,7 @@ use abi::policy::Direction;
 use abi::row::Row;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// A map could not be read.
@@ -37,6 +38,17 @@ pub struct CounterRow {
 /// The maps of one packet path whose entries can be read.
 #[derive(Debug)]
 pub(crate) struct Tables(BTreeMap<MapId, Table>);
+
+/// The packet counters, which any thread may read.
+#[derive(Clone, Debug)]
+pub struct Counters(pub(crate) Arc<Tables>);
+
+impl Counters {
+    /// The counters that have counted something.
+    pub fn read(&self) -> Result<Vec<CounterRow>, ReadError> {
+        self.0.counters()
+    }
+}
 
 impl Tables {
     /// Opens these maps, except for maps without entries.
