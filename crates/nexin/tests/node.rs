@@ -16,6 +16,8 @@ mod health;
 mod leftovers;
 #[path = "node/lifecycle.rs"]
 mod lifecycle;
+#[path = "node/many.rs"]
+mod many;
 #[path = "node/neighbours.rs"]
 mod neighbours;
 #[path = "node/privileges.rs"]
