@@ -13,7 +13,7 @@ use crate::node_addresses::NodeAddresses;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
-use crate::problems::{Problems, message};
+use crate::problems::{Problem, Problems, message};
 use crate::published::{Publication, Published};
 use crate::queue::{PendingCommand, Queue, Turn};
 use crate::reader::Reader;
@@ -25,7 +25,9 @@ use crate::status::StatusParts;
 use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
-use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
+use crate::{
+    descriptors, events, families, identities, map_usage, recall, requests, server, signals, workloads,
+};
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
 use std::fs;
@@ -37,9 +39,16 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(500);
 
 /// The failures, as status and log name them.
-const API: &str = "the API does not accept requests";
-const RULE_SETS: &str = "requests cannot be judged";
-const GUARD: &str = "the node's policy is not enforced at every interface";
+const API: Problem =
+    Problem::new("the API does not accept requests", "the agent tries again until that succeeds");
+const RULE_SETS: Problem = Problem::new(
+    "requests cannot be judged",
+    "the agent writes the rule sets twice a second until that succeeds; make their directory writable",
+);
+const GUARD: Problem = Problem::new(
+    "the node's policy is not enforced at every interface",
+    "the agent tries again until that succeeds",
+);
 
 /// The agent's thread and its queue.
 #[derive(Debug)]
@@ -79,7 +88,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
     let socket = agent.reconciler.paths.socket();
     match agent.socket {
         Some(_) => tracing::info!(socket = %socket.display(), "ready"),
-        None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {API} yet"),
+        None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {} yet", API.what()),
     }
     agent.process();
     agent.queue.close();
@@ -172,7 +181,7 @@ impl Agent {
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy))?);
+        let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy), &problems)?);
         let sources = sources(&config, (copies, known), &queue)?;
         let state = State { workloads: taken, ..state };
         let mut reconciler =
@@ -224,10 +233,12 @@ impl Agent {
         }
         workloads::remove_orphans(&mut self.reconciler);
         self.reconciler.save_or_note();
+        let Reconciler { kernel, problems, .. } = &self.reconciler;
+        map_usage::start(kernel.usage(), problems)?;
         self.supervisor.wait_for_first();
         let socket = self.reconciler.paths.request_events();
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
-        events::start(self.reconciler.kernel.events()?, socket, outputs)?;
+        events::start(kernel.events()?, socket, outputs, problems)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
         self.publish();
@@ -239,7 +250,7 @@ impl Agent {
     fn listen(&mut self) {
         let (socket, feed) = (self.reconciler.paths.socket(), Arc::clone(&self.feed));
         let answers = (self.queue.clone(), Arc::clone(&self.reader));
-        let listening = server::serve(&socket, answers, feed, self.max_clients);
+        let listening = server::serve(&socket, answers, feed, self.max_clients, &self.reconciler.problems);
         self.socket = listening.as_ref().ok().copied();
         self.reconciler.problems.note(API, listening.map(drop).map_err(message));
     }
