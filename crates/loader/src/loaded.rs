@@ -134,9 +134,9 @@ impl Loaded {
         self.tables.rows()
     }
 
-    /// Every connection, in no order, expired ones included.
+    /// Every flow, answered and not, in no order, expired ones included.
     pub fn connections(&self) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
-        self.tables.entries::<map::Conntrack>()
+        self.tables.connections()
     }
 
     /// Removes all entries of a map that the packet path writes.

@@ -80,6 +80,11 @@ impl Tables {
         Ok(rows.iter().map(entry).collect())
     }
 
+    /// The entries of flows, answered and not.
+    pub(crate) fn connections(&self) -> Result<MapEntries<map::Conntrack>, ReadError> {
+        Ok([self.entries::<map::Conntrack>()?, self.entries::<map::Openings>()?].concat())
+    }
+
     /// Every row that `control` can have written, the configuration included, in no order.
     pub(crate) fn rows(&self) -> Result<Vec<Row>, ReadError> {
         let mut all = Vec::new();
