@@ -14,7 +14,7 @@ use crate::notifier::Notifier;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
-use crate::problems::{Problems, message};
+use crate::problems::{Problem, Problems, message};
 use crate::published::{Publication, Published};
 use crate::queue::{PendingCommand, Queue, Turn};
 use crate::reader::Reader;
@@ -26,7 +26,9 @@ use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
-use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
+use crate::{
+    descriptors, events, families, identities, map_usage, recall, requests, server, signals, workloads,
+};
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
 use std::fs;
@@ -41,8 +43,12 @@ const TICK: Duration = Duration::from_millis(500);
 const WORKLOADS: usize = 0;
 
 /// The failures, as status and log name them.
-const API: &str = "the API does not accept requests";
-const RULE_SETS: &str = "requests cannot be judged";
+const API: Problem =
+    Problem::new("the API does not accept requests", "the agent tries again until that succeeds");
+const RULE_SETS: Problem = Problem::new(
+    "requests cannot be judged",
+    "the agent writes the rule sets twice a second until that succeeds; make their directory writable",
+);
 
 /// The agent's thread and its queue.
 #[derive(Debug)]
@@ -80,7 +86,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
     let socket = agent.reconciler.paths.socket();
     match agent.socket {
         Some(_) => tracing::info!(socket = %socket.display(), "ready"),
-        None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {API} yet"),
+        None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {} yet", API.what()),
     }
     agent.process();
     agent.queue.close();
@@ -171,7 +177,7 @@ impl Agent {
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy))?);
+        let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy), &problems)?);
         let lifecycle =
             Lifecycle::new(&paths, &wiring, kernel.attacher(), Notifier::new(queue.clone(), WORKLOADS))?;
         let sources = sources(&config, (copies, known), kernel.devices(), &queue)?;
@@ -234,10 +240,12 @@ impl Agent {
         }
         workloads::start(&mut self.reconciler);
         self.reconciler.save_soon();
+        let Reconciler { kernel, problems, .. } = &self.reconciler;
+        map_usage::start(kernel.usage(), problems)?;
         self.supervisor.wait_for_first();
         let socket = self.reconciler.paths.request_events();
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
-        events::start(self.reconciler.kernel.events()?, socket, outputs)?;
+        events::start(kernel.events()?, socket, outputs, problems)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
         self.publish();
@@ -250,7 +258,7 @@ impl Agent {
     fn listen(&mut self) {
         let (socket, feed) = (self.reconciler.paths.socket(), Arc::clone(&self.feed));
         let answers = (self.queue.clone(), Arc::clone(&self.reader));
-        let listening = server::serve(&socket, answers, feed, self.max_clients);
+        let listening = server::serve(&socket, answers, feed, self.max_clients, &self.reconciler.problems);
         self.socket = listening.as_ref().ok().copied();
         self.reconciler.problems.note(API, listening.map(drop).map_err(message));
     }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{AttachError, Attacher, Counters, EventRing, Loaded, Mode, Options};
+use loader::{AttachError, Attacher, Counters, EventRing, Loaded, Mode, Options, UsageReader};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -111,6 +111,11 @@ impl Kernel {
     /// Attaches the programs of the proxy's interface.
     pub(crate) fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
         self.loaded.attach_proxy(interface)
+    }
+
+    /// How full the maps are, for a thread that watches them.
+    pub(crate) fn usage(&self) -> UsageReader {
+        self.loaded.usage()
     }
 
     /// Applies changes together and atomically.

@@ -9,7 +9,7 @@ use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::objects::{ObjectChanges, Objects};
 use crate::paths::Paths;
-use crate::problems::Problems;
+use crate::problems::{Problem, Problems};
 use crate::state::State;
 use crate::wiring::Wiring;
 use crate::workloads::Lifecycle;
@@ -17,7 +17,10 @@ use crate::{directories, identities};
 use control::{Change, World};
 
 /// The failure to write the state file, as status and log name it.
-const STATE: &str = "the state of the next start cannot be saved";
+const STATE: Problem = Problem::new(
+    "the state of the next start cannot be saved",
+    "free space on the disk or make it writable; the agent writes again until that succeeds",
+);
 
 /// What the agent's thread owns of the node: the desired state, its record on disk, the kernel and the network.
 #[derive(Debug)]
