@@ -13,7 +13,7 @@
 //! | a block | anything |
 //! | anything | a block |
 
-use crate::planner::{Name, names, numbers};
+use crate::row_names::{Name, names, numbers};
 use abi::address::AddressKey;
 use abi::batch::Batch;
 use abi::policy::ColumnKey;
@@ -137,5 +137,30 @@ fn key(write: &MapOp) -> Option<RowKey> {
     match write {
         MapOp::Put(row) => row.key(),
         MapOp::Delete(key) => Some(*key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::policy::GroupKey;
+
+    #[test]
+    fn a_row_that_waits_is_neither_written_nor_named_meanwhile() {
+        let group = GroupKey { grouping: 1, peer: abi::identity::FIRST_ALLOCATED };
+        let mut later = Batch::new();
+        later.delete(&RowKey::Group(group));
+        let waiting = WaitingStep::new(Footprint::default(), [&later]);
+        let nothing = Footprint::default();
+        assert!(waiting.admits(&Batch::new(), &nothing));
+        let mut now = Batch::new();
+        now.put(&Row::Group(group, 2));
+        assert!(!waiting.admits(&now, &nothing), "the removal would take the new row");
+        let mut next = Footprint::default();
+        next.note_named(Name::Peer(group.peer));
+        assert!(!waiting.admits(&Batch::new(), &next), "a packet would read the old row for the new peer");
+        next = Footprint::default();
+        next.note_named(Name::Peer(group.peer + 1));
+        assert!(waiting.admits(&Batch::new(), &next));
     }
 }

@@ -14,6 +14,7 @@ mod ledger;
 mod peers;
 mod planner;
 mod policies;
+mod row_names;
 mod rows;
 mod snapshot;
 mod step;
