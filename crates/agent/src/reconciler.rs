@@ -106,7 +106,7 @@ impl Reconciler {
     /// Retries what failed before.
     pub(crate) fn retry(&mut self) {
         if directories::are_due(&self.problems) {
-            directories::prepare(&self.paths, &mut self.problems);
+            directories::prepare(&self.paths, &self.problems);
         }
         if self.problems.has(STATE) {
             self.save_or_note();
