@@ -4,10 +4,12 @@ use crate::command::Request;
 use crate::descriptors;
 use crate::disconnects::Disconnects;
 use crate::feed::Feed;
+use crate::problems::Problems;
 use crate::queue::Queue;
 use crate::reader::Reader;
 use crate::storage::{self, DeviceInode};
 use crate::subscription::Subscription;
+use crate::threads;
 use anyhow::Context;
 use api::request_reader::{self, Next};
 use api::{Answer, ApiRequest, Cause, Failure};
@@ -26,6 +28,9 @@ use std::time::Duration;
 /// Delay after a connection could not be accepted, for instance for lack of descriptors; the connection stays in the
 /// backlog.
 const REST: Duration = Duration::from_millis(200);
+
+/// What is missing when the thread ends.
+const UNSERVED: &str = "the API accepts no further connections";
 
 /// Advice for too many clients.
 const ADVICE: &str = "stop some (`nexin observe --follow`?) and try again";
@@ -63,6 +68,7 @@ pub(crate) fn serve(
     (queue, reader): (Queue, Arc<Reader>),
     feed: Arc<Feed>,
     max_clients: usize,
+    problems: &Problems,
 ) -> anyhow::Result<DeviceInode> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -77,9 +83,9 @@ pub(crate) fn serve(
     let departures = Disconnects::new(Arc::clone(&feed))?;
     let context =
         Arc::new(ApiContext { queue, reader, feed, departures, clients: AtomicUsize::new(0), max_clients });
-    thread::Builder::new()
-        .name("api".into())
-        .spawn(move || accept(&listener, |stream| serve_in_thread(stream, &context)))?;
+    threads::start("api", problems.clone(), UNSERVED, move || {
+        accept(&listener, |stream| serve_in_thread(stream, &context));
+    })?;
     Ok(identity)
 }
 

@@ -64,6 +64,9 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
     problems.extend(parts.problems.messages());
     problems.extend(parts.supervisor.problems());
     problems.extend(refusals);
+    let mut notes = published.notes.clone();
+    notes.extend(parts.supervisor.notes());
+    notes.extend(parts.problems.repairs());
     let allocated = world.identities().keys().filter(|number| **number >= FIRST_ALLOCATED);
     Ok(view::Status {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -75,7 +78,7 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
         pins: parts.pins.clone(),
         policies_from: parts.policies_from.clone(),
         problems,
-        notes: published.notes.iter().cloned().chain(parts.supervisor.notes()).collect(),
+        notes,
         endpoints: world.endpoints().len(),
         identities: allocated.count(),
         policies: world.policies().count(),
