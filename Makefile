@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy differential differential-incumbent connections bench bench-policy fuzz clean
+.PHONY: help setup build demo test check tidy differential differential-incumbent connections bench bench-http bench-policy fuzz clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -62,6 +62,11 @@ fuzz: setup ## Run each fuzz target for FUZZ_SECONDS (600) from seeds of the tre
 bench: setup ## Measure: nanoseconds per packet, round trips and throughput (asks for root)
 	@$(CARGO) bench --locked --package nexin-testbed --bench path \
 		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']"
+
+# Arguments of the bench beside the binary: BENCH="--envoy PATH --rounds 20".
+bench-http: build ## Measure: HTTP policy per request, beside Envoy (asks for root)
+	@$(CARGO) bench --locked --package nexin-testbed --bench http \
+		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']" -- --nexin "$(abspath $(NEXIN))" $(BENCH)
 
 bench-policy: build ## Measure: policies to rows, a large world and its changes, memory (asks for root)
 	@scripts/as-root $(NEXIN) bench policy
