@@ -5,7 +5,7 @@ use crate::policy::Direction;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One packet and its verdict; what [`crate::map::Events`] carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowEvent {
     /// Nanoseconds of the monotonic clock.

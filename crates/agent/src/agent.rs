@@ -151,11 +151,12 @@ impl Agent {
             Reconciler { config, paths, state, kernel, addresses, wiring, journal, problems, notes, objects };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
+        let feed = Arc::new(Feed::new(reconciler.kernel.names()));
         let mut agent = Self {
             reconciler,
             sources,
             supervisor,
-            feed: Feed::new(),
+            feed,
             occupancy: LatestOccupancy::default(),
             queue: queue.clone(),
             postponed: VecDeque::new(),
@@ -178,9 +179,9 @@ impl Agent {
         workloads::remove_orphans(&mut self.reconciler);
         self.reconciler.save_or_note();
         self.ensure_proxy();
-        let (names, socket) = (self.reconciler.kernel.names(), self.reconciler.paths.request_events());
+        let socket = self.reconciler.paths.request_events();
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
-        events::start(self.reconciler.kernel.events()?, socket, names, outputs)?;
+        events::start(self.reconciler.kernel.events()?, socket, outputs)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
         self.listen();

@@ -90,17 +90,19 @@ impl Drop for Watch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::SharedNames;
+    use crate::subscription::Subscription;
     use std::net::Shutdown;
     use std::time::{Duration, Instant};
 
     #[test]
     fn only_the_subscription_of_a_disconnected_client_ends() {
-        let feed = Feed::new();
+        let feed = Arc::new(Feed::new(SharedNames::default()));
         let disconnects = Disconnects::new(Arc::clone(&feed)).unwrap();
         let follow = |(ours, theirs): (UnixStream, UnixStream)| {
             let (feed, disconnects) = (Arc::clone(&feed), Arc::clone(&disconnects));
             let following = thread::spawn(move || {
-                let subscription = feed.subscribe(0, true, &[]).unwrap();
+                let subscription = Subscription::new(&feed, 0, true, &[]).unwrap();
                 let _watch = disconnects.watch(&ours, subscription.left()).unwrap();
                 subscription.count()
             });

@@ -1,43 +1,39 @@
-//! Decodes events of the packet path and of the proxy into the feed.
+//! Reads events of the packet path and of the proxy into the feed.
 
 use crate::feed::Feed;
-use crate::names::SharedNames;
 use crate::occupancy::LatestOccupancy;
-use crate::request_events::{EventReceiver, ProxyMessage, RequestMessage};
-use flow::{Clock, Flow};
+use crate::record::Record;
+use crate::request_events::{EventReceiver, ProxyMessage};
+use flow::LostSource;
 use loader::EventRing;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-/// Maximum number of events that are decoded before subscribers are notified.
+/// Maximum number of events that are read before subscribers are notified.
 const BATCH: usize = 256;
 
 /// Delay before binding the socket is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts the threads that decode events of the packet path and of the proxy at `socket`.
+/// Starts the threads that read events of the packet path and of the proxy at `socket`.
 pub(crate) fn start(
     ring: EventRing,
     socket: PathBuf,
-    names: SharedNames,
     (feed, occupancy): (Arc<Feed>, LatestOccupancy),
 ) -> anyhow::Result<()> {
-    let (packet_names, packet_feed) = (names.clone(), Arc::clone(&feed));
-    thread::Builder::new()
-        .name("packets".into())
-        .spawn(move || packets(ring, &packet_names, &packet_feed))?;
+    let packet_feed = Arc::clone(&feed);
+    thread::Builder::new().name("packets".into()).spawn(move || packets(ring, &packet_feed))?;
     thread::Builder::new()
         .name("requests".into())
-        .spawn(move || requests(bind(&socket), &names, &feed, &occupancy))?;
+        .spawn(move || requests(bind(&socket), &feed, &occupancy))?;
     Ok(())
 }
 
-fn packets(mut ring: EventRing, names: &SharedNames, feed: &Feed) {
+fn packets(mut ring: EventRing, feed: &Feed) {
     loop {
         let waited = poll(&mut [PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)], None);
         if let Err(error) = waited
@@ -46,21 +42,10 @@ fn packets(mut ring: EventRing, names: &SharedNames, feed: &Feed) {
             tracing::error!(%error, "events of the packet path cannot be read any more");
             return;
         }
-        let clock = clock().0;
         loop {
-            let flows: Vec<Flow> = ring
-                .by_ref()
-                .take(BATCH)
-                .filter_map(|event| match Flow::from_packet(&event, names, clock) {
-                    Ok(flow) => Some(flow),
-                    Err(error) => {
-                        tracing::warn!(%error, "an event could not be decoded");
-                        None
-                    }
-                })
-                .collect();
-            let more = flows.len() == BATCH;
-            feed.push(flows);
+            let events: Vec<Record> = ring.by_ref().take(BATCH).map(Record::Packet).collect();
+            let more = events.len() == BATCH;
+            feed.push(events);
             if !more {
                 break;
             }
@@ -83,10 +68,16 @@ fn bind(socket: &Path) -> EventReceiver {
     }
 }
 
-fn requests(mut receiver: EventReceiver, names: &SharedNames, feed: &Feed, occupancy: &LatestOccupancy) {
+fn requests(mut receiver: EventReceiver, feed: &Feed, occupancy: &LatestOccupancy) {
+    let mut known = None;
     loop {
         match receiver.receive() {
-            Ok(ProxyMessage::Request(message)) => feed.push([request(*message, names)]),
+            Ok(ProxyMessage::Request { bytes, forwarded, lost }) => {
+                // A lower number is a new proxy's.
+                let before = known.replace(lost).unwrap_or(lost);
+                feed.report_lost(LostSource::Proxy, lost.checked_sub(before).unwrap_or(lost));
+                feed.push([if forwarded { Record::Request(bytes) } else { Record::RefusedRequest(bytes) }]);
+            }
             Ok(ProxyMessage::Occupancy(report)) => occupancy.update(report),
             Err(error) => {
                 tracing::error!(%error, "events of the proxy cannot be received any more");
@@ -94,17 +85,4 @@ fn requests(mut receiver: EventReceiver, names: &SharedNames, feed: &Feed, occup
             }
         }
     }
-}
-
-fn request(message: RequestMessage, names: &SharedNames) -> Flow {
-    let (clock, epoch) = clock();
-    Flow::from_request(&message.into_request(epoch), names, clock)
-}
-
-/// The relation of the clocks, and the time of day at which the monotonic clock was zero, in nanoseconds.
-fn clock() -> (Clock, u64) {
-    let now = clock_gettime(ClockId::Monotonic);
-    let monotonic = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    (Clock::new(wall, monotonic), wall.saturating_sub(monotonic))
 }

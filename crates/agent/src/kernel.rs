@@ -125,6 +125,8 @@ impl Kernel {
         let changes: Vec<Change> = changes.into_iter().collect();
         let mut renamed = names::removed(&changes);
         let mut writes = self.world.apply(changes);
+        // Events of the changed objects come with the write, so the objects have their names from before on.
+        let renamed_at = names::now();
         if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
             self.roll_back(writes.undo);
             return Err(error.context("the change is not applied; the earlier state stays in force"));
@@ -133,7 +135,7 @@ impl Kernel {
         renamed.workloads.append(&mut writes.renamed.workloads);
         renamed.policies.append(&mut writes.renamed.policies);
         renamed.services.append(&mut writes.renamed.services);
-        self.names.update(&self.world, &renamed, Instant::now());
+        self.names.update(&self.world, &renamed, renamed_at);
         let Writes { later, last, dead_rule_sets, .. } = writes;
         self.leftovers = Leftovers {
             due: (!later.is_empty() || !dead_rule_sets.is_empty()).then(|| Instant::now() + GRACE),

@@ -1,22 +1,39 @@
-//! Names of addresses and numbers, for the threads that decode events.
+//! Names of addresses and numbers, now and in the past: events are decoded only when a client reads them.
 
 use control::{Change, Renamed, World};
 use flow::{FlowService, FlowWorkload, RuleName};
 use policy::book::RuleId;
 use policy::rule::{Policy, PolicyId, Spec};
+use rustix::time::{ClockId, clock_gettime};
 use service::Service;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-/// How long the name of a removed object is kept: events of its last packets may still be in the ring buffer.
-const RETENTION: Duration = Duration::from_secs(30);
+/// How long after the removal of an object its name answers for new events: its last packets, and those of connections
+/// that it had.
+const RETENTION: u64 = 30_000_000_000;
+
+/// How many former names a table keeps for the events in the agent's ring buffer that are older than [`RETENTION`].
+const FORMER_NAMES: usize = 4096;
 
 /// Names that the agent's thread updates and the threads that decode events read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedNames(Arc<RwLock<NameTables>>);
+
+/// The names at a time.
+#[derive(Debug)]
+pub(crate) struct NamesAt<'a> {
+    names: RwLockReadGuard<'a, NameTables>,
+    time: u64,
+}
+
+/// The clock of events, in nanoseconds: the monotonic clock as programs of the packet path read it.
+pub(crate) fn now() -> u64 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
 
 /// Address, port and IP protocol of a service.
 type FrontendAddress = (IpAddr, u16, u8);
@@ -29,27 +46,40 @@ struct NameTables {
     services: NameTable<(String, String), FrontendAddress, FlowService>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct NamedRule {
     name: RuleName,
     /// The `log.value` of the spec that contains the rule.
     log: Option<String>,
 }
 
-/// Names by key, and the keys that each object has. Keys that no object has any more are removed after [`RETENTION`].
+/// Names by key, each with the time from which on the key has it, and the keys that each object has.
 #[derive(Debug)]
 struct NameTable<Object, Key, Name> {
     names: HashMap<Key, Entry<Name>>,
     keys: HashMap<Object, Vec<Key>>,
-    /// Keys to remove, with the time at which they lost their object; oldest first.
-    unused: VecDeque<(Instant, Key)>,
+    /// The keys of former names, with the time at which the key lost the name; oldest first.
+    former: VecDeque<(u64, Key)>,
+    /// How many former names are kept beyond [`RETENTION`].
+    kept: usize,
+    /// When the latest of the names ended that are not kept any more. What an older event names is not known.
+    forgotten: u64,
 }
 
 #[derive(Debug)]
 struct Entry<Name> {
-    name: Name,
+    /// Oldest first; at least one.
+    names: Vec<Tenure<Name>>,
     /// How many objects have the key.
     holders: usize,
+}
+
+/// A name of a key for a time.
+#[derive(Debug)]
+struct Tenure<Name> {
+    name: Name,
+    since: u64,
+    until: Option<u64>,
 }
 
 impl SharedNames {
@@ -64,8 +94,8 @@ impl SharedNames {
         Self(Arc::new(RwLock::new(names)))
     }
 
-    /// Updates the names of these objects, and removes names that have been unused for [`RETENTION`].
-    pub(crate) fn update(&self, world: &World, renamed: &Renamed, now: Instant) {
+    /// Updates the names of these objects, which changed at this time of the clock of events ([`now`]).
+    pub(crate) fn update(&self, world: &World, renamed: &Renamed, now: u64) {
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for id in &renamed.workloads {
             names.update_workload(world, *id, now);
@@ -76,16 +106,17 @@ impl SharedNames {
         for service in &renamed.services {
             names.update_service(world, service, now);
         }
-        names.remove_unused(now);
+        names.forget(now);
     }
 
-    fn read<R>(&self, read: impl FnOnce(&NameTables) -> R) -> R {
-        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// The names that an event of this time carries.
+    pub(crate) fn at(&self, time: u64) -> NamesAt<'_> {
+        NamesAt { names: self.0.read().unwrap_or_else(PoisonError::into_inner), time }
     }
 }
 
 impl NameTables {
-    fn update_workload(&mut self, world: &World, id: u32, now: Instant) {
+    fn update_workload(&mut self, world: &World, id: u32, now: u64) {
         let workload = world.workload(id);
         let addresses = workload.into_iter().flat_map(|workload| {
             let name = FlowWorkload { namespace: workload.namespace.clone(), name: workload.name.clone() };
@@ -97,7 +128,7 @@ impl NameTables {
         self.labels.replace(id, labels.into_iter().collect(), now);
     }
 
-    fn update_rules(&mut self, world: &World, policy: &PolicyId, now: Instant) {
+    fn update_rules(&mut self, world: &World, policy: &PolicyId, now: u64) {
         let submitted = world.registry().policies.policy(policy);
         let rules = world.registry().book.rules_of(policy).map(|(id, place)| {
             let name = RuleName {
@@ -112,66 +143,100 @@ impl NameTables {
         self.rules.replace(policy.clone(), rules.collect(), now);
     }
 
-    fn update_service(&mut self, world: &World, id: &(String, String), now: Instant) {
+    fn update_service(&mut self, world: &World, id: &(String, String), now: u64) {
         let frontends = world.service(&id.0, &id.1).map(frontends).unwrap_or_default();
         let name = FlowService { namespace: id.0.clone(), name: id.1.clone() };
         let named = frontends.into_iter().map(|frontend| (frontend, name.clone()));
         self.services.replace(id.clone(), named.collect(), now);
     }
 
-    fn remove_unused(&mut self, now: Instant) {
-        self.workloads.remove_unused(now);
-        self.labels.remove_unused(now);
-        self.rules.remove_unused(now);
-        self.services.remove_unused(now);
+    fn forget(&mut self, now: u64) {
+        self.workloads.forget(now);
+        self.labels.forget(now);
+        self.rules.forget(now);
+        self.services.forget(now);
     }
 }
 
 impl<Object, Key, Name> Default for NameTable<Object, Key, Name> {
     fn default() -> Self {
-        Self { names: HashMap::new(), keys: HashMap::new(), unused: VecDeque::new() }
+        let (names, keys, former) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        Self { names, keys, former, kept: FORMER_NAMES, forgotten: 0 }
     }
 }
 
-impl<Object: Eq + Hash, Key: Copy + Eq + Hash, Name> NameTable<Object, Key, Name> {
-    fn name(&self, key: &Key) -> Option<&Name> {
-        self.names.get(key).map(|entry| &entry.name)
+impl<Object: Eq + Hash, Key: Copy + Eq + Hash, Name: PartialEq> NameTable<Object, Key, Name> {
+    /// The name that an event of this time carries.
+    fn name(&self, key: &Key, time: u64) -> Option<&Name> {
+        let tenures = &self.names.get(key)?.names;
+        let tenure = tenures.iter().rfind(|tenure| tenure.since <= time)?;
+        tenure.until.is_none_or(|until| time < until + RETENTION).then_some(&tenure.name)
     }
 
     /// Adds a name that is never removed.
     fn insert_permanent(&mut self, key: Key, name: Name) {
-        self.names.insert(key, Entry { name, holders: 1 });
+        let names = vec![Tenure { name, since: 0, until: None }];
+        self.names.insert(key, Entry { names, holders: 1 });
     }
 
     /// Replaces the keys of an object; without keys the object is removed.
-    fn replace(&mut self, object: Object, named: Vec<(Key, Name)>, now: Instant) {
+    fn replace(&mut self, object: Object, named: Vec<(Key, Name)>, now: u64) {
         let keys: Vec<Key> = named.iter().map(|(key, _)| *key).collect();
         for (key, name) in named {
-            match self.names.get_mut(&key) {
-                Some(entry) => (entry.name, entry.holders) = (name, entry.holders + 1),
-                None => drop(self.names.insert(key, Entry { name, holders: 1 })),
-            }
+            self.hold(key, name, now);
         }
         let before = if keys.is_empty() { self.keys.remove(&object) } else { self.keys.insert(object, keys) };
         for key in before.unwrap_or_default() {
             let Some(entry) = self.names.get_mut(&key) else { continue };
             entry.holders -= 1;
             if entry.holders == 0 {
-                self.unused.push_back((now, key));
+                entry.end(now);
+                self.former.push_back((now, key));
             }
         }
     }
 
-    fn remove_unused(&mut self, now: Instant) {
-        while let Some((since, key)) = self.unused.front().copied()
-            && now.saturating_duration_since(since) >= RETENTION
+    fn hold(&mut self, key: Key, name: Name, now: u64) {
+        let Some(entry) = self.names.get_mut(&key) else {
+            // Events that are older than this change are the new object's too: no other object is known to have had the key.
+            let names = vec![Tenure { name, since: self.forgotten, until: None }];
+            self.names.insert(key, Entry { names, holders: 1 });
+            return;
+        };
+        entry.holders += 1;
+        let latest = entry.names.last_mut().expect("an entry has a name");
+        if latest.until.is_some() || latest.name != name {
+            if entry.end(now) {
+                self.former.push_back((now, key));
+            }
+            entry.names.push(Tenure { name, since: now, until: None });
+        }
+    }
+
+    /// Removes former names that are not kept any more.
+    fn forget(&mut self, now: u64) {
+        while self.former.len() > self.kept
+            && let Some((until, key)) = self.former.front().copied()
+            && now.saturating_sub(until) >= RETENTION
         {
-            self.unused.pop_front();
-            // The key may have a new object since.
-            if self.names.get(&key).is_some_and(|entry| entry.holders == 0) {
+            self.former.pop_front();
+            self.forgotten = until;
+            let Some(entry) = self.names.get_mut(&key) else { continue };
+            entry.names.retain(|tenure| tenure.until.is_none_or(|end| end > until));
+            if entry.names.is_empty() {
                 self.names.remove(&key);
             }
         }
+    }
+}
+
+impl<Name> Entry<Name> {
+    /// Ends the latest name; false where it had ended.
+    fn end(&mut self, now: u64) -> bool {
+        let latest = self.names.last_mut().expect("an entry has a name");
+        let is_held = latest.until.is_none();
+        latest.until.get_or_insert(now);
+        is_held
     }
 }
 
@@ -210,25 +275,25 @@ pub(crate) fn texts(labels: &identity::Labels) -> Vec<String> {
     labels.map(|label| label.to_string()).collect()
 }
 
-impl flow::Names for SharedNames {
+impl flow::Names for NamesAt<'_> {
     fn workload(&self, address: IpAddr) -> Option<FlowWorkload> {
-        self.read(|names| names.workloads.name(&address).cloned())
+        self.names.workloads.name(&address, self.time).cloned()
     }
 
     fn labels(&self, identity: u32) -> Vec<String> {
-        self.read(|names| names.labels.name(&identity).cloned().unwrap_or_default())
+        self.names.labels.name(&identity, self.time).cloned().unwrap_or_default()
     }
 
     fn rule(&self, number: u32) -> Option<RuleName> {
-        self.read(|names| names.rules.name(&number).map(|rule| rule.name.clone()))
+        self.names.rules.name(&number, self.time).map(|rule| rule.name.clone())
     }
 
     fn log(&self, rule: u32) -> Option<String> {
-        self.read(|names| names.rules.name(&rule)?.log.clone())
+        self.names.rules.name(&rule, self.time)?.log.clone()
     }
 
     fn service(&self, address: IpAddr, port: u16, protocol: u8) -> Option<FlowService> {
-        self.read(|names| names.services.name(&(address, port, protocol)).cloned())
+        self.names.services.name(&(address, port, protocol), self.time).cloned()
     }
 }
 
@@ -250,57 +315,96 @@ mod tests {
         };
         let change = Change::RemoteWorkload(Box::new(RemoteWorkload { node: "other".into(), workload }));
         let removal = Change::RemoveRemoteWorkload { namespace: "shop".into(), name: "web".into() };
-        let (mut world, start) = (World::new(), Instant::now());
+        let (mut world, start) = (World::new(), 1000);
         let names = SharedNames::new(&world);
         let writes = world.apply([change]);
         names.update(&world, &writes.renamed, start);
         assert_eq!(
-            names.workload(address),
+            names.at(start).workload(address),
             Some(FlowWorkload { namespace: "shop".into(), name: "web".into() })
         );
         let identity = world.workload_at(address).and_then(|id| world.identity(id)).unwrap();
-        assert!(names.labels(identity).contains(&"k8s:app=web".to_owned()), "{:?}", names.labels(identity));
+        let labels = names.at(start).labels(identity);
+        assert!(labels.contains(&"k8s:app=web".to_owned()), "{labels:?}");
         let writes = world.apply([removal]);
         names.update(&world, &writes.renamed, start);
         names.update(&world, &Renamed::default(), start + RETENTION);
-        assert_eq!((names.workload(address), names.labels(identity).len()), (None, 0));
+        let after = names.at(start + RETENTION);
+        assert_eq!((after.workload(address), after.labels(identity).len()), (None, 0));
+    }
+
+    /// A table that keeps no former names beyond the retention time.
+    fn table() -> NameTable<u32, u32, &'static str> {
+        NameTable { kept: 0, ..NameTable::default() }
     }
 
     #[test]
     fn the_name_of_a_removed_object_is_kept_for_a_while_and_then_removed() {
-        let mut table = NameTable::<u32, u32, &str>::default();
-        let start = Instant::now();
+        let mut table = table();
+        let start = 1000;
         table.replace(1, vec![(10, "a"), (11, "a")], start);
         table.replace(2, vec![(11, "b")], start);
         table.replace(1, Vec::new(), start);
-        table.remove_unused(start + RETENTION / 2);
-        assert_eq!((table.name(&10), table.name(&11)), (Some(&"a"), Some(&"b")));
-        table.remove_unused(start + RETENTION);
-        assert_eq!((table.name(&10), table.name(&11)), (None, Some(&"b")));
-        assert_eq!((table.names.len(), table.keys.len(), table.unused.len()), (1, 1, 0));
+        let soon = start + RETENTION / 2;
+        table.forget(soon);
+        assert_eq!((table.name(&10, soon), table.name(&11, soon)), (Some(&"a"), Some(&"b")));
+        let late = start + RETENTION;
+        table.forget(late);
+        assert_eq!((table.name(&10, late), table.name(&11, late)), (None, Some(&"b")));
+        assert_eq!((table.names.len(), table.keys.len(), table.former.len()), (1, 1, 0));
+        assert_eq!(table.names[&11].names.len(), 1);
+    }
+
+    #[test]
+    fn an_event_has_the_names_of_its_time() {
+        let mut table = NameTable::<u32, u32, &str>::default();
+        table.replace(1, vec![(10, "a")], 100);
+        table.replace(1, Vec::new(), 200);
+        table.replace(2, vec![(10, "b")], 300);
+        table.replace(2, vec![(10, "c")], 400);
+        table.replace(2, Vec::new(), 500);
+        table.forget(500 + 10 * RETENTION);
+        let expected =
+            [(50, Some(&"a")), (250, Some(&"a")), (300, Some(&"b")), (399, Some(&"b")), (500, Some(&"c"))];
+        for (time, name) in expected {
+            assert_eq!(table.name(&10, time), name, "{time}");
+        }
+        assert_eq!(table.name(&10, 500 + RETENTION), None);
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_any_more_is_not_replaced_by_the_next_one() {
+        let mut table = table();
+        table.replace(1, vec![(10, "a")], 100);
+        table.replace(1, Vec::new(), 200);
+        let later = 200 + RETENTION;
+        table.forget(later);
+        table.replace(2, vec![(10, "b")], later);
+        assert_eq!((table.name(&10, 199), table.name(&10, later)), (None, Some(&"b")));
     }
 
     #[test]
     fn a_key_that_gets_a_new_object_is_not_removed() {
-        let mut table = NameTable::<u32, u32, &str>::default();
-        let start = Instant::now();
+        let mut table = table();
+        let start = 1000;
         table.replace(1, vec![(10, "a")], start);
         table.replace(1, Vec::new(), start);
         table.replace(2, vec![(10, "b")], start + RETENTION / 2);
-        table.remove_unused(start + 2 * RETENTION);
-        assert_eq!(table.name(&10), Some(&"b"));
+        table.forget(start + 2 * RETENTION);
+        assert_eq!(table.name(&10, start + 2 * RETENTION), Some(&"b"));
         table.insert_permanent(1, "reserved");
-        table.remove_unused(start + 4 * RETENTION);
-        assert_eq!(table.name(&1), Some(&"reserved"));
+        table.forget(start + 4 * RETENTION);
+        assert_eq!(table.name(&1, start + 4 * RETENTION), Some(&"reserved"));
     }
 
     #[test]
     fn replacing_an_objects_keys_with_the_same_keys_retires_none() {
         let mut table = NameTable::<u32, u32, &str>::default();
-        let start = Instant::now();
-        for name in ["a", "b"] {
-            table.replace(1, vec![(10, name)], start);
+        for _ in 0..2 {
+            table.replace(1, vec![(10, "a")], 100);
         }
-        assert_eq!((table.name(&10), table.unused.len()), (Some(&"b"), 0));
+        assert_eq!((table.name(&10, 100), table.former.len()), (Some(&"a"), 0));
+        table.replace(1, vec![(10, "b")], 200);
+        assert_eq!((table.name(&10, 199), table.name(&10, 200)), (Some(&"a"), Some(&"b")));
     }
 }

@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -39,13 +40,19 @@ pub(crate) struct EventReceiver {
 }
 
 /// A message of the proxy.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 pub(crate) enum ProxyMessage {
     /// The occupancy of its connections.
     Occupancy(OccupancyReport),
     /// A request with its verdict.
-    Request(Box<RequestMessage>),
+    Request {
+        /// The request as it was sent; a reader parses it.
+        bytes: Arc<[u8]>,
+        /// Whether it was forwarded.
+        forwarded: bool,
+        /// Events that the proxy has lost since it started.
+        lost: u64,
+    },
 }
 
 /// A request with its verdict, as it is sent.
@@ -146,15 +153,32 @@ impl EventReceiver {
                 }
                 received => received?,
             };
-            match serde_json::from_slice(&self.buffer[..length]) {
-                Ok(report) => return Ok(report),
-                Err(error) => tracing::warn!(%error, "an event of the proxy could not be parsed"),
-            }
+            let bytes = &self.buffer[..length];
+            return Ok(match serde_json::from_slice(bytes) {
+                Ok(report) => ProxyMessage::Occupancy(report),
+                Err(_) => request(bytes),
+            });
         }
     }
 }
 
+/// A request, of which only the outline is parsed.
+fn request(bytes: &[u8]) -> ProxyMessage {
+    #[derive(Default, Deserialize)]
+    struct Outline {
+        forwarded: bool,
+        lost: u64,
+    }
+    let Outline { forwarded, lost } = serde_json::from_slice(bytes).unwrap_or_default();
+    ProxyMessage::Request { bytes: bytes.into(), forwarded, lost }
+}
+
 impl RequestMessage {
+    /// Parses the bytes as they were sent.
+    pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
+
     fn new(event: &RequestEvent, lost: u64) -> Self {
         let decided = event.decisions.last();
         Self {

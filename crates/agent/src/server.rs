@@ -5,9 +5,11 @@ use crate::disconnects::Disconnects;
 use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
 use crate::storage::{self, DeviceInode};
+use crate::subscription::Subscription;
 use anyhow::Context;
 use api::request_reader::{self, Next};
 use api::{Answer, ApiRequest, Cause, Failure};
+use flow::Observed;
 use serde_json::Value;
 use std::fs;
 use std::io::{self, BufReader, Write};
@@ -135,11 +137,11 @@ fn serve_client(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
         match request {
             Ok(ApiRequest::Observe { last, follow, filters }) => {
                 drop(share);
-                match context.feed.subscribe(last, follow, &filters) {
+                match Subscription::new(&context.feed, last, follow, &filters) {
                     Ok(flows) => {
                         let _watch = context.departures.watch(&stream, flows.left())?;
-                        for flow in flows {
-                            send(answers, Ok(flow))?;
+                        for batch in flows {
+                            send_batch(answers, &batch)?;
                         }
                         // Closing the connection ends the stream of flows.
                         return Ok(());
@@ -158,6 +160,17 @@ fn ask(request: ApiRequest, queue: &Sender<Event>) -> Result<Value, Failure> {
     let ended = || Failure::new(Cause::Internal, "the agent is stopping");
     queue.send(Event::Request(PendingRequest { request, reply })).map_err(|_| ended())?;
     answer.recv().map_err(|_| ended())?
+}
+
+/// Sends flows and gaps, each as an answer of its own, together.
+fn send_batch(mut stream: &UnixStream, batch: &[Observed]) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for observed in batch {
+        lines.extend_from_slice(br#"{"ok":"#);
+        serde_json::to_writer(&mut lines, observed)?;
+        lines.extend_from_slice(b"}\n");
+    }
+    stream.write_all(&lines)
 }
 
 fn send(mut stream: &UnixStream, answer: Result<Value, Failure>) -> io::Result<()> {

@@ -53,7 +53,7 @@ pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> anyhow::Resu
         services: world.services().count(),
         enforcement: enforcement(world.node()),
         packets,
-        lost_events: parts.feed.missed(),
+        lost_events: parts.feed.lost().values().sum(),
     })
 }
 

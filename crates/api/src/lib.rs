@@ -1,7 +1,8 @@
 //! The agent's API: requests and answers, versioned.
 //!
 //! A request is one line of JSON on the agent's unix socket; the answer is one line, `{"ok": ...}` or `{"error":
-//! ...}`. A request to follow flows is answered by one line for each flow. A connection may carry several requests,
+//! ...}`. A request to follow flows is answered by one line for each flow and
+//! for each gap in the flows. A connection may carry several requests,
 //! one after another.
 #![forbid(unsafe_code)]
 
@@ -65,7 +66,7 @@ pub enum ApiRequest {
     },
     /// Evaluates policy for a connection or request, and lists the rules: [`view::Explanation`].
     Explain(Box<ExplainProbe>),
-    /// Flows, oldest first: a stream of JSON flows, each `{"ok": flow}`.
+    /// Flows and gaps, oldest first: a stream, each `{"ok": flow}` or `{"ok": {"lost_events": ..., "time": ...}}`.
     Observe {
         /// How many past flows to return.
         last: usize,

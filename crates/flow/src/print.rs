@@ -1,6 +1,8 @@
 //! A flow as one line of text.
 
 use crate::flow::{Flow, FlowEndpoint, FlowType, FlowVerdict, IcmpMessage, Layer4, Layer7, TrafficDirection};
+use crate::lost::LostEvents;
+use crate::time::Time;
 use std::net::IpAddr;
 
 /// Whether lines are coloured.
@@ -32,6 +34,17 @@ pub fn line(flow: &Flow, paint: Paint) -> String {
     }
     line.push_str(&why(flow));
     line
+}
+
+/// The line of lost events: `Nov 22 16:40:01.123: 12 events lost (slow reader)`.
+pub fn gap(lost: LostEvents, time: Time, paint: Paint) -> String {
+    let events = if lost.num_events_lost == 1 { "event" } else { "events" };
+    let text = format!("{} {events} lost ({})", lost.num_events_lost, lost.source.describe());
+    let text = match paint {
+        Paint::Plain => text,
+        Paint::Ansi => format!("\x1b[33m{text}\x1b[0m"),
+    };
+    format!("{}: {text}", time.short())
 }
 
 /// One end: its name or address, and its identity by number or reserved name.
@@ -145,6 +158,7 @@ fn refusal(request: &Layer7) -> &'static str {
 mod tests {
     use super::*;
     use crate::decode::ProxiedRequest;
+    use crate::lost::LostSource;
     use crate::testing::{dropped_syn, packet_flow, request, request_flow};
     use abi::Address;
     use abi::event::{FlowEvent, PacketVerdict as Number};
@@ -287,5 +301,16 @@ mod tests {
         let flow = packet_flow(&dropped_syn());
         assert!(!line(&flow, Paint::Plain).contains('\x1b'));
         assert!(line(&flow, Paint::Ansi).contains("\x1b[31mDENIED\x1b[0m"));
+    }
+
+    #[test]
+    fn a_gap_shows_how_many_events_were_lost_and_why() {
+        let shown = |source, num_events_lost| {
+            let time = Time(1_795_365_601_123_456_789);
+            gap(LostEvents { source, num_events_lost }, time, Paint::Plain)
+        };
+        assert_eq!(shown(LostSource::SlowReader, 12), format!("{START}12 events lost (slow reader)"));
+        assert_eq!(shown(LostSource::PacketRing, 1), format!("{START}1 event lost (ring full)"));
+        assert_eq!(shown(LostSource::Proxy, 2), format!("{START}2 events lost (proxy)"));
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 
-/// A bounded buffer; entries are numbered from 0 and keep their numbers.
+/// A buffer that is bounded in bytes; entries are numbered from 0 and keep their numbers.
 #[derive(Clone, Debug)]
 pub struct RingBuffer<T> {
     entries: VecDeque<T>,
+    /// Bytes of an entry.
+    size: fn(&T) -> usize,
+    bytes: usize,
     capacity: usize,
     next: u64,
 }
@@ -15,15 +18,18 @@ pub struct RingBuffer<T> {
 pub struct Missed(pub u64);
 
 impl<T> RingBuffer<T> {
-    /// A ring buffer with this capacity, at least 1.
-    pub fn new(capacity: usize) -> Self {
-        Self { entries: VecDeque::new(), capacity: capacity.max(1), next: 0 }
+    /// A ring buffer for entries of together this many bytes, as `size` counts them.
+    pub fn new(capacity: usize, size: fn(&T) -> usize) -> Self {
+        Self { entries: VecDeque::new(), size, bytes: 0, capacity, next: 0 }
     }
 
-    /// Adds the newest entry.
+    /// Adds the newest entry, and evicts the oldest ones that do not fit beside it. The newest entry always stays.
     pub fn push(&mut self, entry: T) {
-        if self.entries.len() == self.capacity {
-            self.entries.pop_front();
+        self.bytes += (self.size)(&entry);
+        while self.bytes > self.capacity
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.bytes -= (self.size)(&oldest);
         }
         self.entries.push_back(entry);
         self.next += 1;
@@ -41,14 +47,6 @@ impl<T> RingBuffer<T> {
         let skipped = number.saturating_sub(oldest).min(self.entries.len() as u64) as usize;
         (self.entries.range(skipped..), Missed(missed))
     }
-
-    /// The last entries that `matches` accepts, oldest first.
-    pub fn last(&self, count: usize, matches: impl Fn(&T) -> bool) -> Vec<&T> {
-        let mut found: Vec<&T> =
-            self.entries.iter().rev().filter(|entry| matches(entry)).take(count).collect();
-        found.reverse();
-        found
-    }
 }
 
 #[cfg(test)]
@@ -56,7 +54,7 @@ mod tests {
     use super::*;
 
     fn ring(capacity: usize, pushed: u64) -> RingBuffer<u64> {
-        let mut ring = RingBuffer::new(capacity);
+        let mut ring = RingBuffer::new(capacity * size_of::<u64>(), size_of_val);
         (0..pushed).for_each(|entry| ring.push(entry));
         ring
     }
@@ -82,7 +80,15 @@ mod tests {
     }
 
     #[test]
-    fn the_last_matching_entries_are_in_order() {
-        assert_eq!(ring(10, 8).last(2, |entry| entry % 2 == 0), [&4, &6]);
+    fn entries_of_different_sizes_never_exceed_the_capacity_together() {
+        let mut ring = RingBuffer::<Vec<u8>>::new(100, Vec::len);
+        for size in [40, 40, 20, 30, 100, 1, 300, 60] {
+            ring.push(vec![0; size]);
+            let (entries, _) = ring.since(0);
+            let sizes: Vec<usize> = entries.map(Vec::len).collect();
+            assert_eq!(sizes.last(), Some(&size));
+            assert!(sizes.len() == 1 || sizes.iter().sum::<usize>() <= 100, "{sizes:?}");
+        }
+        assert_eq!((ring.bytes, ring.next()), (60, 8));
     }
 }

@@ -1,8 +1,9 @@
 //! Lists the programs, maps and attachments of the machine, ours and others: what `nexin bpf` shows.
 
 use crate::spec::kind_name;
-use crate::sys::{self, TcxPoint};
+use crate::sys::{self, Table, TcxPoint};
 use crate::{clsact, pin};
+use abi::map::Kind;
 use aya::maps::MapInfo;
 use aya::programs::ProgramInfo;
 use netlink::Socket;
@@ -153,6 +154,12 @@ pub fn pinned_maps(directory: &Path) -> Result<Vec<u32>, InspectError> {
     let paths = pin::pins(&pin::maps(directory)).map_err(failed(WHAT))?;
     let number = |path| MapInfo::from_pin(path).map(|info| info.id());
     paths.into_iter().map(number).collect::<Result<_, _>>().map_err(failed(WHAT))
+}
+
+/// How many entries a pinned map of any layout has: a hash or a trie, whose entries exist once they are written.
+pub fn count_entries(path: &Path) -> Result<usize, InspectError> {
+    let count = |descriptor| Ok(Table::open(descriptor, Kind::Hash)?.rows()?.iter().count());
+    sys::open_pinned_to_read(path).and_then(count).map_err(failed("entries of a pinned map"))
 }
 
 /// The programs at every interface of this network namespace, and those at the namespace itself.

@@ -9,7 +9,7 @@ use crate::interrupt::Interrupt;
 use anyhow::{Context, bail};
 use api::view::{Explanation, Status};
 use api::{ApiRequest, CallError, ExplainProbe, HttpProbe};
-use flow::Flow;
+use flow::{Flow, Observed};
 use rustix::fs::FlockOperation;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -84,8 +84,8 @@ impl DemoNode {
     pub(super) fn flows(&self) -> anyhow::Result<Vec<Flow>> {
         let filters = vec!["to-port=80".to_string()];
         let request = ApiRequest::Observe { last: 100, follow: false, filters };
-        let flows = self.client()?.follow::<Flow>(request)?;
-        Ok(flows.collect::<Result<_, _>>()?)
+        let observed = self.client()?.follow::<Observed>(request)?;
+        Ok(observed.filter_map(|one| one.map(Observed::into_flow).transpose()).collect::<Result<_, _>>()?)
     }
 
     fn client(&self) -> Result<api::Client, CallError> {
