@@ -69,7 +69,7 @@ bench-agent: build ## Measure the agent: files, workloads, changes, restarts; BE
 
 bench-http: build ## Measure: HTTP policy per request, beside Envoy; BENCH_HTTP="--envoy PATH --rounds 20" (asks for root)
 	@$(CARGO) bench --locked --package nexin-testbed --bench http \
-		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']" -- --nexin $(NEXIN) $(BENCH_HTTP)
+		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']" -- --nexin $(abspath $(NEXIN)) $(BENCH_HTTP)
 
 bench-policy: build ## Measure: policies to rows, a large world and its changes, memory (asks for root)
 	@scripts/as-root $(NEXIN) bench policy

@@ -52,8 +52,10 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
     let policy = Arc::new(KernelPolicy { pinned, library: RuleSetCache::new(&paths.rule_sets()) });
-    let sender = Arc::new(EventSender::new(&paths.request_events())?);
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let sender = || EventSender::new(&paths.request_events()).map(Arc::new);
+    let senders = (0..workers).map(|_| sender()).collect::<io::Result<Vec<_>>>()?;
+    let sender = sender()?;
     let listeners = listeners(port, workers)?;
     // One socket of each family represents all sockets that share its port.
     loader::set_proxy_sockets(&pins, listeners.each_ref().map(|some| some.first().map(AsFd::as_fd)))
@@ -67,13 +69,8 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let reporting = ReportFile::open(&paths.proxy_report());
     confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
     policy.library.start()?;
-    let proxy = proxy::Proxy::new(
-        config,
-        policy,
-        Arc::clone(&sender) as Arc<dyn proxy::Events>,
-        Arc::new(proxy::Transparent),
-    );
-    let ended = run_workers(&proxy, listeners)?;
+    let proxy = proxy::Proxy::new(config, policy, Arc::new(proxy::Transparent));
+    let ended = run_workers(&proxy, senders, listeners)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let watched = proxy.clone();
     runtime.spawn(async move { watched.watch_policy().await });
@@ -104,21 +101,26 @@ fn listeners(port: u16, workers: usize) -> anyhow::Result<[Vec<TcpListener>; 2]>
     Ok([first, second])
 }
 
-/// Serves one listener of each family on each thread; the channel receives the result of a worker that ends.
+/// Serves one listener of each family on each thread, which has a sender of its own; the channel receives the result of a
+/// worker that ends.
 fn run_workers(
     proxy: &proxy::Proxy,
+    senders: Vec<Arc<EventSender>>,
     [v4, v6]: [Vec<TcpListener>; 2],
 ) -> anyhow::Result<Receiver<anyhow::Result<()>>> {
     let (results, ended) = channel();
     let mut v6 = v6.into_iter();
-    for (number, first) in v4.into_iter().enumerate() {
+    for (number, (first, sender)) in v4.into_iter().zip(senders).enumerate() {
         let (proxy, results, second) = (proxy.clone(), results.clone(), v6.next());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+            let events = Arc::clone(&sender) as Arc<dyn proxy::Events>;
             let served = runtime.block_on(async {
+                tokio::spawn(async move { sender.send_in_time().await });
+                let first = proxy.serve(first, Arc::clone(&events));
                 match second {
-                    Some(second) => tokio::try_join!(proxy.serve(first), proxy.serve(second)).map(drop),
-                    None => proxy.serve(first).await.map(drop),
+                    Some(second) => tokio::try_join!(first, proxy.serve(second, events)).map(drop),
+                    None => first.await.map(drop),
                 }
             });
             // Without a receiver the process is ending.

@@ -1,11 +1,12 @@
 //! The I/O of one session: two sockets, a clock and a timer.
 
+use crate::event::Events;
 use crate::handle::Command;
 use crate::judge::Judge;
 use crate::network;
 use crate::pipe::Pipe;
 use crate::resources::Resources;
-use crate::session::{Ending, Now, Session};
+use crate::session::{Ending, Session};
 use crate::slots::{ConnectionKey, Slot};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{self, Sleep};
@@ -26,7 +27,12 @@ const RETRY_DELAY: Duration = Duration::from_millis(20);
 const CLIENT_CHECK: Duration = Duration::from_secs(1);
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(resources: &Resources, client: TcpStream, peer: SocketAddr) -> io::Result<()> {
+pub(crate) async fn serve(
+    resources: &Resources,
+    events: Arc<dyn Events>,
+    client: TcpStream,
+    peer: SocketAddr,
+) -> io::Result<()> {
     let server = resources.network.destination(&client)?;
     network::prepare(&client, resources.config.unacknowledged_timeout)?;
     let mut judge = Judge::new(Arc::clone(&resources.policy), peer, server);
@@ -37,7 +43,7 @@ pub(crate) async fn serve(resources: &Resources, client: TcpStream, peer: Socket
         network::reset_on_close(&client);
         return Ok(());
     };
-    let session = Session::new(resources.config, judge, now());
+    let session = Session::new(resources.config, judge, events, Instant::now());
     let (addresses, shut) = ((peer, server), EndsForwarded::default());
     let (server, reevaluates, next_client_check) = (None, false, None);
     Connection { resources, session, client, server, addresses, shut, slot, reevaluates, next_client_check }
@@ -100,17 +106,15 @@ impl Connection<'_> {
         let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
         self.slot.handle.set_waker(&waker);
         let mut lingers = true;
+        let mut now = Instant::now();
         loop {
-            let now = now();
             lingers &= !self.run_commands(now);
             self.session.advance(now);
             self.wake_when_rules_load(&waker, now);
-            for event in self.session.events.drain(..) {
-                self.resources.events.report(event);
-            }
-            self.slot.handle.set_activity(self.session.activity(), now.instant);
+            self.slot.handle.set_activity(self.session.activity(), now);
             if self.session.wants_server() {
                 self.connect().await;
+                now = Instant::now();
                 continue;
             }
             match self.session.ending() {
@@ -121,10 +125,12 @@ impl Connection<'_> {
                 Some(Ending::Drain) if !self.session.to_client.is_pending() => break,
                 _ => {}
             }
-            match poll_fn(|context| self.poll(timer.as_mut(), context)).await {
-                Wakeup::Progress => self.session.note_progress(self::now()),
+            let wakeup = poll_fn(|context| self.poll(timer.as_mut(), context)).await;
+            now = Instant::now();
+            match wakeup {
+                Wakeup::Progress => self.session.note_progress(now),
                 Wakeup::Command => {}
-                Wakeup::Timer => self.timer_fired(self::now()),
+                Wakeup::Timer => self.timer_fired(now),
             }
         }
         if !self.session.is_complete()
@@ -138,7 +144,7 @@ impl Connection<'_> {
     }
 
     /// Runs the commands of the handle; returns true where the connection must close.
-    fn run_commands(&mut self, now: Now) -> bool {
+    fn run_commands(&mut self, now: Instant) -> bool {
         self.reevaluates |= self.slot.handle.take(Command::Reevaluate);
         self.reevaluates = self.reevaluates && !self.session.reevaluate(now);
         let closes = self.slot.handle.take(Command::Close);
@@ -149,7 +155,7 @@ impl Connection<'_> {
     }
 
     /// Registers for a wake-up where the session waits for rules.
-    fn wake_when_rules_load(&mut self, waker: &Waker, now: Now) {
+    fn wake_when_rules_load(&mut self, waker: &Waker, now: Instant) {
         if self.reevaluates || self.session.waits_for_rules() {
             self.resources.policy.wake_when_rules_load(waker);
             // The rules may have loaded before the registration.
@@ -178,9 +184,9 @@ impl Connection<'_> {
             }
             Ok(Err(error)) => {
                 tracing::debug!(%client, %server, %error, "the server cannot be reached");
-                self.session.unreachable("the server cannot be reached", now());
+                self.session.unreachable("the server cannot be reached", Instant::now());
             }
-            Err(_) => self.session.unreachable("the server does not answer", now()),
+            Err(_) => self.session.unreachable("the server does not answer", Instant::now()),
         }
     }
 
@@ -200,8 +206,8 @@ impl Connection<'_> {
     }
 
     /// Handles the timer: a deadline of the session, or the check for a closed client.
-    fn timer_fired(&mut self, now: Now) {
-        if self.session.deadline() <= now.instant {
+    fn timer_fired(&mut self, now: Instant) {
+        if self.session.deadline() <= now {
             return self.session.time_out(now);
         }
         self.next_client_check = None;
@@ -266,7 +272,7 @@ impl Connection<'_> {
             (Ok(sent), Ok(received)) => sent || received,
             (Err(error), _) | (_, Err(error)) => {
                 tracing::debug!(client = %self.addresses.0, %error, "the connection to the client failed");
-                self.session.client_failed(now());
+                self.session.client_failed(Instant::now());
                 true
             }
         }
@@ -387,8 +393,4 @@ fn forward_end(stream: &mut TcpStream, pipe: &Pipe, shut: &mut bool, context: &m
     }
     *shut = Pin::new(stream).poll_shutdown(context).is_ready();
     *shut
-}
-
-fn now() -> Now {
-    Now { instant: Instant::now(), wall: SystemTime::now() }
 }

@@ -35,19 +35,12 @@ pub(crate) struct Unknown {
 }
 
 /// The verdict on a request.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Judgement {
     /// Identities of client and server.
     pub(crate) identities: (u32, u32),
-    /// The result of each rule set, up to the first that denies the request.
-    pub(crate) decisions: Vec<RuleSetDecision>,
-}
-
-impl Judgement {
     /// True where every rule set allows the request.
-    pub(crate) fn allows(&self) -> bool {
-        self.decisions.iter().all(|decision| decision.http_rule.is_some())
-    }
+    pub(crate) allows: bool,
 }
 
 impl Judge {
@@ -55,23 +48,31 @@ impl Judge {
         Self { policy, client, server, cached: None, workloads: None }
     }
 
-    /// Judges one request by the policy at the time of [`Self::is_ready`].
-    pub(crate) fn decide(&self, request: &RequestView<'_>) -> Result<Judgement, Unknown> {
+    /// Judges one request by the policy at the time of [`Self::is_ready`]. `decisions` gets the result of each rule set, up
+    /// to the first that denies the request; where there is no verdict, it gets none.
+    pub(crate) fn decide(
+        &self,
+        request: &RequestView<'_>,
+        decisions: &mut Vec<RuleSetDecision>,
+    ) -> Result<Judgement, Unknown> {
+        decisions.clear();
         let flow_policy = self.flow_policy()?;
         if let Some(reason) = flow_policy.sets.iter().find_map(|(_, matcher)| matcher.ambiguity(request)) {
             return Err(Unknown { status: 400, reason });
         }
-        let mut decisions = Vec::with_capacity(flow_policy.sets.len());
+        let mut allows = true;
         for (applied, matcher) in &flow_policy.sets {
-            let too_costly = "matching the HTTP rules against this request takes too long";
-            let http_rule =
-                matcher.decide(request).map_err(|_| Unknown { status: 400, reason: too_costly })?;
+            let Ok(http_rule) = matcher.decide(request) else {
+                decisions.clear();
+                return Err(TOO_COSTLY);
+            };
             decisions.push(RuleSetDecision { applied: *applied, http_rule });
-            if http_rule.is_none() {
+            allows = http_rule.is_some();
+            if !allows {
                 break;
             }
         }
-        Ok(Judgement { identities: flow_policy.identities, decisions })
+        Ok(Judgement { identities: flow_policy.identities, allows })
     }
 
     /// Identities of client and server; 0 where policy does not know the flow.
@@ -139,6 +140,9 @@ impl Judge {
     }
 }
 
+/// A request that would hold up the requests of other connections.
+const TOO_COSTLY: Unknown =
+    Unknown { status: 400, reason: "matching the HTTP rules against this request takes too long" };
 /// Policy does not know the flow, or denies it.
 const UNKNOWN_FLOW: Unknown = Unknown { status: 503, reason: "policy does not know this flow" };
 /// A connection waits until its rules are loaded, so that a client never gets this response.

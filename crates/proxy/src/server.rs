@@ -23,15 +23,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy with this policy, this consumer of events and this network.
-    pub fn new(
-        config: ProxyConfig,
-        policy: Arc<dyn RequestPolicy>,
-        events: Arc<dyn Events>,
-        network: Arc<dyn ProxyNetwork>,
-    ) -> Self {
+    /// A proxy with this policy and this network.
+    pub fn new(config: ProxyConfig, policy: Arc<dyn RequestPolicy>, network: Arc<dyn ProxyNetwork>) -> Self {
         let slots = Arc::new(Slots::new(&config));
-        Self { resources: Arc::new(Resources { config, policy, events, network, slots }) }
+        Self { resources: Arc::new(Resources { config, policy, network, slots }) }
     }
 
     /// The number of file descriptors that this many connections can need.
@@ -45,9 +40,10 @@ impl Proxy {
         self.resources.slots.occupancy()
     }
 
-    /// Serves the connections of a non-blocking listener on the current runtime, for ever; dropping the future stops
-    /// accepting. Call it once per listener. With single-threaded runtimes, a connection stays on one CPU.
-    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
+    /// Serves the connections of a non-blocking listener on the current runtime, for ever, and reports their requests;
+    /// dropping the future stops accepting. Call it once per listener. With single-threaded runtimes, a connection stays on
+    /// one CPU.
+    pub async fn serve(&self, listener: TcpListener, events: Arc<dyn Events>) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             let (stream, peer) = match listener.accept().await {
@@ -59,9 +55,9 @@ impl Proxy {
                     continue;
                 }
             };
-            let resources = Arc::clone(&self.resources);
+            let (resources, events) = (Arc::clone(&self.resources), Arc::clone(&events));
             tokio::spawn(async move {
-                if let Err(error) = connection::serve(&resources, stream, peer).await {
+                if let Err(error) = connection::serve(&resources, events, stream, peer).await {
                     tracing::debug!(client = %peer, %error, "a connection was not served");
                 }
             });
