@@ -1,9 +1,9 @@
 //! What was in force before the agent started: applied manifests, and the last valid texts of policy files.
 
 use crate::config::AgentConfig;
-use crate::files::{self, DamagedCopy};
+use crate::files::{self, DamagedCopy, Reading};
 use crate::journal::{self, Applied};
-use crate::objects::{FileState, FileStates, Objects, is_applied_source, parse, with_applied_sources};
+use crate::objects::{FileState, FileStates, Objects, parse, with_applied_sources};
 use crate::storage;
 use anyhow::{Context, anyhow};
 use control::Change;
@@ -32,8 +32,11 @@ pub(crate) fn recall(
         }
         return Ok(changes);
     }
-    let texts: FileStates = copies.into_iter().map(|(file, text)| (file, FileState::Text(text))).collect();
-    changes.extend(objects.update(&texts, |_| false));
+    let states = copies.into_iter().map(|(file, text)| {
+        let state = Reading::Text(text).state(&file);
+        (file, state)
+    });
+    changes.extend(update(objects, states.collect()));
     let mut unknown = objects.problems();
     unknown.extend(
         damaged.iter().map(|DamagedCopy { copy, why }| format!("{} is damaged: {why}", copy.display())),
@@ -45,9 +48,12 @@ pub(crate) fn recall(
     let unknown = unknown.join("; ");
     let now = files::read_once(&config.policies)
         .with_context(|| format!("{unknown}. The policy directory cannot be read either; {ADVICE}"))?;
-    changes.extend(objects.update(&now, |file| !is_applied_source(file)));
+    let deleted = objects.files().filter(|file| !now.contains_key(*file));
+    let mut states: FileStates = deleted.map(|file| (file.to_owned(), FileState::Deleted)).collect();
+    states.extend(now.iter().map(|(file, reading)| (file.clone(), reading.state(file))));
+    changes.extend(update(objects, states));
     let mut invalid = objects.problems();
-    let unfinished = now.iter().filter(|(_, state)| **state == FileState::Unfinished);
+    let unfinished = now.iter().filter(|(_, reading)| **reading == Reading::Unfinished);
     invalid.extend(unfinished.map(|(file, _)| format!("{file} is open for writing")));
     anyhow::ensure!(
         invalid.is_empty(),
@@ -56,6 +62,14 @@ pub(crate) fn recall(
     );
     tracing::warn!("{unknown}. The copy is not needed, since every file of the policy directory is valid");
     Ok(changes)
+}
+
+/// Changes the objects by the states of files; returns what the world must change.
+fn update(objects: &mut Objects, states: FileStates) -> Vec<Change> {
+    let mut update = objects.update(states);
+    let changes = update.take();
+    objects.commit(update);
+    changes
 }
 
 /// Reads the manifests that clients applied.
@@ -73,7 +87,10 @@ fn recall_applied(applied: &[Applied], objects: &mut Objects) -> anyhow::Result<
         }
         described.extend(all);
     }
-    objects
+    let mut put = objects
         .put(with_applied_sources(described))
-        .map_err(|messages| anyhow!("applied manifests: {}", messages.join("; ")))
+        .map_err(|messages| anyhow!("applied manifests: {}", messages.join("; ")))?;
+    let changes = put.take();
+    objects.commit(put);
+    Ok(changes)
 }

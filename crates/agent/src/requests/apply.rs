@@ -1,12 +1,11 @@
 //! Applies and deletes objects on request: each request is recorded on disk before it takes effect.
 
 use crate::journal::PendingEntry;
-use crate::objects::{Named, Objects, applied_source, parse, with_applied_sources};
+use crate::objects::{Named, ObjectChanges, applied_source, parse, with_applied_sources};
 use crate::reconciler::{Persistence, Reconciler};
 use anyhow::Error;
 use api::view::{self, ApplyResult};
 use api::{Cause, Failure};
-use control::Change;
 use std::collections::BTreeSet;
 
 /// Applies all objects of a text, or none.
@@ -21,11 +20,10 @@ pub(crate) fn apply(
         .iter()
         .map(|named| view::AppliedObject { name: named.0.to_string(), result: result(reconciler, named) })
         .collect();
-    let mut objects = reconciler.objects.clone();
-    let changes = objects.put(with_applied_sources(described)).map_err(invalid)?;
+    let objects = reconciler.objects.put(with_applied_sources(described)).map_err(invalid)?;
     let set: BTreeSet<String> = applied.iter().map(|one| one.name.clone()).collect();
     let pending = reconciler.journal.put(file, text, set.clone()).map_err(internal)?;
-    carry_out(reconciler, objects, changes, &pending)?;
+    carry_out(reconciler, objects, &pending)?;
     reconciler.journal.commit(pending, set, true);
     Ok(applied)
 }
@@ -34,7 +32,7 @@ pub(crate) fn apply(
 fn result(reconciler: &Reconciler, (name, object): &Named) -> ApplyResult {
     match reconciler.objects.object(name) {
         None => ApplyResult::Created,
-        Some(known) if known == object => ApplyResult::Unchanged,
+        Some(known) if known == &**object => ApplyResult::Unchanged,
         Some(_) => ApplyResult::Configured,
     }
 }
@@ -44,7 +42,7 @@ pub(crate) fn delete(reconciler: &mut Reconciler, names: &[String]) -> Result<Ve
     let mut sources = Vec::new();
     for name in names {
         match reconciler.objects.source_of_named(name) {
-            Some((found, file)) if file == applied_source(&found) => sources.push(file),
+            Some((found, file)) if file == applied_source(found) => sources.push(file.to_owned()),
             Some((_, file)) => {
                 return Err(Failure::new(
                     Cause::Conflict,
@@ -59,11 +57,10 @@ pub(crate) fn delete(reconciler: &mut Reconciler, names: &[String]) -> Result<Ve
             }
         }
     }
-    let mut objects = reconciler.objects.clone();
-    let changes = sources.iter().flat_map(|file| objects.forget(file)).collect();
+    let objects = reconciler.objects.remove(sources);
     let set: BTreeSet<String> = names.iter().cloned().collect();
     let pending = reconciler.journal.remove(set.clone()).map_err(internal)?;
-    carry_out(reconciler, objects, changes, &pending)?;
+    carry_out(reconciler, objects, &pending)?;
     reconciler.journal.commit(pending, set, false);
     Ok(names.to_vec())
 }
@@ -71,11 +68,10 @@ pub(crate) fn delete(reconciler: &mut Reconciler, names: &[String]) -> Result<Ve
 /// Applies changes that are recorded, or removes the record.
 fn carry_out(
     reconciler: &mut Reconciler,
-    objects: Objects,
-    changes: Vec<Change>,
+    objects: ObjectChanges,
     pending: &PendingEntry,
 ) -> Result<(), Failure> {
-    let applied = reconciler.apply_objects(objects, changes, Persistence::Required);
+    let applied = reconciler.apply_objects(objects, Persistence::Required);
     let Err(error) = applied else { return Ok(()) };
     let rolled_back = reconciler.journal.roll_back(pending);
     reconciler.problems.note("applied manifests", rolled_back.map_err(crate::problems::message));
