@@ -19,7 +19,7 @@ use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, Verdict
 use abi::protocol;
 use anyhow::Context;
 use datapath::policy::{self, FlowQuery, PolicyRows};
-use loader::{Pinned, ReadError};
+use loader::{MappedEpoch, Pinned, ReadError};
 use proxy::{AppliedRuleSet, ProxiedFlow, RequestPolicy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
@@ -28,7 +28,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::task::Waker;
 use std::thread;
@@ -51,7 +50,8 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let pinned = Pinned::open(&pins, &MAPS).with_context(|| {
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
-    let policy = Arc::new(KernelPolicy { pinned, library: RuleSetCache::new(&paths.rule_sets()) });
+    let (epoch, library) = (pinned.map_epoch()?, RuleSetCache::new(&paths.rule_sets()));
+    let policy = Arc::new(KernelPolicy { pinned, epoch, library });
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     let sender = || EventSender::new(&paths.request_events()).map(Arc::new);
     let senders = (0..workers).map(|_| sender()).collect::<io::Result<Vec<_>>>()?;
@@ -155,6 +155,7 @@ fn max_connections(wanted: usize) -> anyhow::Result<usize> {
 /// Policy as the packet path applies it: the same map entries, looked up by the same code.
 struct KernelPolicy {
     pinned: Pinned,
+    epoch: MappedEpoch,
     library: RuleSetCache,
 }
 
@@ -171,11 +172,7 @@ impl RequestPolicy for KernelPolicy {
 
     /// The epoch, which increases after the map entries of a change were written.
     fn generation(&self) -> u64 {
-        // If the epoch cannot be read, each call returns a new value, so that policy is looked up again, which fails.
-        static UNREAD: AtomicU64 = AtomicU64::new(u64::MAX / 2);
-        self.pinned
-            .config()
-            .map_or_else(|_| UNREAD.fetch_add(1, Ordering::Relaxed), |config| config.epoch.into())
+        self.epoch.read().into()
     }
 
     fn rules(&self, set: u32) -> Rules {
