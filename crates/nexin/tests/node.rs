@@ -10,6 +10,8 @@ mod endings;
 mod families;
 #[path = "node/files.rs"]
 mod files;
+#[path = "node/health.rs"]
+mod health;
 #[path = "node/leftovers.rs"]
 mod leftovers;
 #[path = "node/neighbours.rs"]
