@@ -125,8 +125,17 @@ impl Connection<'_> {
                 Some(Ending::Drain) if !self.session.to_client.is_pending() => break,
                 _ => {}
             }
-            let wakeup = poll_fn(|context| self.poll(timer.as_mut(), context)).await;
-            now = Instant::now();
+            let mut waited = false;
+            let wakeup = poll_fn(|context| {
+                let polled = self.poll(timer.as_mut(), context);
+                waited |= polled.is_pending();
+                polled
+            });
+            let wakeup = wakeup.await;
+            // One reading of the clock for all that happens before the task waits again; the timer has read a later one.
+            if waited || matches!(wakeup, Wakeup::Timer) {
+                now = Instant::now();
+            }
             match wakeup {
                 Wakeup::Progress => self.session.note_progress(now),
                 Wakeup::Command => {}
@@ -236,9 +245,13 @@ impl Connection<'_> {
         if self.slot.handle.has_commands() || self.rules_have_come() {
             return Poll::Ready(Wakeup::Command);
         }
-        // Both are polled in any case, because each registers for its own wake-up.
-        let moved = [self.poll_client(context), self.poll_server(context)];
-        if moved.contains(&true) {
+        // Both sides are polled in any case, because each registers for its own wake-up.
+        let sent = [self.send_to_client(context), self.send_to_server(context)];
+        if sent.contains(&true) {
+            return Poll::Ready(Wakeup::Progress);
+        }
+        let received = [self.receive_from_client(context), self.receive_from_server(context)];
+        if received.contains(&true) {
             return Poll::Ready(Wakeup::Progress);
         }
         let due = self.timer_due();
@@ -255,51 +268,58 @@ impl Connection<'_> {
         Poll::Pending
     }
 
-    /// Moves bytes to and from the client; returns true after progress.
-    fn poll_client(&mut self, context: &mut Context<'_>) -> bool {
-        let mut sent = send(&mut self.client, &mut self.session.to_client, context);
-        let mut received = Ok(false);
-        if self.session.ending() != Some(Ending::Abort) {
-            received = receive(&mut self.client, &mut self.session.to_server, context);
+    /// Sends bytes to the client; returns true after progress.
+    fn send_to_client(&mut self, context: &mut Context<'_>) -> bool {
+        let sent = send(&mut self.client, &mut self.session.to_client, context);
+        let mut sent = self.unless_client_failed(sent);
+        if self.session.is_tunnel() && self.session.to_client.ended {
+            sent |= forward_end(&mut self.client, &self.session.to_client, &mut self.shut.client, context);
         }
-        if let Ok(sent) = &mut sent
-            && self.session.is_tunnel()
-            && self.session.to_client.ended
-        {
-            *sent |= forward_end(&mut self.client, &self.session.to_client, &mut self.shut.client, context);
-        }
-        match (sent, received) {
-            (Ok(sent), Ok(received)) => sent || received,
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::debug!(client = %self.addresses.0, %error, "the connection to the client failed");
-                self.session.client_failed(Instant::now());
-                true
-            }
-        }
+        sent
     }
 
-    /// Moves bytes to and from the server; returns true after progress.
-    fn poll_server(&mut self, context: &mut Context<'_>) -> bool {
+    /// Receives bytes from the client; returns true after progress.
+    fn receive_from_client(&mut self, context: &mut Context<'_>) -> bool {
+        if self.session.ending() == Some(Ending::Abort) {
+            return false;
+        }
+        let received = receive(&mut self.client, &mut self.session.to_server, context);
+        self.unless_client_failed(received)
+    }
+
+    /// The result, or progress where the connection to the client failed.
+    fn unless_client_failed(&mut self, result: io::Result<bool>) -> bool {
+        result.unwrap_or_else(|error| {
+            tracing::debug!(client = %self.addresses.0, %error, "the connection to the client failed");
+            self.session.client_failed(Instant::now());
+            true
+        })
+    }
+
+    /// Sends bytes to the server; returns true after progress.
+    fn send_to_server(&mut self, context: &mut Context<'_>) -> bool {
         let Some(server) = self.server.as_mut().filter(|_| self.session.ending().is_none()) else {
             return false;
         };
-        let mut moved = match send(server, &mut self.session.to_server, context) {
-            Ok(sent) => sent,
-            Err(_) => {
-                self.session.server_stopped_reading();
-                true
-            }
-        };
+        let mut sent = send(server, &mut self.session.to_server, context).unwrap_or_else(|_| {
+            self.session.server_stopped_reading();
+            true
+        });
         if self.session.is_tunnel() && self.session.to_server.ended {
-            moved |= forward_end(server, &self.session.to_server, &mut self.shut.server, context);
+            sent |= forward_end(server, &self.session.to_server, &mut self.shut.server, context);
         }
-        match receive(server, &mut self.session.to_client, context) {
-            Ok(received) => moved || received,
-            Err(_) => {
-                self.session.server_failed();
-                true
-            }
-        }
+        sent
+    }
+
+    /// Receives bytes from the server; returns true after progress.
+    fn receive_from_server(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(server) = self.server.as_mut().filter(|_| self.session.ending().is_none()) else {
+            return false;
+        };
+        receive(server, &mut self.session.to_client, context).unwrap_or_else(|_| {
+            self.session.server_failed();
+            true
+        })
     }
 
     /// Closes the sending side and discards what the client still sends: closing a socket with unread bytes resets the

@@ -7,8 +7,8 @@ use flow::{FlowVerdict, LostSource, Observed};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 /// What an observer saw.
@@ -87,7 +87,10 @@ fn requests_that_are_made_while_the_agent_is_stopped_are_seen_or_counted() {
     signal(bed.agent(), "-CONT");
     let all = eventually(|| (seen.counts().iter().sum::<u64>() == made + 1).then_some(()));
     let [forwarded, denied, lost] = seen.counts();
-    assert!(all.is_some(), "{made} requests within {PATIENCE:?}: {forwarded} forwarded, {denied} denied, {lost} lost");
+    assert!(
+        all.is_some(),
+        "{made} requests within {PATIENCE:?}: {forwarded} forwarded, {denied} denied, {lost} lost"
+    );
     assert_eq!(denied, made / 100, "denials have a place that forwards do not take");
     assert!(lost > 0 && forwarded > 5000, "{forwarded} forwarded, {lost} lost");
     assert_eq!(bed.status().lost_events, lost);
