@@ -8,6 +8,7 @@ use crate::pipe::Pipe;
 use crate::resources::Resources;
 use crate::session::{Ending, Session};
 use crate::slots::{ConnectionKey, Slot};
+use socket2::SockRef;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -34,7 +35,6 @@ pub(crate) async fn serve(
     peer: SocketAddr,
 ) -> io::Result<()> {
     let server = resources.network.destination(&client)?;
-    network::prepare(&client, resources.config.unacknowledged_timeout)?;
     let mut judge = Judge::new(Arc::clone(&resources.policy), peer, server);
     let identity = judge.client_identity().unwrap_or_default();
     let key =
@@ -185,7 +185,9 @@ impl Connection<'_> {
             .await
         {
             Ok(Ok(stream)) => {
-                if let Err(error) = network::prepare(&stream, self.resources.config.unacknowledged_timeout) {
+                let prepared =
+                    network::prepare(SockRef::from(&stream), self.resources.config.unacknowledged_timeout);
+                if let Err(error) = prepared {
                     tracing::debug!(%error, "keepalive is off, so a server that vanishes may not be noticed");
                 }
                 self.server = Some(stream);

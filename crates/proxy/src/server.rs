@@ -4,10 +4,11 @@ use crate::config::ProxyConfig;
 use crate::connection;
 use crate::event::Events;
 use crate::handle::Command;
-use crate::network::ProxyNetwork;
+use crate::network::{self, ProxyNetwork};
 use crate::policy::RequestPolicy;
 use crate::resources::Resources;
 use crate::slots::{Occupancy, Slots};
+use socket2::SockRef;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ impl Proxy {
     /// dropping the future stops accepting. Call it once per listener. With single-threaded runtimes, a connection stays on
     /// one CPU.
     pub async fn serve(&self, listener: TcpListener, events: Arc<dyn Events>) -> io::Result<()> {
+        network::prepare(SockRef::from(&listener), self.resources.config.unacknowledged_timeout)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             let (stream, peer) = match listener.accept().await {
