@@ -205,16 +205,25 @@ impl Counts {
         if contains(b"\"l7\"") {
             self.requests.fetch_add(1, Ordering::Relaxed);
         } else if let Ok(value) = serde_json::from_slice::<Value>(line) {
-            self.lost
-                .fetch_add(value["lost_events"]["num_events_lost"].as_u64().unwrap_or(0), Ordering::Relaxed);
+            // A string, as Hubble writes it.
+            let lost = value["lost_events"]["num_events_lost"].as_str().and_then(|count| count.parse().ok());
+            self.lost.fetch_add(lost.unwrap_or(0), Ordering::Relaxed);
         }
     }
 }
 
 impl Observer {
-    /// Requests that it saw, and events of which it saw that they were lost.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.counts.requests.load(Ordering::Relaxed), self.counts.lost.load(Ordering::Relaxed))
+    /// Requests that it saw, and events that were reported to it as lost. An observer that is behind gets some time.
+    pub(crate) fn wait_for(&self, requests: u64) -> (u64, u64) {
+        let until = Instant::now() + Duration::from_secs(3);
+        loop {
+            let counts =
+                (self.counts.requests.load(Ordering::Relaxed), self.counts.lost.load(Ordering::Relaxed));
+            if counts.0 + counts.1 >= requests || Instant::now() > until {
+                return counts;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

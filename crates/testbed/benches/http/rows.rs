@@ -167,16 +167,13 @@ impl Stage {
         let observer = node.observe()?;
         let (lost, time) = (node.lost()?, observer.process.cpu_time()?);
         let measured = sample(row, options).with_context(|| row.name.clone())?;
-        let cpu = observer.process.cpu_time()?.saturating_sub(time);
-        // The observer may be behind.
-        thread::sleep(Duration::from_millis(500));
-        let (seen, told) = observer.counts();
+        let (seen, told) = observer.wait_for(measured.requests as u64);
         let observation = self.observations.entry(index).or_default();
         observation.made += measured.requests as u64;
         observation.seen += seen;
         observation.told += told;
         observation.counted += node.lost()? - lost;
-        observation.observer += cpu;
+        observation.observer += observer.process.cpu_time()?.saturating_sub(time);
         Ok(measured)
     }
 
@@ -186,8 +183,8 @@ impl Stage {
             let Observation { made, seen, told, counted, observer } = *observation;
             let cost = observer.as_secs_f64() * 1e6 / made.max(1) as f64;
             format!(
-                "{}: {made} requests, of which the observer saw {seen}; it was told of {told} lost events, and the status \
-                 counted {counted}. The observer's own CPU time is {cost:.1} us per request.",
+                "{}: {made} requests, of which the observer saw {seen}; {told} events were reported to it as lost, and the \
+                 status counted {counted}. The observer's own CPU time is {cost:.1} us per request.",
                 self.rows[*index].name
             )
         };
