@@ -51,7 +51,7 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let pinned = Pinned::open(&pins, &MAPS).with_context(|| {
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
-    let (epoch, library) = (pinned.map_epoch()?, RuleSetCache::new(&paths.rule_sets()));
+    let (epoch, library) = (MappedEpoch::open(&pins)?, RuleSetCache::new(&paths.rule_sets()));
     let policy = Arc::new(KernelPolicy { pinned, epoch, library });
     let (listeners, heartbeats) = proxy_handover::receive(io::stdin().as_fd())?;
     let heartbeats = Arc::new(heartbeats);

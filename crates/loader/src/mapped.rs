@@ -4,10 +4,14 @@
     reason = "mmap(2) returns an address; the mapping lives as long as the value that holds it"
 )]
 
+use crate::read::{self, ReadError};
+use crate::{pin, sys};
 use abi::config::Config;
+use abi::map::MapId;
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -23,8 +27,15 @@ unsafe impl Send for MappedEpoch {}
 unsafe impl Sync for MappedEpoch {}
 
 impl MappedEpoch {
-    /// Maps the configuration's map, to read it.
-    pub(crate) fn new(map: BorrowedFd<'_>) -> io::Result<Self> {
+    /// Maps the configuration's map that is pinned under the directory, to read it. Nothing can be written by the mapping.
+    pub fn open(directory: &Path) -> Result<Self, ReadError> {
+        let map = sys::open_pinned(&pin::map(directory, MapId::Config));
+        map.and_then(|map| Self::map(map.as_fd())).map_err(read::failed(MapId::Config))
+    }
+
+    /// Maps the map of a descriptor. The kernel maps a map for reading only by a descriptor that can also write; it does not
+    /// let such a mapping become writable, and the descriptor is not needed afterwards.
+    fn map(map: BorrowedFd<'_>) -> io::Result<Self> {
         let (length, flags) = (size_of::<Config>(), libc::MAP_SHARED);
         // SAFETY: the kernel chooses the address, so that no other memory is replaced.
         let address =

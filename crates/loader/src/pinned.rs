@@ -1,6 +1,5 @@
 //! The maps of a running packet path, opened by their pins to be read: nothing can be written by these descriptors.
 
-use crate::mapped::MappedEpoch;
 use crate::pin;
 use crate::read::{MapEntries, ReadError, Tables};
 use crate::sys::{self, Table};
@@ -8,7 +7,7 @@ use abi::config::Config;
 use abi::map::{Kind, Map, MapId, proxy_socket};
 use abi::row::Row;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use zerocopy::IntoBytes;
 
@@ -59,12 +58,6 @@ impl Pinned {
     pub fn entries<M: Map>(&self, _map: M) -> Result<MapEntries<M>, ReadError> {
         const { assert!(M::ID.kind().has_entries() && !matches!(M::ID.kind(), Kind::PerCpuArray)) };
         self.tables.entries::<M>()
-    }
-
-    /// The epoch, for a process that reads it often.
-    pub fn map_epoch(&self) -> Result<MappedEpoch, ReadError> {
-        let table = self.tables.of(MapId::Config)?;
-        MappedEpoch::new(table.as_fd()).map_err(crate::read::failed(MapId::Config))
     }
 
     /// The configuration in force.

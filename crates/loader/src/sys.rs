@@ -174,12 +174,6 @@ impl TcxPoint {
     }
 }
 
-impl AsFd for Table {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
-    }
-}
-
 impl Table {
     /// Takes a map's descriptor, and reads the map's sizes. An entry of a per-CPU array is read and written with a value for
     /// each CPU, each rounded up to eight bytes.
