@@ -2,8 +2,8 @@
 
 use crate::config::AgentConfig;
 use crate::files::{self, DamagedCopy, Reading};
-use crate::journal::{self, Applied};
-use crate::objects::{FileState, FileStates, Objects, parse, with_applied_sources};
+use crate::journal::{self, Applied, Journal};
+use crate::objects::{FileState, FileStates, Objects, parse_described, with_applied_sources};
 use crate::storage;
 use anyhow::{Context, anyhow};
 use control::Change;
@@ -19,11 +19,11 @@ const ADVICE: &str = "restore the copy, or correct every file of the policy dire
 /// They cannot be determined. The agent must not start then: the maps of the earlier agent stay in force.
 pub(crate) fn recall(
     config: &AgentConfig,
-    applied: &[Applied],
-    (copies, damaged): (BTreeMap<String, String>, &[DamagedCopy]),
+    (journal, applied): (&mut Journal, &[Applied]),
+    (copies, damaged): (&BTreeMap<String, String>, &[DamagedCopy]),
     objects: &mut Objects,
 ) -> anyhow::Result<Vec<Change>> {
-    let mut changes = recall_applied(applied, objects)?;
+    let mut changes = recall_applied(journal, applied, objects)?;
     if copies.is_empty() && damaged.is_empty() {
         // A missing directory is created only where no policy in force came from it.
         if let Err(error) = storage::make_directory(&config.policies) {
@@ -32,10 +32,7 @@ pub(crate) fn recall(
         }
         return Ok(changes);
     }
-    let states = copies.into_iter().map(|(file, text)| {
-        let state = Reading::Text(text).state(&file);
-        (file, state)
-    });
+    let states = copies.iter().map(|(file, text)| (file.clone(), FileState::parse(file, text)));
     changes.extend(update(objects, states.collect()));
     let mut unknown = objects.problems();
     unknown.extend(
@@ -73,22 +70,29 @@ fn update(objects: &mut Objects, states: FileStates) -> Vec<Change> {
 }
 
 /// Reads the manifests that clients applied.
-fn recall_applied(applied: &[Applied], objects: &mut Objects) -> anyhow::Result<Vec<Change>> {
-    let mut described = Vec::new();
+fn recall_applied(
+    journal: &mut Journal,
+    applied: &[Applied],
+    objects: &mut Objects,
+) -> anyhow::Result<Vec<Change>> {
+    let mut described = Vec::with_capacity(applied.len());
     for Applied { place, file, text, names } in applied {
         let refused = |messages: Vec<String>| {
             anyhow!("{}", journal::damaged(place, &format!("cannot be read: {}", messages.join("; "))))
         };
-        let mut all = parse(file, text).map_err(refused)?;
-        all.retain(|(name, _)| names.contains(&name.to_string()));
-        let is_missing = |wanted: &&String| !all.iter().any(|(name, _)| name.to_string() == **wanted);
-        if let Some(missing) = names.iter().find(is_missing) {
+        let mut missing = names.clone();
+        let found = parse_described(file, text).map_err(refused)?;
+        described.extend(found.into_iter().filter(|one| missing.remove(&one.named.0.to_string())));
+        if let Some(missing) = missing.first() {
             return Err(refused(vec![format!("there is no {missing} in it")]));
         }
-        described.extend(all);
+    }
+    if journal.is_of_earlier_release() {
+        let texts = described.iter().map(|one| (one.named.0.to_string(), one.text.clone()));
+        journal.take_over(texts.collect());
     }
     let mut put = objects
-        .put(with_applied_sources(described))
+        .put(with_applied_sources(described.into_iter().map(|one| one.named)))
         .map_err(|messages| anyhow!("applied manifests: {}", messages.join("; ")))?;
     let changes = put.take();
     objects.commit(put);
