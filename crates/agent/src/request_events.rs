@@ -189,6 +189,8 @@ impl EventReceiver {
         loop {
             match self.socket.recv(&mut self.buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.bind_again(),
+                // A receive call with a timeout ends when a stopped process continues.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
                 Ok(length) => return Ok(&self.buffer[..length]),
             }
