@@ -11,7 +11,7 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{AttachError, CounterRow, EventRing, Loaded, Mode, Options, ReadError};
+use loader::{AttachError, Counters, EventRing, Loaded, Mode, Options, UsageReader};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ impl Kernel {
     }
 
     /// The packet counters.
-    pub(crate) fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
+    pub(crate) fn counters(&self) -> Counters {
         self.loaded.counters()
     }
 
@@ -106,6 +106,11 @@ impl Kernel {
     /// Attaches the programs of the proxy's interface.
     pub(crate) fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
         self.loaded.attach_proxy(interface)
+    }
+
+    /// How full the maps are, for a thread that watches them.
+    pub(crate) fn usage(&self) -> UsageReader {
+        self.loaded.usage()
     }
 
     /// Detaches the programs of an interface that is gone.

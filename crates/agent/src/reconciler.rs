@@ -9,14 +9,17 @@ use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::objects::{ObjectChanges, Objects};
 use crate::paths::Paths;
-use crate::problems::{Problems, message};
+use crate::problems::{Problem, Problems, message};
 use crate::state::State;
 use crate::wiring::Wiring;
 use crate::{directories, identities};
 use control::{Change, World};
 
 /// The failure to write the state file, as status and log name it.
-const STATE: &str = "the state of the next start cannot be saved";
+const STATE: Problem = Problem::new(
+    "the state of the next start cannot be saved",
+    "free space on the disk or make it writable; the agent writes again until that succeeds",
+);
 
 /// What the agent's thread owns of the node: the desired state, its record on disk, the kernel and the network.
 #[derive(Debug)]
@@ -106,7 +109,7 @@ impl Reconciler {
     /// Retries what failed before.
     pub(crate) fn retry(&mut self) {
         if directories::are_due(&self.problems) {
-            directories::prepare(&self.paths, &mut self.problems);
+            directories::prepare(&self.paths, &self.problems);
         }
         if self.problems.has(STATE) {
             self.save_or_note();

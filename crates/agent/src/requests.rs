@@ -1,55 +1,46 @@
-//! Answers the requests of the API, except those for flows.
+//! Carries out the commands of clients on the agent's thread.
 
 mod apply;
 
-use crate::explain;
+use crate::answer::{Answer, internal, invalid, value};
+use crate::command::Command;
 use crate::reconciler::Reconciler;
 use crate::state::{Process, WorkloadRecord};
-use crate::status::{self, Parts};
 use crate::wiring::named_ports;
 use crate::{views, workloads};
-use api::{ApiRequest, Cause, Failure};
+use api::view::EndpointSummary;
+use api::{Cause, Failure};
 use control::{Change, Endpoint, Workload, World};
-use serde::Serialize;
 use serde_json::Value;
 use std::net::IpAddr;
-
-type Answer = Result<Value, Failure>;
 
 /// Maximum length of a name of a workload or namespace (RFC 1123).
 const MAX_NAME: usize = 63;
 
-/// Answers one request; its changes have taken effect when the answer is returned.
-pub(crate) fn answer(reconciler: &mut Reconciler, request: ApiRequest) -> Answer {
-    let world = reconciler.world();
-    match request {
-        ApiRequest::Endpoints => value(&views::endpoints(world, &reconciler.state)),
-        ApiRequest::Identities => value(&views::identities(world)),
-        ApiRequest::Services => value(&views::services(world)),
-        ApiRequest::Policies => value(&views::policies(world, &reconciler.objects)),
-        ApiRequest::Rules => value(&views::rules(world)),
-        ApiRequest::Explain(probe) => value(&explain::explain(world, &probe)?),
-        ApiRequest::Apply { file, text, results } => {
-            let applied = apply::apply(reconciler, &file, &text)?;
-            let names = || applied.iter().map(|one| &one.name).collect::<Vec<_>>();
-            if results { value(&applied) } else { value(&names()) }
-        }
-        ApiRequest::Delete { names } => value(&apply::delete(reconciler, &names)?),
-        ApiRequest::CreateWorkload(wanted) => create(reconciler, wanted),
-        removal @ ApiRequest::RemoveWorkload { .. } => remove(reconciler, &[removal]).remove(0),
-        ApiRequest::ConfigureWorkload { namespace, name, audit } => {
-            configure(reconciler, &namespace, &name, audit)
-        }
-        ApiRequest::Stop => Ok(Value::Null),
-        ApiRequest::Status | ApiRequest::Observe { .. } => {
-            Err(Failure::new(Cause::Internal, "this request is not answered by the reconciler"))
+/// Carries out commands that can take effect together, and returns their answers in order. The changes have taken effect
+/// when the answers are returned.
+pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<Command>) -> Vec<Answer> {
+    let (mut objects, mut removals) = (Vec::new(), Vec::new());
+    let mut answers = Vec::new();
+    for command in commands {
+        match command {
+            Command::Objects(command) => objects.push(command),
+            Command::RemoveWorkload { namespace, name } => removals.push((namespace, name)),
+            Command::CreateWorkload(wanted) => answers.push(create(reconciler, wanted)),
+            Command::ConfigureWorkload { namespace, name, audit } => {
+                answers.push(configure(reconciler, &namespace, &name, audit));
+            }
+            Command::Stop => answers.push(Ok(Value::Null)),
         }
     }
-}
-
-/// Answers a request for the status.
-pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> Answer {
-    value(&status::status(reconciler, parts).map_err(internal)?)
+    // All are of one kind.
+    if !objects.is_empty() {
+        answers.extend(apply::carry_out(reconciler, objects));
+    }
+    if !removals.is_empty() {
+        answers.extend(remove(reconciler, &removals));
+    }
+    answers
 }
 
 fn create(reconciler: &mut Reconciler, mut wanted: api::WorkloadSpec) -> Answer {
@@ -92,13 +83,16 @@ fn create(reconciler: &mut Reconciler, mut wanted: api::WorkloadSpec) -> Answer 
         }
         internal(error)
     })?;
-    let world = reconciler.world();
-    let created = world
-        .endpoint(&namespace, &name)
-        .and_then(|created| views::endpoint(world, &reconciler.state, created));
+    let created = view(reconciler, &namespace, &name);
     value(&created.ok_or_else(|| {
         Failure::new(Cause::Internal, "the workload was removed right after it was created")
     })?)
+}
+
+fn view(reconciler: &Reconciler, namespace: &str, name: &str) -> Option<EndpointSummary> {
+    let id = reconciler.world().endpoint(namespace, name)?.id;
+    let record = reconciler.state.workloads.iter().find(|record| record.id == id)?;
+    views::endpoint(&reconciler.world().snapshot(), record)
 }
 
 fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bool) -> Answer {
@@ -113,8 +107,7 @@ fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bo
         reconciler.save_or_note();
         return Err(internal(error));
     }
-    let world = reconciler.world();
-    let now = world.endpoint(namespace, name).and_then(|now| views::endpoint(world, &reconciler.state, now));
+    let now = view(reconciler, namespace, name);
     value(&now.ok_or_else(|| not_found(namespace, name))?)
 }
 
@@ -135,16 +128,13 @@ fn find(reconciler: &Reconciler, namespace: &str, name: &str) -> Option<u32> {
     reconciler.state.workloads.iter().find(is_it).map(|known| known.id)
 }
 
-/// Removes the workloads of all requests together; returns the answers in the order of the requests.
-pub(crate) fn remove(reconciler: &mut Reconciler, requests: &[ApiRequest]) -> Vec<Answer> {
+/// Removes workloads, each by its namespace and name, together; returns the answers in the order of the names.
+fn remove(reconciler: &mut Reconciler, names: &[(String, String)]) -> Vec<Answer> {
     let mut ids = Vec::new();
-    let found: Vec<Result<u32, Failure>> = requests
+    let found: Vec<Result<u32, Failure>> = names
         .iter()
-        .map(|request| {
-            let ApiRequest::RemoveWorkload { namespace, name } = request else {
-                return Err(Failure::new(Cause::Internal, "this request does not remove a workload"));
-            };
-            // For the second of two requests that name a workload, the workload is gone.
+        .map(|(namespace, name)| {
+            // For the second of two commands that name a workload, the workload is gone.
             let id = find(reconciler, namespace, name).filter(|id| !ids.contains(id));
             let id = id.ok_or_else(|| not_found(namespace, name))?;
             ids.push(id);
@@ -188,18 +178,6 @@ fn check_name(what: &str, text: &str) -> Result<(), Failure> {
         Cause::Invalid,
         format!("{what} {text:?} should be 1 to {MAX_NAME} lower-case letters, digits and inner hyphens"),
     ))
-}
-
-fn value(view: &impl Serialize) -> Answer {
-    serde_json::to_value(view).map_err(|error| internal(error.into()))
-}
-
-fn internal(error: anyhow::Error) -> Failure {
-    Failure::new(Cause::Internal, api::sentence(error.as_ref()))
-}
-
-fn invalid(error: anyhow::Error) -> Failure {
-    Failure::new(Cause::Invalid, api::sentence(error.as_ref()))
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 //!
 //! A source has a file of its own and a line in `agent.rs`. It hands its changes to the [`Reconciler`], as the API does.
 
-use crate::event::Event;
+use crate::queue::Queue;
 use crate::reconciler::Reconciler;
 use std::fmt;
-use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 /// A source of changes. All calls are made on the agent's thread.
@@ -33,19 +32,18 @@ pub(crate) trait ChangeSource: fmt::Debug {
 /// Notifies the agent that a source has changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Notifier {
-    queue: Sender<Event>,
+    queue: Queue,
     source: usize,
 }
 
 impl Notifier {
     /// A notifier of the source with this index.
-    pub(crate) fn new(queue: Sender<Event>, source: usize) -> Self {
+    pub(crate) fn new(queue: Queue, source: usize) -> Self {
         Self { queue, source }
     }
 
-    /// Puts the source into the agent's queue.
+    /// Puts the source into the agent's queue, unless it waits there already.
     pub(crate) fn notify(&self) {
-        // An agent that has stopped needs no changes.
-        let _ = self.queue.send(Event::Changed(self.source));
+        self.queue.notify(self.source);
     }
 }

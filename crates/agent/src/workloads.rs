@@ -59,12 +59,17 @@ pub(crate) fn check_families(reconciler: &mut Reconciler) -> anyhow::Result<()> 
 
 /// Removes workloads by number; returns those that could not be removed, each with the error. [`check`] retries these.
 pub(crate) fn remove(reconciler: &mut Reconciler, ids: &[u32]) -> BTreeMap<u32, anyhow::Error> {
-    match (ids, remove_together(reconciler, ids)) {
+    let failed = match (ids, remove_together(reconciler, ids)) {
         (_, Ok(())) => BTreeMap::new(),
         (&[id], Err(error)) => [(id, error)].into(),
         // One of them failed; removed one by one, each reports its own error.
         _ => ids.iter().filter_map(|&id| Some((id, remove_together(reconciler, &[id]).err()?))).collect(),
+    };
+    if reconciler.problems.has(INTERFACES) {
+        // The workload without an interface may be gone now.
+        check_interfaces(reconciler);
     }
+    failed
 }
 
 fn remove_together(reconciler: &mut Reconciler, ids: &[u32]) -> anyhow::Result<()> {
