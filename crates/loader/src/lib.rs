@@ -27,6 +27,7 @@ mod usage;
 
 pub use abi::capacity::Capacities;
 pub use apply::ApplyError;
+pub use attach::Attacher;
 pub use baseline::Baseline;
 pub use events::EventRing;
 pub use lease::{ReadLease, read_lease};
