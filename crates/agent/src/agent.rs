@@ -5,11 +5,12 @@ use crate::command::Command;
 use crate::config::AgentConfig;
 use crate::feed::Feed;
 use crate::files::{Copies, KnownFiles};
-use crate::host_devices::HostDevices;
+use crate::host_devices::{DeviceCache, HostDevices};
 use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::locks::Locks;
-use crate::node_addresses::NodeAddresses;
+use crate::node_network::NodeNetwork;
+use crate::notifier::Notifier;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
@@ -18,15 +19,16 @@ use crate::published::{Publication, Published};
 use crate::queue::{PendingCommand, Queue, Turn};
 use crate::reader::Reader;
 use crate::reconciler::Reconciler;
-use crate::source::{ChangeSource, Notifier};
+use crate::source::ChangeSource;
 use crate::state::State;
-use crate::state::WorkloadRecord;
 use crate::status::StatusParts;
 use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
+use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    descriptors, events, families, identities, map_usage, recall, requests, server, signals, workloads,
+    descriptors, events, families, identities, map_usage, recall, requests, server, signals, upkeep,
+    workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -38,16 +40,15 @@ use std::time::{Duration, Instant};
 /// How often the agent checks what it gets no event of: the proxy, owners of workloads, sources that it polls.
 const TICK: Duration = Duration::from_millis(500);
 
+/// The index of the source [`Workloads`].
+const WORKLOADS: usize = 0;
+
 /// The failures, as status and log name them.
 const API: Problem =
     Problem::new("the API does not accept requests", "the agent tries again until that succeeds");
 const RULE_SETS: Problem = Problem::new(
     "requests cannot be judged",
     "the agent writes the rule sets twice a second until that succeeds; make their directory writable",
-);
-const GUARD: Problem = Problem::new(
-    "the node's policy is not enforced at every interface",
-    "the agent tries again until that succeeds",
 );
 
 /// The agent's thread and its queue.
@@ -63,8 +64,6 @@ struct Agent {
     publication: Publication,
     /// Answers the queries of clients.
     reader: Arc<Reader>,
-    /// The workloads as they are published.
-    workloads: Arc<[WorkloadRecord]>,
     /// The socket of the API, if the agent listens. Another program may remove it.
     socket: Option<DeviceInode>,
     max_clients: usize,
@@ -103,11 +102,13 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 fn sources(
     config: &AgentConfig,
     (copies, known): (Copies, KnownFiles),
+    devices: DeviceCache,
     queue: &Queue,
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
     let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
-    sources.push(Box::new(NodeAddresses));
+    sources.push(Box::new(Workloads));
+    sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources))?));
     sources.push(Box::new(PolicyFiles::watch(&config.policies, (copies, known), notifier(&sources))?));
     Ok(sources)
 }
@@ -138,17 +139,13 @@ fn reader(
 }
 
 /// What is in force.
-fn published(
-    reconciler: &Reconciler,
-    sources: &[Box<dyn ChangeSource>],
-    workloads: Arc<[WorkloadRecord]>,
-) -> Published {
+fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Published {
     let mut problems = reconciler.objects.problems();
     problems.extend(sources.iter().flat_map(|source| source.problems()));
     Published {
         world: reconciler.world().snapshot(),
         objects: reconciler.objects.by_name(),
-        workloads,
+        workloads: reconciler.state.workloads.clone(),
         problems,
         notes: reconciler.notes.clone(),
     }
@@ -179,13 +176,26 @@ impl Agent {
         kernel.attach_proxy(proxy.interface)?;
         let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
         let taken =
-            workloads::take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
+            workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
         let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy), &problems)?);
-        let sources = sources(&config, (copies, known), &queue)?;
+        let lifecycle =
+            Lifecycle::new(&paths, &wiring, kernel.attacher(), Notifier::new(queue.clone(), WORKLOADS))?;
+        let sources = sources(&config, (copies, known), kernel.devices(), &queue)?;
         let state = State { workloads: taken, ..state };
-        let mut reconciler =
-            Reconciler { config, paths, state, kernel, addresses, wiring, journal, problems, notes, objects };
+        let mut reconciler = Reconciler {
+            config,
+            paths,
+            state,
+            kernel,
+            addresses,
+            wiring,
+            lifecycle,
+            journal,
+            problems,
+            notes,
+            objects,
+        };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
         let mut agent = Self::new(reconciler, sources, supervisor, (queue, max_clients), locks);
@@ -203,8 +213,7 @@ impl Agent {
     ) -> Self {
         let feed = Arc::new(Feed::new(reconciler.kernel.names()));
         let occupancy = LatestOccupancy::default();
-        let workloads: Arc<[WorkloadRecord]> = reconciler.state.workloads.clone().into();
-        let publication = Publication::new(published(&reconciler, &sources, Arc::clone(&workloads)));
+        let publication = Publication::new(published(&reconciler, &sources));
         let outputs = (Arc::clone(&feed), occupancy.clone(), Arc::clone(&supervisor));
         let reader = Arc::new(reader(&reconciler, &publication, outputs));
         Self {
@@ -216,7 +225,6 @@ impl Agent {
             queue,
             reader,
             publication,
-            workloads,
             socket: None,
             max_clients,
             is_stopping: false,
@@ -231,9 +239,10 @@ impl Agent {
         if let Err(error) = loader::remove_other_layouts(&self.reconciler.paths.pins()) {
             tracing::warn!(%error, "maps of an earlier release could not be removed");
         }
-        workloads::remove_orphans(&mut self.reconciler);
-        self.reconciler.save_or_note();
+        workloads::start(&mut self.reconciler);
+        self.reconciler.save_soon();
         let Reconciler { kernel, problems, .. } = &self.reconciler;
+        upkeep::start(kernel.upkeep()?, kernel.attachment(), problems)?;
         map_usage::start(kernel.usage(), problems)?;
         self.supervisor.wait_for_first();
         let socket = self.reconciler.paths.request_events();
@@ -242,6 +251,7 @@ impl Agent {
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
         self.publish();
+        workloads::save(&mut self.reconciler);
         self.listen();
         Ok(())
     }
@@ -282,22 +292,34 @@ impl Agent {
                 tick = now + TICK;
             }
             self.publish();
+            workloads::save(&mut self.reconciler);
         }
+        let saved = self.reconciler.save();
+        self.reconciler.note_saved(saved.map_err(message));
     }
 
     /// Publishes what is in force now. It costs the same whatever is stored.
     fn publish(&mut self) {
-        if *self.workloads != *self.reconciler.state.workloads {
-            self.workloads = self.reconciler.state.workloads.clone().into();
-        }
-        let workloads = Arc::clone(&self.workloads);
-        self.publication.publish(published(&self.reconciler, &self.sources, workloads));
+        self.publication.publish(published(&self.reconciler, &self.sources));
     }
 
     fn carry_out(&mut self, commands: Vec<PendingCommand>) {
-        let (commands, replies): (Vec<_>, Vec<_>) = commands.into_iter().map(PendingCommand::split).unzip();
-        self.is_stopping |= commands.iter().any(|command| matches!(command, Command::Stop));
-        let answers = requests::carry_out(&mut self.reconciler, commands);
+        let (mut others, mut replies) = (Vec::new(), Vec::new());
+        for (command, reply) in commands.into_iter().map(PendingCommand::split) {
+            match command {
+                // Answered once the workload is complete, or gone.
+                Command::CreateWorkload(wanted) => workloads::create(&mut self.reconciler, wanted, reply),
+                Command::RemoveWorkload { namespace, name } => {
+                    workloads::remove(&mut self.reconciler, &namespace, &name, reply);
+                }
+                other => {
+                    others.push(other);
+                    replies.push(reply);
+                }
+            }
+        }
+        self.is_stopping |= others.iter().any(|command| matches!(command, Command::Stop));
+        let answers = requests::carry_out(&mut self.reconciler, others);
         // A client that has its answer must find its change.
         self.publish();
         replies.into_iter().zip(answers).for_each(|(reply, answer)| reply.send(answer));
@@ -310,12 +332,9 @@ impl Agent {
         reconciler.problems.note(RULE_SETS, restored.map_err(message));
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
-        let guarded = reconciler.kernel.guard_node();
-        reconciler.problems.note(GUARD, guarded.map_err(message));
         reconciler.retry();
         if self.socket.is_none() || self.socket != storage::identity(&self.reconciler.paths.socket()).ok() {
             self.listen();
         }
-        workloads::check(&mut self.reconciler);
     }
 }

@@ -112,7 +112,9 @@ impl Command {
     pub(crate) fn is_alike(&self, other: &Self) -> bool {
         matches!(
             (self, other),
-            (Self::Objects(_), Self::Objects(_)) | (Self::RemoveWorkload { .. }, Self::RemoveWorkload { .. })
+            (Self::Objects(_), Self::Objects(_))
+                | (Self::CreateWorkload(_), Self::CreateWorkload(_))
+                | (Self::RemoveWorkload { .. }, Self::RemoveWorkload { .. })
         )
     }
 }

@@ -1,6 +1,6 @@
 //! The world and the kernel's maps: a change of the world becomes map writes, all or none.
 
-use crate::host_devices::HostDevices;
+use crate::host_devices::{DeviceCache, HostDevices};
 use crate::names::{self, SharedNames};
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
@@ -11,7 +11,9 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{AttachError, Counters, EventRing, Loaded, Mode, Options, UsageReader};
+use loader::{
+    AttachError, Attacher, Counters, EventRing, Loaded, Mode, OpenError, Options, Upkeep, UsageReader,
+};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -98,9 +100,14 @@ impl Kernel {
         self.loaded.attachment()
     }
 
-    /// Attaches the programs of a workload's interface.
-    pub(crate) fn attach(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.loaded.attach(interface)
+    /// The record of whether the external interfaces must be searched again.
+    pub(crate) fn devices(&self) -> DeviceCache {
+        self.devices.cache()
+    }
+
+    /// Attaches and detaches the programs of workloads, from any thread.
+    pub(crate) fn attacher(&self) -> Attacher {
+        self.loaded.attacher()
     }
 
     /// Attaches the programs of the proxy's interface.
@@ -108,14 +115,14 @@ impl Kernel {
         self.loaded.attach_proxy(interface)
     }
 
+    /// The attachments and pins, for a thread that checks them.
+    pub(crate) fn upkeep(&self) -> Result<Upkeep, OpenError> {
+        self.loaded.upkeep()
+    }
+
     /// How full the maps are, for a thread that watches them.
     pub(crate) fn usage(&self) -> UsageReader {
         self.loaded.usage()
-    }
-
-    /// Detaches the programs of an interface that is gone.
-    pub(crate) fn detach(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.loaded.detach(interface)
     }
 
     /// Applies changes together and atomically.

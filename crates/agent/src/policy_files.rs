@@ -1,10 +1,11 @@
 //! The watched directory of policy files as a source of changes.
 
 use crate::files::{Copies, DirectoryChange, Files, KnownFiles};
+use crate::notifier::Notifier;
 use crate::objects::{FileState, FileStates};
 use crate::problems::{Problem, message};
 use crate::reconciler::{Persistence, Reconciler};
-use crate::source::{ChangeSource, Notifier};
+use crate::source::ChangeSource;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

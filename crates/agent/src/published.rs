@@ -18,7 +18,7 @@ pub(crate) struct Published {
     /// The objects of policy files and requests, each with its source.
     pub(crate) objects: SharedMap<ObjectId, SourcedObject>,
     /// The workloads of this node with their interfaces and namespaces.
-    pub(crate) workloads: Arc<[WorkloadRecord]>,
+    pub(crate) workloads: SharedMap<u32, Arc<WorkloadRecord>>,
     /// What is wrong with files and sources of changes.
     pub(crate) problems: Vec<String>,
     /// Features that the agent runs without on this host.

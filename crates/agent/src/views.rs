@@ -15,9 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// All workloads.
 pub(crate) fn endpoints(published: &Published) -> Vec<view::EndpointSummary> {
-    let records: BTreeMap<u32, &WorkloadRecord> =
-        published.workloads.iter().map(|record| (record.id, record)).collect();
-    records.into_values().filter_map(|record| endpoint(&published.world, record)).collect()
+    let records = published.workloads.values();
+    records.filter_map(|record| endpoint(&published.world, record)).collect()
 }
 
 /// One workload.

@@ -37,7 +37,7 @@ pub struct Loaded {
     pub(crate) ebpf: Ebpf,
     pub(crate) tables: Arc<Tables>,
     pub(crate) events: OwnedFd,
-    pub(crate) links: Links,
+    pub(crate) links: Arc<Links>,
     pub(crate) capacities: Capacities,
 }
 
@@ -115,8 +115,12 @@ impl Loaded {
             Table::open(descriptor(&ebpf, map)?, map.kind()).map_err(failed)
         })?;
         let events = descriptor(&ebpf, MapId::Events)?;
-        let mut links = Links::new(mode, pin_directory);
-        links.take_over(|hook| program_descriptor(&ebpf, hook))?;
+        let programs = Hook::ALL.iter().map(|&hook| {
+            let program = program_descriptor(&ebpf, hook).try_clone_to_owned();
+            program.map(|program| (hook, program)).map_err(|source| AttachError::Program { hook, source })
+        });
+        let links = Arc::new(Links::new(mode, pin_directory, programs.collect::<Result<_, _>>()?));
+        links.take_over()?;
         Ok(Self { ebpf, tables: Arc::new(tables), events, links, capacities })
     }
 
@@ -216,7 +220,7 @@ fn pin_map(ebpf: &Ebpf, map: MapId, directory: &Path) -> Result<(), OpenError> {
 }
 
 /// A new descriptor of a map.
-fn descriptor(ebpf: &Ebpf, map: MapId) -> Result<OwnedFd, OpenError> {
+pub(crate) fn descriptor(ebpf: &Ebpf, map: MapId) -> Result<OwnedFd, OpenError> {
     let data = ebpf.map(map.name()).and_then(map_data).ok_or(SpecError::MapMissing(map))?;
     data.fd().as_fd().try_clone_to_owned().map_err(|source| OpenError::Map { map, source })
 }
