@@ -36,7 +36,7 @@ pub(crate) fn start(upkeep: Upkeep, attachment: &str, problems: &Problems) -> io
 
 fn report(restored: &[Restored], failures: &[AttachError], problems: &Problems) {
     problems.note_all(MISSING, failures.iter().map(|error| api::sentence(error)).collect());
-    // Whoever removes a directory removes many pins.
+    // A directory that is removed takes many pins with it.
     let mut pins: BTreeMap<&str, usize> = BTreeMap::new();
     for one in restored {
         match one {
