@@ -66,6 +66,7 @@ mod storage;
 mod subscription;
 mod supervisor;
 mod threads;
+mod upkeep;
 mod views;
 mod wiring;
 mod workloads;

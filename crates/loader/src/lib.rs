@@ -23,6 +23,7 @@ mod read;
 mod spec;
 mod sys;
 mod test_run;
+mod upkeep;
 mod usage;
 
 pub use abi::capacity::Capacities;
@@ -39,6 +40,7 @@ pub use pinned::{Pinned, set_proxy_sockets};
 pub use read::{CounterRow, Counters, MapEntries, ReadError};
 pub use spec::{MapSpec, ObjectSpec, ProgramSpec, SpecError};
 pub use test_run::{PacketContext, ProgramAction, TestRun, TestRunError};
+pub use upkeep::{Restored, Upkeep};
 pub use usage::{MapUsage, UsageReader};
 
 /// The compiled programs, as `build.rs` found or made them.
