@@ -68,39 +68,39 @@ impl Deferred {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use control::fixtures::{namespace, workload};
-    use control::{Change, World};
+    use abi::row::{Row, RowKey};
 
-    /// A world with two workloads, of which one is removed, and the time of that change.
-    fn removal() -> (World, Deferred, Instant) {
-        let (mut world, mut deferred, now) = (World::new(), Deferred::default(), Instant::now());
-        world.apply([namespace("x", "front"), workload(1, "x", "web"), workload(2, "x", "db")]);
-        let writes = world.apply([Change::RemoveEndpoint(2)]);
-        assert!(!writes.later.is_empty());
-        deferred.add(writes, now);
-        (world, deferred, now)
+    /// The removal of a row that waits, and the time of the step that left it.
+    fn removal() -> (Deferred, Instant) {
+        let (mut deferred, now, mut later) = (Deferred::default(), Instant::now(), Batch::new());
+        later.delete(&RowKey::CidrParent(7));
+        deferred.add(Writes { later, dead_rule_sets: vec![3], ..Writes::default() }, now);
+        (deferred, now)
     }
 
     #[test]
     fn writes_are_taken_once_they_are_due() {
-        let (_, mut deferred, now) = removal();
+        let (mut deferred, now) = removal();
         assert_eq!(deferred.due(), Some(now + GRACE));
         assert!(deferred.take_due(now).0.is_empty());
-        assert!(!deferred.take_due(now + GRACE).0.is_empty());
+        let (writes, rule_sets) = deferred.take_due(now + GRACE);
+        assert_eq!((writes.len(), rule_sets), (1, vec![3]));
         assert_eq!(deferred.due(), None);
     }
 
     #[test]
-    fn a_step_waits_for_rows_that_it_would_read_again() {
-        let (mut world, deferred, _) = removal();
-        let again = world.apply([workload(3, "x", "cache")]);
-        assert!(deferred.admits(&again), "{again:?}");
+    fn only_a_step_that_writes_a_row_that_waits_is_not_admitted() {
+        let (deferred, _) = removal();
+        assert!(deferred.admits(&Writes::default()));
+        let mut now = Batch::new();
+        now.put(&Row::CidrParent(7, 8));
+        assert!(!deferred.admits(&Writes { now, ..Writes::default() }));
     }
 
     #[test]
     fn a_plan_of_all_rows_replaces_what_waits() {
-        let (_, mut deferred, _) = removal();
-        assert_eq!(deferred.replace(), Vec::<u32>::new());
+        let (mut deferred, _) = removal();
+        assert_eq!(deferred.replace(), [3]);
         assert_eq!(deferred.due(), None);
     }
 }
