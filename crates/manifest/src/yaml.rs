@@ -17,6 +17,8 @@ const MAX_TEXT: usize = 16 << 20;
 const MAX_WEIGHT: usize = 2_000_000;
 /// The deepest nesting of lists and mappings.
 const MAX_DEPTH: usize = 64;
+/// The most entries of a mapping whose keys are compared with one another: a table takes longer.
+const SMALL: usize = 16;
 /// The key that merges other mappings into its own.
 const MERGE: &str = "<<";
 
@@ -178,11 +180,10 @@ impl Builder<'_> {
 
     /// Closes the innermost list or mapping.
     fn end(&mut self) -> Result<(), Fatal> {
-        let path = self.path_to(self.open.len().saturating_sub(1));
         let Some(open) = self.open.pop() else { return Ok(()) };
         let value = match open.content {
             Content::List(items) => Value::List(items),
-            Content::Map { entries, .. } => Value::Map(self.merged(entries, &path)),
+            Content::Map { entries, .. } => Value::Map(self.merged(entries)),
         };
         self.close(TreeNode { place: open.place, value }, open.anchor, open.weight_before)
     }
@@ -239,8 +240,8 @@ impl Builder<'_> {
     }
 
     /// The entries with merge keys resolved: own entries win over merged ones, earlier merges over later ones.
-    fn merged(&self, entries: Vec<TreeEntry>, path: &str) -> Vec<TreeEntry> {
-        let entries = self.unique(entries, path);
+    fn merged(&self, entries: Vec<TreeEntry>) -> Vec<TreeEntry> {
+        let entries = self.unique(entries);
         if !entries.iter().any(|entry| entry.key == MERGE) {
             return entries;
         }
@@ -256,7 +257,7 @@ impl Builder<'_> {
             for source in sources {
                 let Value::Map(entries) = source.value else {
                     let message = format!("`<<` must be a mapping or a list of mappings, not {source}");
-                    self.report.add(Severity::Error, source.place, path, message);
+                    self.report.add(Severity::Error, source.place, &self.path(), message);
                     continue;
                 };
                 own.extend(entries.into_iter().filter(|entry| keys.insert(entry.key.clone())));
@@ -266,29 +267,32 @@ impl Builder<'_> {
     }
 
     /// The entries, each key once; reports a repeated key.
-    fn unique(&self, entries: Vec<TreeEntry>, path: &str) -> Vec<TreeEntry> {
-        let mut seen: HashMap<String, u32> = HashMap::with_capacity(entries.len());
-        let mut kept = Vec::with_capacity(entries.len());
+    fn unique(&self, entries: Vec<TreeEntry>) -> Vec<TreeEntry> {
+        let is_small = entries.len() <= SMALL;
+        let mut lines: HashMap<String, u32> = HashMap::new();
+        let mut kept: Vec<TreeEntry> = Vec::with_capacity(entries.len());
         for entry in entries {
-            if let Some(first) = seen.get(&entry.key) {
+            let first = match is_small {
+                true => kept.iter().find(|known| known.key == entry.key).map(|known| known.place.line),
+                false => lines.get(&entry.key).copied(),
+            };
+            if let Some(first) = first {
                 let message = format!("`{}` is given twice, first in line {first}; keep one", entry.key);
-                self.report.add(Severity::Error, entry.place, path, message);
+                self.report.add(Severity::Error, entry.place, &self.path(), message);
                 continue;
             }
-            seen.insert(entry.key.clone(), entry.place.line);
+            if !is_small {
+                lines.insert(entry.key.clone(), entry.place.line);
+            }
             kept.push(entry);
         }
         kept
     }
 
+    /// The path of the current value.
     fn path(&self) -> String {
-        self.path_to(self.open.len())
-    }
-
-    /// The path of the current value within the outermost `depth` lists and mappings.
-    fn path_to(&self, depth: usize) -> String {
         let mut path = String::new();
-        for open in &self.open[..depth] {
+        for open in &self.open {
             match &open.content {
                 Content::List(items) => path.push_str(&format!("[{}]", items.len())),
                 Content::Map { key: Some((key, _)), .. } => push_key(&mut path, key),
