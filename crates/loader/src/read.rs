@@ -8,6 +8,7 @@ use abi::policy::Direction;
 use abi::row::Row;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// A map could not be read.
@@ -38,6 +39,17 @@ pub struct CounterRow {
 #[derive(Debug)]
 pub(crate) struct Tables(BTreeMap<MapId, Table>);
 
+/// The packet counters, which any thread may read.
+#[derive(Clone, Debug)]
+pub struct Counters(pub(crate) Arc<Tables>);
+
+impl Counters {
+    /// The counters that have counted something.
+    pub fn read(&self) -> Result<Vec<CounterRow>, ReadError> {
+        self.0.counters()
+    }
+}
+
 impl Tables {
     /// Opens these maps, except for maps without entries.
     pub(crate) fn open<E>(
@@ -66,6 +78,11 @@ impl Tables {
         let rows = self.of(M::ID)?.rows().map_err(failed(M::ID))?;
         let entry = |(key, value): (&[u8], &[u8])| (decode(key), decode(value));
         Ok(rows.iter().map(entry).collect())
+    }
+
+    /// The entries of flows, answered and not.
+    pub(crate) fn connections(&self) -> Result<MapEntries<map::Conntrack>, ReadError> {
+        Ok([self.entries::<map::Conntrack>()?, self.entries::<map::Openings>()?].concat())
     }
 
     /// Every row that `control` can have written, the configuration included, in no order.

@@ -17,8 +17,6 @@ const MAX_TEXT: usize = 16 << 20;
 const MAX_WEIGHT: usize = 2_000_000;
 /// The deepest nesting of lists and mappings.
 const MAX_DEPTH: usize = 64;
-/// The most entries of a mapping whose keys are compared with one another: a table takes longer.
-const SMALL: usize = 16;
 /// The key that merges other mappings into its own.
 const MERGE: &str = "<<";
 
@@ -268,31 +266,33 @@ impl Builder<'_> {
 
     /// The entries, each key once; reports a repeated key.
     fn unique(&self, entries: Vec<TreeEntry>) -> Vec<TreeEntry> {
-        let is_small = entries.len() <= SMALL;
-        let mut lines: HashMap<String, u32> = HashMap::new();
-        let mut kept: Vec<TreeEntry> = Vec::with_capacity(entries.len());
+        let mut keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+        keys.sort_unstable();
+        if keys.windows(2).all(|pair| pair[0] != pair[1]) {
+            return entries;
+        }
+        let mut seen: HashMap<String, u32> = HashMap::with_capacity(entries.len());
+        let mut kept = Vec::with_capacity(entries.len());
         for entry in entries {
-            let first = match is_small {
-                true => kept.iter().find(|known| known.key == entry.key).map(|known| known.place.line),
-                false => lines.get(&entry.key).copied(),
-            };
-            if let Some(first) = first {
+            if let Some(first) = seen.get(&entry.key) {
                 let message = format!("`{}` is given twice, first in line {first}; keep one", entry.key);
                 self.report.add(Severity::Error, entry.place, &self.path(), message);
                 continue;
             }
-            if !is_small {
-                lines.insert(entry.key.clone(), entry.place.line);
-            }
+            seen.insert(entry.key.clone(), entry.place.line);
             kept.push(entry);
         }
         kept
     }
 
-    /// The path of the current value.
     fn path(&self) -> String {
+        self.path_to(self.open.len())
+    }
+
+    /// The path of the current value within the outermost `depth` lists and mappings.
+    fn path_to(&self, depth: usize) -> String {
         let mut path = String::new();
-        for open in &self.open {
+        for open in &self.open[..depth] {
             match &open.content {
                 Content::List(items) => path.push_str(&format!("[{}]", items.len())),
                 Content::Map { key: Some((key, _)), .. } => push_key(&mut path, key),
