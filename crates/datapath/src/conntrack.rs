@@ -1,6 +1,8 @@
 //! Connection tracking: which conntrack entry a packet belongs to, and what the packet changes in the entry.
 
+use crate::found::Found;
 use crate::parse::{ACK, FIN, PacketFlow, RST, SYN};
+use crate::verifier::Fresh;
 use abi::Address;
 use abi::conntrack::{ConnInfo, ConnKey, LinkAddresses, Way, flag, lifetime};
 use abi::policy::Direction;
@@ -13,6 +15,17 @@ pub(crate) enum Transition {
     None,
     /// The connection opened, had its first reply, or ended.
     Notable,
+}
+
+/// Where the entry of a packet's flow is from that is not changed in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The flow is new.
+    New,
+    /// The map of flows that nothing has answered.
+    Openings,
+    /// The map of connections.
+    Connections,
 }
 
 /// The key of the flow's entry, seen from the workload.
@@ -50,6 +63,18 @@ pub(crate) fn opening_direction(row: &ConnInfo) -> Direction {
 #[inline(always)]
 pub(crate) fn opened(flags: u32) -> Direction {
     if flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
+}
+
+/// Whether the connection was allowed under the policy and epoch in force.
+#[inline(always)]
+pub(crate) fn is_current(row: &ConnInfo, found: &Found) -> bool {
+    row.policy == found.endpoint.policy && row.epoch == found.config.epoch
+}
+
+/// Whether a flow has a connection: single ICMP messages have none.
+#[inline(always)]
+pub(crate) fn is_tracked(flow: &PacketFlow) -> bool {
+    !flow.is_icmp() || flow.is_echo()
 }
 
 /// Whether the entry has not expired.
@@ -104,7 +129,7 @@ fn leg(row: &ConnInfo, observed: Observed) -> Leg {
 
 /// Updates the entry for a packet that passes: counters, flags and expiry.
 #[inline(always)]
-pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) -> Transition {
+pub(crate) fn update(row: &mut Fresh<'_, ConnInfo>, flow: &PacketFlow, observed: Observed) -> Transition {
     let Observed { direction, length, now, .. } = observed;
     let before = row.flags;
     count(row, direction, length);
@@ -115,9 +140,11 @@ pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) 
         flags |= flag::ANSWERED;
     }
     row.flags = flags;
-    row.expires = now + lifetime_of(flow.protocol, flags);
-    let answered = (before ^ flags) & flag::ANSWERED != 0;
-    if answered || is_over(flags) != is_over(before) { Transition::Notable } else { Transition::None }
+    // Read back: the verifier follows each set of flags that a register holds, and the entry's once.
+    let after = row.flags;
+    row.expires = now + lifetime_of(flow.protocol, after);
+    let answered = (before ^ after) & flag::ANSWERED != 0;
+    if answered || is_over(after) != is_over(before) { Transition::Notable } else { Transition::None }
 }
 
 /// Counts a packet in its entry.
