@@ -25,6 +25,7 @@ use crate::{descriptors, events, families, identities, recall, requests, server,
 use anyhow::Context;
 use api::ApiRequest;
 use control::{Change, Node, ProxyLocation};
+use loader::EventSignal;
 use std::collections::VecDeque;
 use std::fs;
 use std::net::IpAddr;
@@ -112,7 +113,7 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         addresses,
         labels: config.node_labels.clone(),
         proxy: Some(proxy),
-        report_forwards: true,
+        monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
         audit: config.audit,
     }
@@ -151,7 +152,9 @@ impl Agent {
             Reconciler { config, paths, state, kernel, addresses, wiring, journal, problems, notes, objects };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
-        let feed = Arc::new(Feed::new(reconciler.kernel.names()));
+        let events = reconciler.kernel.events()?;
+        let signal = events.signal()?;
+        let feed = Arc::new(Feed::new(reconciler.kernel.names(), Some(events)));
         let mut agent = Self {
             reconciler,
             sources,
@@ -165,13 +168,13 @@ impl Agent {
             is_stopping: false,
             _locks: locks,
         };
-        agent.begin()?;
+        agent.begin(signal)?;
         Ok(agent)
     }
 
     /// Starts everything but the packet path, which enforces policy already. From here on a failure is a problem of the
     /// status and is retried.
-    fn begin(&mut self) -> anyhow::Result<()> {
+    fn begin(&mut self, events: EventSignal) -> anyhow::Result<()> {
         self.reconciler.kernel.clean_up_leftovers();
         if let Err(error) = loader::remove_other_layouts(&self.reconciler.paths.pins()) {
             tracing::warn!(%error, "maps of an earlier release could not be removed");
@@ -181,7 +184,7 @@ impl Agent {
         self.ensure_proxy();
         let socket = self.reconciler.paths.request_events();
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
-        events::start(self.reconciler.kernel.events()?, socket, outputs)?;
+        events::start(events, socket, outputs)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
         self.listen();

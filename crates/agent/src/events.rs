@@ -5,51 +5,36 @@ use crate::occupancy::LatestOccupancy;
 use crate::record::Record;
 use crate::request_events::{EventReceiver, ProxyMessage};
 use flow::LostSource;
-use loader::EventRing;
-use rustix::event::{PollFd, PollFlags, poll};
-use std::os::fd::AsFd;
+use loader::EventSignal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-/// Maximum number of events that are read before subscribers are notified.
-const BATCH: usize = 256;
 
 /// Delay before binding the socket is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Starts the threads that read events of the packet path and of the proxy at `socket`.
 pub(crate) fn start(
-    ring: EventRing,
+    signal: EventSignal,
     socket: PathBuf,
     (feed, occupancy): (Arc<Feed>, LatestOccupancy),
 ) -> anyhow::Result<()> {
     let packet_feed = Arc::clone(&feed);
-    thread::Builder::new().name("packets".into()).spawn(move || packets(ring, &packet_feed))?;
+    thread::Builder::new().name("packets".into()).spawn(move || packets(&signal, &packet_feed))?;
     thread::Builder::new()
         .name("requests".into())
         .spawn(move || requests(bind(&socket), &feed, &occupancy))?;
     Ok(())
 }
 
-fn packets(mut ring: EventRing, feed: &Feed) {
+fn packets(signal: &EventSignal, feed: &Feed) {
     loop {
-        let waited = poll(&mut [PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)], None);
-        if let Err(error) = waited
-            && error != rustix::io::Errno::INTR
-        {
+        if let Err(error) = signal.wait(None) {
             tracing::error!(%error, "events of the packet path cannot be read any more");
             return;
         }
-        loop {
-            let events: Vec<Record> = ring.by_ref().take(BATCH).map(Record::Packet).collect();
-            let more = events.len() == BATCH;
-            feed.push(events);
-            if !more {
-                break;
-            }
-        }
+        feed.read_packets();
     }
 }
 

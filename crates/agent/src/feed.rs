@@ -3,6 +3,7 @@
 use crate::names::SharedNames;
 use crate::record::{Part, Record, time_of_day};
 use flow::{LostEvents, LostSource, Missed, RingBuffer};
+use loader::{EventRings, LostCounts};
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,8 +20,17 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(crate) struct Feed {
     /// Names for those who decode records.
     pub(crate) names: SharedNames,
+    packets: Mutex<Packets>,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// The events of the packet path.
+#[derive(Debug, Default)]
+struct Packets {
+    rings: Option<EventRings>,
+    /// Events that found no room in a ring, as far as subscriptions know.
+    lost: u64,
 }
 
 #[derive(Debug)]
@@ -46,11 +56,24 @@ pub(crate) struct Taken {
 }
 
 impl Feed {
-    /// An empty feed.
-    pub(crate) fn new(names: SharedNames) -> Self {
+    /// An empty feed, with the rings to read packets from.
+    pub(crate) fn new(names: SharedNames, rings: Option<EventRings>) -> Self {
         let parts = CAPACITY.map(|bytes| RingBuffer::new(bytes, Record::size));
         let state = State { parts, waiting: 0, lost: BTreeMap::new(), ended: false };
-        Self { names, state: Mutex::new(state), changed: Condvar::new() }
+        let lost = rings.as_ref().map_or(0, lost);
+        let packets = Mutex::new(Packets { rings, lost });
+        Self { names, packets, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Adds the packets that the packet path has reported by now.
+    pub(crate) fn read_packets(&self) {
+        // A panic leaves events in the rings, and the next call reads them.
+        let mut packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
+        let Packets { rings: Some(rings), lost: known } = &mut *packets else { return };
+        self.push(rings.batch().map(Record::Packet));
+        let lost = lost(rings);
+        self.report_lost(LostSource::PacketRing, lost.saturating_sub(*known));
+        *known = lost.max(*known);
     }
 
     /// Adds a batch of records, oldest first, and wakes the waiting subscriptions once.
@@ -124,6 +147,17 @@ impl Feed {
     }
 }
 
+/// How many events have found no room in a ring.
+fn lost(rings: &EventRings) -> u64 {
+    match rings.lost() {
+        Ok(LostCounts { forwards, denials }) => forwards + denials,
+        Err(error) => {
+            tracing::warn!(%error, "lost events cannot be counted");
+            0
+        }
+    }
+}
+
 impl State {
     fn position(&self) -> Position {
         Position(self.parts.each_ref().map(RingBuffer::next))
@@ -156,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_forwards_evicts_no_denial() {
-        let feed = Feed::new(SharedNames::default());
+        let feed = Feed::new(SharedNames::default(), None);
         feed.push([packet(PacketVerdict::Drop, 1), packet(PacketVerdict::Audit, 2)]);
         feed.push((0..100_000).map(|time| packet(PacketVerdict::Forward, time)));
         let (records, _) = feed.all();
@@ -167,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_a_slow_reader_takes_and_misses_is_all_there_was() {
-        let feed = Feed::new(SharedNames::default());
+        let feed = Feed::new(SharedNames::default(), None);
         let mut position = feed.end_position();
         feed.push((0..50_000).map(|time| packet(PacketVerdict::Forward, time)));
         feed.push((0..10).map(|time| packet(PacketVerdict::Drop, time)));

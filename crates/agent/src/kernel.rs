@@ -11,7 +11,7 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{AttachError, CounterRow, EventRing, Loaded, Mode, Options, ReadError};
+use loader::{AttachError, CounterRow, EventRings, Loaded, Mode, Options, ReadError};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ impl Kernel {
     }
 
     /// The ring buffer of events.
-    pub(crate) fn events(&self) -> io::Result<EventRing> {
+    pub(crate) fn events(&self) -> io::Result<EventRings> {
         self.loaded.events()
     }
 

@@ -74,7 +74,7 @@ pub(crate) fn check(
     let Scratch { found, decision, entry, .. } = &mut **scratch;
     if is_new {
         *entry = conntrack::new_entry(traffic.direction);
-        decision.transition = Transition::Notable;
+        decision.transition = Transition::Opened;
     }
     let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
     if is_new && is_tracked(&scratch.found.flow) && !maps.remember(&key, &scratch.entry) {
@@ -118,8 +118,8 @@ fn pass(
     store_detours(row, traffic, observed, found);
     let transition = conntrack::update(row, &found.flow, observed);
     let (row, decision) = (&**row, &mut **decision);
-    if transition == Transition::Notable {
-        decision.transition = Transition::Notable;
+    if decision.transition == Transition::None {
+        decision.transition = transition;
     }
     decision.is_reply = conntrack::opening_direction(row) != traffic.direction;
     permit(row, observed, found, decision)

@@ -1,17 +1,24 @@
 //! Connection tracking: which conntrack entry a packet belongs to, and what the packet changes in the entry.
 
 use crate::parse::{ACK, FIN, PacketFlow, RST, SYN};
+use abi::config;
 use abi::conntrack::{ConnInfo, ConnKey, flag, lifetime};
 use abi::policy::Direction;
 use abi::protocol::TCP;
 
-/// What a packet changed in the state of its connection that is worth an event.
+/// What a packet changed in the state of its connection. Each change is the flag of the node's configuration by which the
+/// packet is worth an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Transition {
     /// Nothing.
-    None,
-    /// The connection opened, had its first reply, or ended.
-    Notable,
+    None = 0,
+    /// The connection opened.
+    Opened = config::flag::REPORT_OPENED,
+    /// The connection had its first reply.
+    Answered = config::flag::REPORT_ANSWERED,
+    /// The connection ended.
+    Ended = config::flag::REPORT_ENDED,
 }
 
 /// The key of the flow's entry, seen from the workload.
@@ -104,8 +111,12 @@ pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) 
     }
     row.flags = flags;
     row.expires = now + lifetime_of(flow.protocol, flags);
-    let answered = (before ^ flags) & flag::ANSWERED != 0;
-    if answered || is_over(flags) != is_over(before) { Transition::Notable } else { Transition::None }
+    match (is_over(before), is_over(flags)) {
+        (false, true) => Transition::Ended,
+        (true, false) => Transition::Opened,
+        _ if (before ^ flags) & flag::ANSWERED != 0 => Transition::Answered,
+        _ => Transition::None,
+    }
 }
 
 /// What connection tracking takes from a packet besides the flow.

@@ -26,13 +26,13 @@ mod test_run;
 pub use abi::capacity::Capacities;
 pub use apply::ApplyError;
 pub use baseline::Baseline;
-pub use events::EventRing;
+pub use events::{EventRings, EventSignal};
 pub use lease::{ReadLease, read_lease};
 pub use links::{AttachError, Mode, detach_filters};
 pub use loaded::{Loaded, OpenError, Options};
 pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
 pub use pinned::{Pinned, set_proxy_sockets};
-pub use read::{CounterRow, MapEntries, ReadError};
+pub use read::{CounterRow, LostCounts, MapEntries, ReadError};
 pub use spec::{MapSpec, ObjectSpec, ProgramSpec, SpecError};
 pub use test_run::{PacketContext, ProgramAction, TestRun, TestRunError};
 

@@ -35,7 +35,8 @@ pub struct Options {
 pub struct Loaded {
     pub(crate) ebpf: Ebpf,
     pub(crate) tables: Tables,
-    pub(crate) events: OwnedFd,
+    /// The rings of forwarded and of denied packets.
+    pub(crate) event_rings: [OwnedFd; 2],
     pub(crate) links: Links,
     pub(crate) capacities: Capacities,
 }
@@ -113,10 +114,10 @@ impl Loaded {
             let failed = |source| OpenError::Map { map, source };
             Table::open(descriptor(&ebpf, map)?, map.kind()).map_err(failed)
         })?;
-        let events = descriptor(&ebpf, MapId::Events)?;
+        let event_rings = [descriptor(&ebpf, MapId::Events)?, descriptor(&ebpf, MapId::Denials)?];
         let mut links = Links::new(mode, pin_directory);
         links.take_over(|hook| program_descriptor(&ebpf, hook))?;
-        Ok(Self { ebpf, tables, events, links, capacities })
+        Ok(Self { ebpf, tables, event_rings, links, capacities })
     }
 
     /// How many instructions the verifier processed to accept the hook's program. Linux 5.16.

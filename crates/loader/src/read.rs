@@ -2,12 +2,13 @@
 
 use crate::sys::Table;
 use abi::config::Config;
-use abi::event::{COUNTER_ROWS, Counter, DropReason, counter_index};
+use abi::event::{COUNTER_ROWS, Counter, DropReason, LOST_DENIALS, LOST_FORWARDS, counter_index};
 use abi::map::{self, Map, MapId, Writer};
 use abi::policy::Direction;
 use abi::row::Row;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// A map could not be read.
@@ -34,9 +35,18 @@ pub struct CounterRow {
     pub counter: Counter,
 }
 
+/// How many events found no room in their ring since the maps were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostCounts {
+    /// Of forwarded packets.
+    pub forwards: u64,
+    /// Of denied packets.
+    pub denials: u64,
+}
+
 /// The maps of one packet path whose entries can be read.
 #[derive(Debug)]
-pub(crate) struct Tables(BTreeMap<MapId, Table>);
+pub(crate) struct Tables(BTreeMap<MapId, Arc<Table>>);
 
 impl Tables {
     /// Opens these maps, except for maps without entries.
@@ -45,13 +55,18 @@ impl Tables {
         mut open: impl FnMut(MapId) -> Result<Table, E>,
     ) -> Result<Self, E> {
         let maps = maps.iter().copied().filter(|map| map.kind().has_entries());
-        maps.map(|map| Ok((map, open(map)?))).collect::<Result<_, E>>().map(Self)
+        maps.map(|map| Ok((map, Arc::new(open(map)?)))).collect::<Result<_, E>>().map(Self)
     }
 
     /// One map; an error if it was not opened.
     pub(crate) fn of(&self, map: MapId) -> Result<&Table, ReadError> {
         let missing = || failed(map)(io::Error::other("this process has not opened the map"));
-        self.0.get(&map).ok_or_else(missing)
+        self.0.get(&map).map(Arc::as_ref).ok_or_else(missing)
+    }
+
+    /// One of the maps, for another thread.
+    pub(crate) fn only(&self, map: MapId) -> Self {
+        Self(self.0.get(&map).map(|table| (map, Arc::clone(table))).into_iter().collect())
     }
 
     /// The value of a key; none where the map has no such entry.
@@ -100,6 +115,12 @@ impl Tables {
             }
         }
         Ok(rows)
+    }
+
+    /// How many events found no room in their ring.
+    pub(crate) fn lost_events(&self) -> Result<LostCounts, ReadError> {
+        let packets = |index| Ok(self.counter(index)?.packets);
+        Ok(LostCounts { forwards: packets(LOST_FORWARDS)?, denials: packets(LOST_DENIALS)? })
     }
 
     /// One counter, summed over the CPUs.
