@@ -11,7 +11,7 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{AttachError, CounterRow, EventRings, Loaded, Mode, Options, ReadError};
+use loader::{AttachError, CounterRow, EventRings, Loaded, LostCounts, Mode, Options, ReadError};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ impl Kernel {
         self.names.clone()
     }
 
-    /// The ring buffer of events.
+    /// The ring buffers of events.
     pub(crate) fn events(&self) -> io::Result<EventRings> {
         self.loaded.events()
     }
@@ -91,6 +91,11 @@ impl Kernel {
     /// The packet counters.
     pub(crate) fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
         self.loaded.counters()
+    }
+
+    /// How many events found no room in a ring buffer.
+    pub(crate) fn lost_events(&self) -> Result<LostCounts, ReadError> {
+        self.loaded.lost_events()
     }
 
     /// How programs are attached: `tcx` or `clsact`.

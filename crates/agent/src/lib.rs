@@ -43,6 +43,7 @@ mod request_events;
 mod requests;
 mod rule_set_cache;
 mod rule_sets;
+mod runtime_settings;
 mod server;
 mod signals;
 mod source;

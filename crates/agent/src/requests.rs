@@ -7,7 +7,7 @@ use crate::reconciler::Reconciler;
 use crate::state::{Process, WorkloadRecord};
 use crate::status::{self, Parts};
 use crate::wiring::named_ports;
-use crate::{views, workloads};
+use crate::{runtime_settings, views, workloads};
 use api::{ApiRequest, Cause, Failure};
 use control::{Change, Endpoint, Workload, World};
 use serde::Serialize;
@@ -39,6 +39,9 @@ pub(crate) fn answer(reconciler: &mut Reconciler, request: ApiRequest) -> Answer
         removal @ ApiRequest::RemoveWorkload { .. } => remove(reconciler, &[removal]).remove(0),
         ApiRequest::ConfigureWorkload { namespace, name, audit } => {
             configure(reconciler, &namespace, &name, audit)
+        }
+        ApiRequest::ChangeSettings { monitor_aggregation } => {
+            value(&runtime_settings::change(reconciler, monitor_aggregation.as_deref())?)
         }
         ApiRequest::Stop => Ok(Value::Null),
         ApiRequest::Status | ApiRequest::Observe { .. } => {

@@ -7,6 +7,8 @@ use crate::source::ChangeSource;
 use crate::supervisor::Supervisor;
 use api::view;
 use control::Node;
+use flow::LostSource;
+use loader::LostCounts;
 use policy::rule::EnforcementMode;
 use std::collections::BTreeMap;
 
@@ -31,6 +33,7 @@ pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> anyhow::Resu
         let name = row.reason.map_or("forwarded".to_string(), |reason| reason.describe().to_string());
         *packets.entry(name).or_default() += row.counter.packets;
     }
+    let lost_events = lost_events(reconciler, parts.feed)?;
     let (proxy_connections, refusals) = parts.occupancy.view();
     let mut problems = reconciler.objects.problems();
     problems.extend(parts.sources.iter().flat_map(|source| source.problems()));
@@ -53,8 +56,20 @@ pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> anyhow::Resu
         services: world.services().count(),
         enforcement: enforcement(world.node()),
         packets,
-        lost_events: parts.feed.lost().values().sum(),
+        lost_events: lost_events.values().sum(),
+        lost_events_by_cause: lost_events,
     })
+}
+
+/// The lost events by cause: those that found no room in a ring since the maps were made, others since the agent started.
+fn lost_events(reconciler: &Reconciler, feed: &Feed) -> anyhow::Result<BTreeMap<String, u64>> {
+    let LostCounts { forwards, denials } = reconciler.kernel.lost_events()?;
+    let full = LostSource::PacketRing.describe();
+    let in_rings =
+        [(full.to_string(), forwards), (format!("{full}, of denied packets"), denials)].into_iter();
+    let others = feed.lost().into_iter().filter(|(source, _)| *source != LostSource::PacketRing);
+    let others = others.map(|(source, count)| (source.describe().to_string(), count));
+    Ok(in_rings.chain(others).filter(|(_, count)| *count > 0).collect())
 }
 
 /// The enforcement mode, as the settings name it.

@@ -4,6 +4,7 @@ mod attaching;
 mod ground;
 mod maps;
 mod node;
+mod reports;
 mod running;
 mod services;
 mod verified;
