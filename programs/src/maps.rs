@@ -7,7 +7,7 @@ use abi::with_maps;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockMap};
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop, bpf_ringbuf_query};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_loop, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
 use datapath::policy::{PolicyRows, Walk};
 use datapath::{Find, Keep, Maps, Scratch};
@@ -132,6 +132,36 @@ pub fn scratch() -> Option<&'static mut Scratch> {
     NX_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 
+/// The time as this CPU last read the clock. The clock moves with the kernel's tick, and to read it costs two calls; the count
+/// of ticks is a word in memory, which the verifier makes a program read without a call.
+#[derive(Clone, Copy)]
+struct Clock {
+    ticks: u64,
+    nanoseconds: u64,
+    seconds: u32,
+}
+
+/// The clock, as [`NX_SCRATCH`] the programs' own.
+#[btf_map]
+static NX_CLOCK: PerCpuArray<Clock, 1> = PerCpuArray::new();
+
+/// Reads the clock where a tick has passed since this CPU last read it.
+#[inline(always)]
+fn clock() -> Clock {
+    const SECOND: u64 = 1_000_000_000;
+    let Some(clock) = NX_CLOCK.get_ptr_mut(0) else { return Clock { ticks: 0, nanoseconds: 0, seconds: 0 } };
+    // SAFETY: the row is this CPU's own, as that of `scratch` is.
+    let clock = unsafe { &mut *clock };
+    // SAFETY: the helper takes nothing.
+    let ticks = unsafe { bpf_jiffies64() };
+    if clock.ticks != ticks {
+        // SAFETY: as above.
+        let nanoseconds = unsafe { bpf_ktime_get_coarse_ns() };
+        *clock = Clock { ticks, nanoseconds, seconds: (nanoseconds / SECOND) as u32 };
+    }
+    *clock
+}
+
 impl PolicyRows for KernelMaps {
     #[inline(always)]
     fn column(&self, key: &ColumnKey) -> Option<u32> {
@@ -197,8 +227,12 @@ const FORCE_WAKE_UP: u64 = 2;
 impl Maps for KernelMaps {
     #[inline(always)]
     fn now(&self) -> u64 {
-        // SAFETY: the helper takes nothing.
-        unsafe { bpf_ktime_get_coarse_ns() }
+        clock().nanoseconds
+    }
+
+    #[inline(always)]
+    fn seconds(&self) -> u32 {
+        clock().seconds
     }
 
     #[inline(always)]

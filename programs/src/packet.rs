@@ -40,6 +40,15 @@ impl Skb {
         }
     }
 
+    /// The address of `length` bytes, if they are in the packet's linear part.
+    #[inline(always)]
+    fn piece(&self, offset: u32, length: usize) -> Option<usize> {
+        // SAFETY: see `interface`.
+        let (data, end) = unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) };
+        let start = data + offset as usize;
+        (start + length <= end).then_some(start)
+    }
+
     /// Reads bytes that are not in the packet's linear part.
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason> {
@@ -124,6 +133,34 @@ impl Bytes for Skb {
     }
 
     #[inline(always)]
+    fn front<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let start = self.piece(offset, N)?;
+        // SAFETY: `piece` found `N` bytes from `start`.
+        Some(unsafe { read_words(start) })
+    }
+
+    #[inline(always)]
+    fn front_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
+        let start = self.piece(offset, N * 4)?;
+        let mut words = [0; N];
+        let mut at = 0;
+        while at < N {
+            // SAFETY: as above; see `read_words`.
+            words[at] = unsafe { *((start + at * 4) as *const u32) };
+            at += 1;
+        }
+        Some(words)
+    }
+
+    #[inline(always)]
+    fn overwrite<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Option<()> {
+        let start = self.piece(offset, N)?;
+        // SAFETY: as above. For a program that writes packets in place, the kernel first makes each packet's bytes its own.
+        unsafe { write_words(start, bytes) };
+        Some(())
+    }
+
+    #[inline(always)]
     fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason> {
         // SAFETY: the buffer is `N` bytes long; the helper refuses what is beyond the packet.
         let failed =
@@ -183,6 +220,26 @@ unsafe fn read_words<const N: usize>(start: usize) -> [u8; N] {
         bytes[at..].copy_from_slice(&word.to_ne_bytes());
     }
     bytes
+}
+
+/// Writes bytes by words.
+///
+/// # Safety
+/// As for [`read_words`].
+#[inline(always)]
+unsafe fn write_words<const N: usize>(start: usize, bytes: [u8; N]) {
+    const { assert!(N.is_multiple_of(2), "the last byte would not be written") };
+    let mut at = 0;
+    while at + 4 <= N {
+        let word = u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        // SAFETY: see `read_words`.
+        unsafe { *((start + at) as *mut u32) = word };
+        at += 4;
+    }
+    if at < N {
+        // SAFETY: as above.
+        unsafe { *((start + at) as *mut u16) = u16::from_ne_bytes([bytes[at], bytes[at + 1]]) };
+    }
 }
 
 #[inline(always)]

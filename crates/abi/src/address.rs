@@ -36,6 +36,16 @@ impl Address {
         Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]])
     }
 
+    /// The address whose bytes lie in these words, as memory holds them.
+    #[inline(always)]
+    pub const fn from_words([first, second, third, fourth]: [u32; 4]) -> Self {
+        let [a, b, c, d] = first.to_ne_bytes();
+        let [e, f, g, h] = second.to_ne_bytes();
+        let [i, j, k, l] = third.to_ne_bytes();
+        let [m, n, o, p] = fourth.to_ne_bytes();
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
     /// Whether this is a mapped IPv4 address.
     #[inline(always)]
     pub fn is_v4(&self) -> bool {

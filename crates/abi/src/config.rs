@@ -6,8 +6,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Config {
-    /// Rises with every change of addresses, columns or classes under a policy number that stays. The next packet of a
-    /// connection that was allowed in another epoch is checked again.
+    /// Rises with every change of entries by which flows are judged and delivered, after all other writes of the change; of
+    /// services, with each new frontend. The next packet of a connection that was allowed in another epoch is checked again.
     pub epoch: u32,
     /// Index of the interface by which packets reach the node proxy; 0 while there is none, and then packets that policy
     /// redirects to the proxy are dropped.

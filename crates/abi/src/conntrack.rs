@@ -43,7 +43,7 @@ pub struct ConnKey {
 
 const _: () = assert!(size_of::<ConnKey>() == 40);
 
-/// What the packet path remembers of a connection.
+/// What the packet path remembers of a connection. What each packet of an established flow reads and writes comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConnInfo {
@@ -55,18 +55,13 @@ pub struct ConnInfo {
     pub policy: u32,
     /// The value of [`crate::config::Config::epoch`] when the flow was last allowed.
     pub epoch: u32,
-    /// The rule that allowed it; 0 where nothing is enforced.
-    pub rule: u32,
-    /// The layer-7 rule set, where [`flag::PROXIED`] is set.
-    pub l7: u32,
-    /// Identity of the other end when the flow was last checked.
-    pub peer_identity: u32,
-    /// Port of the service that was translated, in network order.
-    pub service_port: [u8; 2],
-    /// Zero.
-    pub padding: [u8; 2],
-    /// Address of the service that was translated, where [`flag::TRANSLATED`] is set.
-    pub service: Address,
+    /// The interface of the workload that has the local address; 0 for the node itself.
+    pub local: Way,
+    /// Where packets out go, where [`flag::WAY_OUT`] is set: the interface of the workload at the other end, or 0 for the
+    /// stack, which routes them. Of the node itself: the interface by which packets out came into the node.
+    pub way_out: Way,
+    /// The interface by which packets in come into the node, where [`flag::WAY_IN`] is set; 0 where the node makes them.
+    pub way_in: Way,
     /// Packets out of the workload.
     pub packets_out: u32,
     /// Packets into the workload.
@@ -75,9 +70,56 @@ pub struct ConnInfo {
     pub bytes_out: u64,
     /// Bytes into the workload.
     pub bytes_in: u64,
+    /// The link-layer addresses of frames to the workload at the other end.
+    pub link: LinkAddresses,
+    /// Identity of the other end when the flow was last checked.
+    pub peer_identity: u32,
+    /// The rule that allowed it; 0 where nothing is enforced.
+    pub rule: u32,
+    /// The layer-7 rule set, where [`flag::PROXIED`] is set.
+    pub l7: u32,
+    /// Address of the service that was translated, where [`flag::TRANSLATED`] is set.
+    pub service: Address,
+    /// Port of the service that was translated, in network order.
+    pub service_port: [u8; 2],
+    /// Zero.
+    pub padding: [u8; 6],
 }
 
-const _: () = assert!(size_of::<ConnInfo>() == 72);
+const _: () = assert!(size_of::<ConnInfo>() == 112);
+
+/// The link-layer addresses at the beginning of a frame, destination first. The alignment lets programs copy them by words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C, align(4))]
+pub struct LinkAddresses(pub [u8; 12]);
+
+/// An interface, and the value of [`crate::config::Config::epoch`] under which the packet path found the interface.
+///
+/// Both are one word: CPUs that read and write an entry at the same time never combine an interface of one epoch with another
+/// epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Way(u64);
+
+impl Way {
+    /// The way by the interface with this index.
+    #[inline(always)]
+    pub const fn new(epoch: u32, interface: u32) -> Self {
+        Self((interface as u64) << 32 | epoch as u64)
+    }
+
+    /// The epoch.
+    #[inline(always)]
+    pub const fn epoch(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The interface's index.
+    #[inline(always)]
+    pub const fn interface(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
 
 /// Bits of [`ConnInfo::flags`].
 pub mod flag {
@@ -95,6 +137,10 @@ pub mod flag {
     pub const PROXIED: u32 = 32;
     /// The workload reached the other end through a service address.
     pub const TRANSLATED: u32 = 64;
+    /// [`ConnInfo::way_out`](super::ConnInfo::way_out) is known.
+    pub const WAY_OUT: u32 = 128;
+    /// [`ConnInfo::way_in`](super::ConnInfo::way_in) is known.
+    pub const WAY_IN: u32 = 256;
 }
 
 /// Key of [`crate::map::Fragments`]: what all fragments of one packet have in common.

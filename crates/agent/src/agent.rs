@@ -43,8 +43,6 @@ const MAX_REMOVALS: usize = 1024;
 const API: &str = "the API does not accept requests";
 const RULE_SETS: &str = "requests cannot be judged";
 const GUARD: &str = "the node's policy is not enforced at every interface";
-const PROXY: &str = "the proxy does not run, and traffic that policy redirects to it is dropped";
-const RECORD: &str = "the proxy's process is not recorded; the next agent searches for it";
 
 /// The agent's thread and its queue.
 #[derive(Debug)]
@@ -130,11 +128,11 @@ impl Agent {
         notes.extend(wiring.find_groups());
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let state = State::load(&paths.state())?;
-        let (journal, applied) = Journal::load(&paths.applied())?;
+        let (mut journal, applied) = Journal::load(&paths.applied())?;
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;
         let mut objects = Objects::default();
-        let recalled = recall::recall(&config, &applied, (texts, &damaged), &mut objects)?;
+        let recalled = recall::recall(&config, (&mut journal, &applied), (texts, &damaged), &mut objects)?;
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let numbers = (identities::restore(&state)?, state.last_rule_set);
@@ -145,7 +143,7 @@ impl Agent {
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let supervisor = Supervisor::new(&paths, (config.proxy_port, config.proxy))?;
+        let supervisor = Supervisor::start(&paths, (config.proxy_port, config.proxy))?;
         let sources = sources(&config, copies, queue)?;
         let state = State { workloads: taken, ..state };
         let mut reconciler =
@@ -181,7 +179,7 @@ impl Agent {
         }
         workloads::remove_orphans(&mut self.reconciler);
         self.reconciler.save_or_note();
-        self.ensure_proxy();
+        self.supervisor.wait_for_first();
         let socket = self.reconciler.paths.request_events();
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
         events::start(events, socket, outputs)?;
@@ -276,7 +274,6 @@ impl Agent {
         let reconciler = &mut self.reconciler;
         let restored = reconciler.kernel.restore_rule_sets();
         reconciler.problems.note(RULE_SETS, restored.map_err(message));
-        self.ensure_proxy();
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
         let guarded = reconciler.kernel.guard_node();
@@ -286,12 +283,5 @@ impl Agent {
             self.listen();
         }
         workloads::check(&mut self.reconciler);
-    }
-
-    /// Starts the proxy if it does not run.
-    fn ensure_proxy(&mut self) {
-        let problems = &mut self.reconciler.problems;
-        problems.note(PROXY, self.supervisor.ensure().map_err(message));
-        problems.note(RECORD, self.supervisor.recorded());
     }
 }

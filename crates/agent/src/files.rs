@@ -9,8 +9,8 @@ mod reading;
 mod watch;
 
 pub(crate) use copies::{Copies, DamagedCopy};
+pub(crate) use reading::Reading;
 
-use crate::objects::{FileState, FileStates};
 use reading::Fingerprint;
 use std::collections::BTreeMap;
 use std::fs;
@@ -52,6 +52,9 @@ pub(crate) struct Files {
     again: Option<Instant>,
 }
 
+/// What files contained, by name.
+pub(crate) type Readings = BTreeMap<String, Reading>;
+
 /// Device, inode and modification time of a directory.
 type DirectoryState = ((u64, u64), (i64, i64));
 
@@ -72,7 +75,7 @@ impl Files {
     }
 
     /// Reads every file of the directory. `known` files whose names have just disappeared are included as missing.
-    pub(crate) fn look<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> io::Result<FileStates> {
+    pub(crate) fn look<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> io::Result<Readings> {
         self.again = None;
         // Watched before it is read, so that a change during the read is noticed.
         self.unwatched = self.watcher.renew().err().map(|error| error.to_string());
@@ -81,7 +84,7 @@ impl Files {
         self.fingerprints = found.values().map(|file| (file.path.clone(), file.fingerprint)).collect();
         let (was_unfinished, was_settling) =
             (std::mem::take(&mut self.unfinished), std::mem::take(&mut self.settling));
-        let mut texts = FileStates::new();
+        let mut texts = Readings::new();
         for (name, file) in found {
             if let Some(now) = file.fingerprint.filter(|_| file.is_unproven) {
                 let since = was_settling.get(&name).filter(|(before, _)| *before == now);
@@ -89,8 +92,8 @@ impl Files {
                     .insert(name.clone(), (now, since.map_or_else(Instant::now, |(_, since)| *since)));
             }
             let is_settled = self.settling.get(&name).is_none_or(|(_, since)| since.elapsed() >= SETTLED);
-            let reading = if is_settled { file.reading } else { FileState::Unfinished };
-            if reading == FileState::Unfinished {
+            let reading = if is_settled { file.reading } else { Reading::Unfinished };
+            if reading == Reading::Unfinished {
                 let since = was_unfinished.get(&name).copied().unwrap_or_else(Instant::now);
                 self.unfinished.insert(name.clone(), since);
                 self.look_again(if file.is_silent || !is_settled { SOON } else { LATER });
@@ -148,7 +151,7 @@ impl Files {
     }
 
     /// Keeps files whose names have just disappeared: editors and `mv` replace files that way.
-    fn wait_for_missing<'a>(&mut self, texts: &mut FileStates, known: impl Iterator<Item = &'a str>) {
+    fn wait_for_missing<'a>(&mut self, texts: &mut Readings, known: impl Iterator<Item = &'a str>) {
         let was_missing = std::mem::take(&mut self.missing);
         for name in known {
             if !self.is_inside(name) || texts.contains_key(name) {
@@ -156,7 +159,7 @@ impl Files {
             }
             let since = was_missing.get(name).copied().unwrap_or_else(Instant::now);
             if since.elapsed() < REPLACED {
-                texts.insert(name.to_string(), FileState::Missing);
+                texts.insert(name.to_string(), Reading::Missing);
                 self.missing.insert(name.to_string(), since);
                 self.look_again(SOON);
             }
@@ -165,7 +168,7 @@ impl Files {
 }
 
 /// Reads every file of a directory once.
-pub(crate) fn read_once(directory: &Path) -> io::Result<FileStates> {
+pub(crate) fn read_once(directory: &Path) -> io::Result<Readings> {
     let found = reading::scan(directory)?;
     Ok(found.into_iter().map(|(name, file)| (name, file.reading)).collect())
 }

@@ -1,46 +1,24 @@
-//! The journal of applied manifests: each request to apply or delete objects is one file, so that a request is on
-//! disk completely or not at all.
+//! The journal of applied manifests: the own text of each object that a client applied, by the object's name.
 //!
-//! Entries are numbered. A later entry replaces the objects of earlier entries, or deletes them. An entry without
-//! objects in force is removed.
+//! A request to apply or delete objects is one change of the log, so that it is on disk completely or not at all.
 
+mod earlier;
+
+use crate::entry_log::{EntryLog, LogEntry, PendingRecord, ReadLogError};
 use crate::storage;
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Extension of an entry.
-const ENDING: &str = "json";
-/// Extension of an entry that is being removed.
-const REMOVED: &str = "leaving";
-
-/// An entry as it is stored: the names of its objects, and the text that contains them.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Stored {
-    Put {
-        file: String,
-        names: BTreeSet<String>,
-        text: String,
-    },
-    Remove {
-        removed: BTreeSet<String>,
-    },
-    /// An entry of an earlier release: one object, with the text of the whole file.
-    Earlier {
-        file: String,
-        name: String,
-        text: String,
-    },
-}
+/// Name of the log.
+const LOG: &str = "objects.log";
 
 /// An applied text, and its objects that are still in force.
 #[derive(Debug)]
 pub(crate) struct Applied {
-    /// The file of the entry.
+    /// The file that stores it.
     pub place: PathBuf,
     /// Name of the manifest file, for messages.
     pub file: String,
@@ -50,189 +28,111 @@ pub(crate) struct Applied {
     pub names: BTreeSet<String>,
 }
 
-/// The entries of one directory.
+/// The applied objects of one directory.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    directory: PathBuf,
-    /// Oldest first.
-    entries: Vec<Entry>,
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    place: PathBuf,
-    /// The objects that it applies or deletes.
-    names: BTreeSet<String>,
-    /// Its objects that are in force; none for an entry that deletes.
-    in_force: BTreeSet<String>,
-}
-
-/// An entry that is on disk and can be rolled back until it is committed.
-#[must_use]
-#[derive(Debug)]
-pub(crate) enum PendingEntry {
-    /// The entry was written to this file.
-    Written(PathBuf),
-    /// An earlier entry was moved away from this file.
-    Moved(PathBuf),
-    /// Nothing had to be recorded.
-    Nothing,
+    log: EntryLog,
+    /// Files of an earlier release that the log does not replace yet, oldest first.
+    earlier: VecDeque<PathBuf>,
+    /// The own texts of all objects in force, until the log replaces these files.
+    texts: BTreeMap<String, String>,
 }
 
 impl Journal {
-    /// Reads the entries of a directory, and the objects in force.
+    /// Reads the applied objects of a directory that are in force.
     pub(crate) fn load(directory: &Path) -> anyhow::Result<(Self, Vec<Applied>)> {
-        let mut entries = Self { directory: directory.to_path_buf(), entries: Vec::new(), next: 1 };
-        let mut applied = Vec::new();
-        for place in places(directory)? {
-            let stored = read(&place)?;
-            let number = place.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-            entries.next = entries.next.max(number.map_or(1, |number| number.saturating_add(1)));
-            let (names, is_put) = match &stored {
-                Stored::Put { names, .. } => (names.clone(), true),
-                Stored::Remove { removed } => (removed.clone(), false),
-                Stored::Earlier { name, .. } => ([name.clone()].into(), true),
+        let place = directory.join(LOG);
+        let (log, mut texts) = EntryLog::read(&place).map_err(|error| {
+            let what = match &error {
+                ReadLogError::Unreadable(_) => "it cannot be read",
+                ReadLogError::Damaged(_) => "it is damaged",
             };
-            entries.add(place.clone(), names, is_put);
-            if let Stored::Put { file, text, .. } | Stored::Earlier { file, text, .. } = stored {
-                applied.push(Applied { place, file, text, names: BTreeSet::new() });
+            anyhow::Error::from(error).context(damaged(&place, what))
+        })?;
+        // Files of an earlier release are newer than the log: the log was written from older ones, or a user returned to
+        // that release for some time.
+        let entries = earlier::read(directory, damaged)?;
+        let mut last: BTreeMap<&String, &Path> = BTreeMap::new();
+        for entry in &entries {
+            last.extend(entry.names.iter().map(|name| (name, entry.place.as_path())));
+        }
+        texts.retain(|name, _| !last.contains_key(name));
+        let mut applied: Vec<Applied> = Vec::with_capacity(texts.len());
+        for (name, text) in texts {
+            applied.push(Applied { place: place.clone(), file: name.clone(), text, names: [name].into() });
+        }
+        for entry in &entries {
+            let is_last = |name: &&String| last.get(name).is_some_and(|place| *place == entry.place);
+            let names: BTreeSet<String> = entry.names.iter().filter(is_last).cloned().collect();
+            if let Some((file, text)) = entry.manifest.clone().filter(|_| !names.is_empty()) {
+                applied.push(Applied { place: entry.place.clone(), file, text, names });
             }
         }
-        for one in &mut applied {
-            let act = entries.entries.iter().find(|act| act.place == one.place);
-            one.names = act.map(|act| act.in_force.clone()).unwrap_or_default();
-        }
-        applied.retain(|one| !one.names.is_empty());
-        Ok((entries, applied))
+        let earlier = entries.into_iter().map(|entry| entry.place).collect();
+        Ok((Self { log, earlier, texts: BTreeMap::new() }, applied))
     }
 
-    /// Records that objects are applied.
-    pub(crate) fn put(
-        &mut self,
-        file: &str,
-        text: &str,
-        names: BTreeSet<String>,
-    ) -> anyhow::Result<PendingEntry> {
-        if names.is_empty() {
-            return Ok(PendingEntry::Nothing);
-        }
-        self.write(&Stored::Put { file: file.into(), names, text: text.into() })
+    /// Whether an earlier release stored some objects, so that [`Self::take_over`] must be called.
+    pub(crate) fn is_of_earlier_release(&self) -> bool {
+        !self.earlier.is_empty()
     }
 
-    /// Records that objects are deleted. If a single entry applies them and no other object in force, that entry is
-    /// moved away, which needs no disk space.
-    pub(crate) fn remove(&mut self, names: BTreeSet<String>) -> anyhow::Result<PendingEntry> {
-        let mut related = self.entries.iter().filter(|act| !act.names.is_disjoint(&names));
-        match (related.next(), related.next()) {
-            (None, _) => Ok(PendingEntry::Nothing),
-            (Some(act), None) if act.in_force.is_subset(&names) => {
-                let place = act.place.clone();
-                let refused = || format!("{} cannot be moved away", place.display());
-                fs::rename(&place, place.with_extension(REMOVED)).with_context(refused)?;
-                Ok(PendingEntry::Moved(place))
-            }
-            _ => self.write(&Stored::Remove { removed: names }),
+    /// Replaces the files of an earlier release; `texts` are the own texts of all objects in force. A failure is retried
+    /// before the next change.
+    pub(crate) fn take_over(&mut self, texts: BTreeMap<String, String>) {
+        self.texts = texts;
+        if let Err(error) = self.replace_earlier() {
+            tracing::warn!(%error, "applied manifests of an earlier release are not rewritten yet");
         }
     }
 
-    /// Rolls an entry back: the directory is as before.
-    pub(crate) fn roll_back(&mut self, pending: &PendingEntry) -> anyhow::Result<()> {
-        let (place, undone) = match pending {
-            PendingEntry::Written(place) => (place, fs::remove_file(place)),
-            PendingEntry::Moved(place) => (place, fs::rename(place.with_extension(REMOVED), place)),
-            PendingEntry::Nothing => return Ok(()),
-        };
-        undone.with_context(|| {
-            format!("{} would make the next start apply what is not applied now", place.display())
+    /// Records a request: objects with their own texts, and objects that are deleted.
+    ///
+    /// # Errors
+    /// It is not recorded.
+    pub(crate) fn record(&mut self, entries: &[LogEntry<'_>]) -> anyhow::Result<PendingRecord> {
+        let place = self.log.path().to_path_buf();
+        let refused = || format!("cannot write {}", place.display());
+        self.replace_earlier().with_context(refused)?;
+        self.log.append(entries).with_context(refused)
+    }
+
+    /// Rolls a request back: the journal is as before.
+    pub(crate) fn roll_back(&mut self, pending: &PendingRecord) -> anyhow::Result<()> {
+        self.log.roll_back(pending).with_context(|| {
+            format!("{} would make the next start apply what is not applied now", self.log.path().display())
         })
     }
 
-    /// Commits an entry, and removes entries that are not needed any more.
-    pub(crate) fn commit(&mut self, pending: PendingEntry, names: BTreeSet<String>, is_put: bool) {
-        match pending {
-            PendingEntry::Written(place) => self.add(place, names, is_put),
-            PendingEntry::Moved(place) => {
-                self.entries.retain(|act| act.place != place);
-                forget(&place.with_extension(REMOVED));
+    /// Commits a request.
+    pub(crate) fn commit(&mut self, pending: PendingRecord) {
+        self.log.commit(pending);
+    }
+
+    /// Writes the log, and then removes the files of an earlier release, oldest first: those that remain after a crash
+    /// change nothing in the log.
+    fn replace_earlier(&mut self) -> io::Result<()> {
+        if self.earlier.is_empty() {
+            return Ok(());
+        }
+        let gone = self.log.keys().filter(|name| !self.texts.contains_key(*name)).map(str::to_owned);
+        let gone: Vec<String> = gone.collect();
+        let removals = gone.iter().map(|name| LogEntry::Remove(name));
+        let puts = self.texts.iter().map(|(name, text)| LogEntry::Put(name, text));
+        let pending = self.log.append(&puts.chain(removals).collect::<Vec<_>>())?;
+        self.log.commit(pending);
+        while let Some(first) = self.earlier.front() {
+            match fs::remove_file(first) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => drop(self.earlier.pop_front()),
             }
-            PendingEntry::Nothing => {}
         }
-        // Oldest first: an entry that deletes an object is needed while an older entry applies it.
-        let mut older: BTreeSet<String> = BTreeSet::new();
-        self.entries.retain(|act| {
-            let is_needed = !act.in_force.is_empty() || !act.names.is_disjoint(&older);
-            let stays = is_needed || !forget(&act.place);
-            if stays {
-                older.extend(act.names.iter().cloned());
-            }
-            stays
-        });
-    }
-
-    fn add(&mut self, place: PathBuf, names: BTreeSet<String>, is_put: bool) {
-        for act in &mut self.entries {
-            act.in_force.retain(|name| !names.contains(name));
-        }
-        let in_force = if is_put { names.clone() } else { BTreeSet::new() };
-        self.entries.push(Entry { place, names, in_force });
-    }
-
-    fn write(&mut self, stored: &Stored) -> anyhow::Result<PendingEntry> {
-        let place = self.directory.join(format!("{:012}.{ENDING}", self.next));
-        let refused = || format!("cannot write {}", place.display());
-        storage::make_directory(&self.directory).with_context(refused)?;
-        if let Err(error) = storage::replace(&place, &serde_json::to_vec(stored)?) {
-            // The file may exist nevertheless; the next start must not find it.
-            forget(&place);
-            return Err(error).with_context(refused);
-        }
-        self.next += 1;
-        Ok(PendingEntry::Written(place))
+        self.texts.clear();
+        self.log.path().parent().map_or(Ok(()), storage::sync_directory)
     }
 }
 
-/// Removes an unneeded file; returns whether it is gone.
-fn forget(place: &Path) -> bool {
-    match fs::remove_file(place) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, place = %place.display(), "a file that is not needed any more cannot be removed");
-            false
-        }
-        _ => true,
-    }
-}
-
-/// The files of a directory's entries, oldest first; files of earlier releases have names instead of numbers.
-fn places(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let unreadable = || format!("{} cannot be read", directory.display());
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(unreadable)?,
-    };
-    let mut places = Vec::new();
-    for entry in entries {
-        let place = entry.with_context(unreadable)?.path();
-        match place.extension() {
-            Some(ending) if ending == ENDING => places.push(place),
-            // An earlier agent stopped before it removed the file.
-            Some(ending) if ending == REMOVED => drop(forget(&place)),
-            _ => {}
-        }
-    }
-    places.sort_by_key(|place| {
-        let number = place.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-        (number, place.clone())
-    });
-    Ok(places)
-}
-
-fn read(place: &Path) -> anyhow::Result<Stored> {
-    let bytes = fs::read(place).with_context(|| damaged(place, "it cannot be read"))?;
-    serde_json::from_slice(&bytes).with_context(|| damaged(place, "it is damaged"))
-}
-
-/// The message on a damaged entry, without which the agent cannot determine the policies in force.
+/// The message on a damaged file, without which the agent cannot determine the policies in force.
 pub(crate) fn damaged(place: &Path, what: &str) -> String {
     format!(
         "{place} records policies that are in force, and {what}; restore it from a copy, or remove it and apply its \
@@ -253,7 +153,7 @@ mod tests {
             Self(std::env::temp_dir().join(format!("nexin-applied-{name}-{}", std::process::id())))
         }
 
-        fn entries(&self) -> Journal {
+        fn journal(&self) -> Journal {
             Journal::load(&self.0).unwrap().0
         }
 
@@ -279,76 +179,101 @@ mod tests {
         }
     }
 
-    fn names(names: &[&str]) -> BTreeSet<String> {
-        names.iter().map(ToString::to_string).collect()
-    }
-
-    fn put(entries: &mut Journal, text: &str, which: &[&str]) {
-        let pending = entries.put("f", text, names(which)).unwrap();
-        entries.commit(pending, names(which), true);
-    }
-
-    fn remove(entries: &mut Journal, which: &[&str]) {
-        let pending = entries.remove(names(which)).unwrap();
-        entries.commit(pending, names(which), false);
+    fn record(journal: &mut Journal, entries: &[LogEntry<'_>]) {
+        let pending = journal.record(entries).unwrap();
+        journal.commit(pending);
     }
 
     #[test]
-    fn the_last_entry_of_an_object_is_in_force_and_others_are_removed_from_disk() {
+    fn the_last_text_of_an_object_is_in_force() {
         let scratch = ScratchDirectory::new("last");
-        let mut entries = scratch.entries();
-        put(&mut entries, "one", &["a", "b", "c"]);
-        put(&mut entries, "two", &["b"]);
+        let mut journal = scratch.journal();
+        record(&mut journal, &["a", "b", "c"].map(|name| LogEntry::Put(name, "one")));
+        record(&mut journal, &[LogEntry::Put("b", "two")]);
         assert_eq!(scratch.in_force(), ["a=one", "b=two", "c=one"]);
-        remove(&mut entries, &["b"]);
+        record(&mut journal, &[LogEntry::Remove("b")]);
         assert_eq!(scratch.in_force(), ["a=one", "c=one"], "the earlier text does not return");
-        remove(&mut entries, &["a"]);
-        assert_eq!(scratch.in_force(), ["c=one"]);
-        let mut entries = scratch.entries();
-        put(&mut entries, "three", &["c", "a"]);
-        assert_eq!((scratch.in_force(), scratch.files()), (vec!["a=three".to_string(), "c=three".into()], 1));
-        remove(&mut entries, &["a", "c"]);
-        assert_eq!((scratch.in_force().len(), scratch.files()), (0, 0));
+        record(&mut scratch.journal(), &[LogEntry::Remove("a"), LogEntry::Put("c", "three")]);
+        assert_eq!((scratch.in_force(), scratch.files()), (vec!["c=three".to_string()], 1));
     }
 
     #[test]
-    fn an_entry_that_is_rolled_back_leaves_the_directory_as_before() {
+    fn a_request_that_is_rolled_back_leaves_the_journal_as_before() {
         let scratch = ScratchDirectory::new("back");
-        let mut entries = scratch.entries();
-        put(&mut entries, "one", &["a", "b"]);
-        for pending in [
-            entries.put("f", "two", names(&["a"])),
-            entries.remove(names(&["a"])),
-            entries.remove(names(&["a", "b"])),
-        ] {
-            entries.roll_back(&pending.unwrap()).unwrap();
+        let mut journal = scratch.journal();
+        record(&mut journal, &["a", "b"].map(|name| LogEntry::Put(name, "one")));
+        for entries in [vec![LogEntry::Put("a", "two")], vec![LogEntry::Remove("a"), LogEntry::Remove("b")]] {
+            let pending = journal.record(&entries).unwrap();
+            journal.roll_back(&pending).unwrap();
+            assert_eq!(scratch.in_force(), ["a=one", "b=one"]);
         }
-        assert_eq!((scratch.in_force(), scratch.files()), (vec!["a=one".to_string(), "b=one".into()], 1));
     }
 
-    #[test]
-    fn entries_of_an_earlier_release_are_read_and_replaced() {
-        let scratch = ScratchDirectory::new("earlier");
+    /// Entries as earlier releases wrote them, by name of their file.
+    const EARLIER: [(&str, &str); 5] = [
+        ("Namespace.b.json", r#"{"file": "f", "name": "Namespace/b", "text": "one"}"#),
+        ("000000000001.json", r#"{"file": "f", "names": ["a", "Namespace/b", "c", "d"], "text": "two"}"#),
+        ("000000000002.json", r#"{"removed": ["c", "x"]}"#),
+        ("000000000003.json", r#"{"file": "f", "names": ["d"], "text": "three"}"#),
+        ("000000000009.leaving", r#"{"file": "f", "names": ["e"], "text": "four"}"#),
+    ];
+
+    fn write(scratch: &ScratchDirectory, (file, stored): (&str, &str)) {
         fs::create_dir_all(&scratch.0).unwrap();
-        for name in ["NetworkPolicy/default/a", "Namespace/b"] {
-            let stored = format!("{{\"file\":\"f\",\"name\":\"{name}\",\"text\":\"old\"}}");
-            fs::write(scratch.0.join(format!("{}.json", name.replace('/', "."))), stored).unwrap();
-        }
-        assert_eq!(scratch.in_force(), ["Namespace/b=old", "NetworkPolicy/default/a=old"]);
-        put(&mut scratch.entries(), "new", &["Namespace/b"]);
-        assert_eq!(scratch.in_force(), ["Namespace/b=new", "NetworkPolicy/default/a=old"]);
-        assert_eq!(scratch.files(), 2);
+        fs::write(scratch.0.join(file), stored).unwrap();
     }
 
     #[test]
-    fn a_damaged_entry_is_reported_with_advice() {
+    fn entries_of_an_earlier_release_are_taken_over() {
+        let scratch = ScratchDirectory::new("earlier");
+        EARLIER.iter().for_each(|entry| write(&scratch, *entry));
+        let in_force = ["Namespace/b=two", "a=two", "d=three"];
+        assert_eq!(scratch.in_force(), in_force);
+        let mut journal = scratch.journal();
+        assert!(journal.is_of_earlier_release());
+        let texts = in_force.map(|one| one.split_once('=').unwrap());
+        journal.take_over(texts.map(|(name, text)| (name.into(), text.into())).into());
+        assert_eq!((scratch.in_force(), scratch.files()), (in_force.map(String::from).into(), 1));
+        assert!(!scratch.journal().is_of_earlier_release());
+        // The agent was killed before it removed the last of them.
+        for remaining in 0..4 {
+            EARLIER[remaining..4].iter().for_each(|entry| write(&scratch, *entry));
+            assert_eq!(scratch.in_force(), in_force, "from {remaining} on");
+            for (file, _) in &EARLIER[remaining..4] {
+                fs::remove_file(scratch.0.join(file)).unwrap();
+            }
+        }
+        // The earlier release ran once more.
+        write(&scratch, ("000000000001.json", r#"{"removed": ["a"]}"#));
+        assert_eq!(scratch.in_force(), ["Namespace/b=two", "d=three"]);
+        let mut journal = scratch.journal();
+        journal.take_over(
+            [("Namespace/b", "two"), ("d", "three")].map(|(name, text)| (name.into(), text.into())).into(),
+        );
+        record(&mut journal, &[LogEntry::Put("a", "five")]);
+        assert_eq!(scratch.in_force(), ["Namespace/b=two", "a=five", "d=three"]);
+    }
+
+    #[test]
+    fn a_damaged_journal_is_reported_with_advice() {
         let scratch = ScratchDirectory::new("damaged");
-        put(&mut scratch.entries(), "one", &["a"]);
-        let place = scratch.0.join("000000000001.json");
+        record(&mut scratch.journal(), &[LogEntry::Put("a", "one")]);
+        let whole = fs::read(scratch.0.join(LOG)).unwrap();
+        let said = || format!("{:#}", Journal::load(&scratch.0).unwrap_err());
+        for bytes in
+            [b"", "{\"file\":\"f\"".as_bytes(), b"{}", &whole[..60], &[&whole[..40], &[0; 40][..]].concat()]
+        {
+            fs::write(scratch.0.join(LOG), bytes).unwrap();
+            assert!(said().contains(LOG) && said().contains("remove it and apply"), "{}", said());
+        }
+        fs::write(scratch.0.join(LOG), whole).unwrap();
         for bytes in ["", "{\"file\":\"f\"", "[]", "{}", "\u{0}"] {
-            fs::write(&place, bytes).unwrap();
-            let said = format!("{:#}", Journal::load(&scratch.0).unwrap_err());
-            assert!(said.contains("000000000001.json") && said.contains("remove it and apply"), "{said}");
+            write(&scratch, ("000000000001.json", bytes));
+            assert!(
+                said().contains("000000000001.json") && said().contains("remove it and apply"),
+                "{}",
+                said()
+            );
         }
     }
 }

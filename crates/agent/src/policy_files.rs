@@ -1,7 +1,7 @@
 //! The watched directory of policy files as a source of changes.
 
-use crate::files::{Copies, Files};
-use crate::objects::{FileState, FileStates, is_applied_source};
+use crate::files::{Copies, Files, Reading, Readings};
+use crate::objects::{FileState, FileStates};
 use crate::problems::message;
 use crate::reconciler::{Persistence, Reconciler};
 use crate::source::{ChangeSource, Notifier};
@@ -17,6 +17,8 @@ const QUIET: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The failures, as status and log name them.
+const READ: &str = "the policy directory cannot be read, and the policies of its files stay in force";
+const APPLY: &str = "changed manifests could not be applied";
 const COPIES: &str =
     "the copies of policy files, from which a start with broken files recovers, are out of date";
 const WATCH: &str = "the policy directory cannot be watched and is polled instead";
@@ -44,10 +46,10 @@ impl PolicyFiles {
     }
 
     /// Saves the texts that are applied, for a start at which the files are broken.
-    fn save_copies(&mut self, texts: &FileStates, reconciler: &mut Reconciler) {
+    fn save_copies(&mut self, texts: &Readings, reconciler: &mut Reconciler) {
         let objects = &reconciler.objects;
         let applied = texts.iter().filter_map(|(file, state)| match state {
-            FileState::Text(text) if objects.is_in_force(file) => Some((file.as_str(), text.as_str())),
+            Reading::Text(text) if objects.is_in_force(file) => Some((file.as_str(), text.as_str())),
             _ => None,
         });
         let failures = self.copies.keep(applied, |file| texts.contains_key(file));
@@ -61,23 +63,24 @@ impl PolicyFiles {
 impl ChangeSource for PolicyFiles {
     /// Reads the directory; the changes of all files take effect together.
     fn deliver(&mut self, reconciler: &mut Reconciler) {
-        let texts = match self.files.look(reconciler.objects.files()) {
-            Ok(texts) => texts,
-            Err(error) => {
-                // The cause, such as a lack of descriptors, may pass without a change of the directory.
-                self.files.look_again(RETRY);
-                let why = format!("{error}; the policies of its files stay in force");
-                return reconciler.note_file(&self.directory, &why);
-            }
+        let read = self.files.look(reconciler.objects.files());
+        let failure = read.as_ref().err().map(|error| format!("{}: {error}", self.directory));
+        reconciler.problems.note(READ, failure.map_or(Ok(()), Err));
+        let Ok(texts) = read else {
+            // The cause, such as a lack of descriptors, may pass without a change of the directory.
+            return self.files.look_again(RETRY);
         };
         reconciler.problems.note(WATCH, self.files.unwatched());
-        let mut objects = reconciler.objects.clone();
-        let changes = objects.update(&texts, |file| !is_applied_source(file));
+        let deleted = reconciler.objects.files().filter(|file| !texts.contains_key(*file));
+        let mut states: FileStates = deleted.map(|file| (file.to_owned(), FileState::Deleted)).collect();
+        states.extend(texts.iter().map(|(file, reading)| (file.clone(), reading.state(file))));
+        let update = reconciler.objects.update(states);
         let before = reconciler.objects.problems();
-        if let Err(error) = reconciler.apply_objects(objects, changes, Persistence::Retried) {
-            self.files.look_again(RETRY);
-            let why = format!("changed manifests could not be applied: {}", message(error));
-            return reconciler.note_file(&self.directory, &why);
+        let applied = reconciler.apply_objects(update, Persistence::Retried);
+        let is_applied = applied.is_ok();
+        reconciler.problems.note(APPLY, applied.map_err(message));
+        if !is_applied {
+            return self.files.look_again(RETRY);
         }
         let problems = reconciler.objects.problems();
         problems.iter().filter(|problem| !before.contains(problem)).for_each(|problem| {
@@ -91,7 +94,7 @@ impl ChangeSource for PolicyFiles {
     }
 
     fn poll(&mut self, reconciler: &mut Reconciler) {
-        if self.files.has_changed() {
+        if self.files.has_changed() || reconciler.objects.has_resolvable() {
             self.deliver(reconciler);
         }
     }

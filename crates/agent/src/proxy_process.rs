@@ -5,9 +5,11 @@
 //! own code, and looks them up again when the epoch has increased.
 
 use crate::confinement::{self, ReportFile};
+use crate::heartbeats::Heartbeats;
 use crate::limits::ProxyLimits;
 use crate::occupancy;
 use crate::paths::Paths;
+use crate::proxy_handover::{self, ProxyListeners};
 use crate::request_events::EventSender;
 use crate::rule_set_cache::RuleSetCache;
 use crate::storage;
@@ -24,8 +26,7 @@ use proxy::{AppliedRuleSet, ProxiedFlow, RequestPolicy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::num::NonZero;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,11 +54,16 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     })?;
     let policy = Arc::new(KernelPolicy { pinned, library: RuleSetCache::new(&paths.rule_sets()) });
     let sender = Arc::new(EventSender::new(&paths.request_events())?);
-    let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    let listeners = listeners(port, workers)?;
+    let (listeners, heartbeats) = proxy_handover::receive(io::stdin().as_fd())?;
+    let heartbeats = Arc::new(heartbeats);
+    let at = listeners.v4[0].local_addr()?;
+    anyhow::ensure!(at.port() == port, "the agent listens at {at} for the proxy of port {port}");
     // One socket of each family represents all sockets that share its port.
-    loader::set_proxy_sockets(&pins, listeners.each_ref().map(|some| some.first().map(AsFd::as_fd)))
-        .context("the proxy's sockets cannot be written to the map")?;
+    loader::set_proxy_sockets(
+        &pins,
+        [&listeners.v4, &listeners.v6].map(|some| some.first().map(AsFd::as_fd)),
+    )
+    .context("the proxy's sockets cannot be written to the map")?;
     let config = limits.config().map_err(anyhow::Error::msg)?;
     let config = proxy::ProxyConfig { max_connections: max_connections(config.max_connections)?, ..config };
     // All files and sockets are open; threads that start from here on are confined, too.
@@ -73,52 +79,45 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
         Arc::clone(&sender) as Arc<dyn proxy::Events>,
         Arc::new(proxy::Transparent),
     );
-    let ended = run_workers(&proxy, listeners)?;
+    let ended = run_workers(&proxy, listeners, &heartbeats)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let watched = proxy.clone();
     runtime.spawn(async move { watched.watch_policy().await });
     runtime.block_on(async {
-        loop {
-            sender.send_occupancy(proxy.occupancy().into());
-            tokio::time::sleep(occupancy::INTERVAL).await;
-            if let Ok(result) = ended.try_recv() {
-                return result;
+        let report = async {
+            loop {
+                sender.send_occupancy(proxy.occupancy().into());
+                tokio::time::sleep(occupancy::INTERVAL).await;
+                if let Ok(result) = ended.try_recv() {
+                    return result;
+                }
             }
-        }
+        };
+        let beat = async { heartbeats.keep_beating(0).await.context("the heartbeats cannot be written") };
+        tokio::try_join!(report, beat).map(|((), ())| ())
     })
 }
 
-/// One listener of each family for each worker; none for IPv6 if there is no IPv6.
-fn listeners(port: u16, workers: usize) -> anyhow::Result<[Vec<TcpListener>; 2]> {
-    let listen = |address: IpAddr| proxy::Transparent::listen(SocketAddr::new(address, port), workers);
-    let failed = |address: IpAddr| format!("the proxy cannot listen at {}", SocketAddr::new(address, port));
-    let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
-    let first = listen(v4).with_context(|| failed(v4))?;
-    let second = match listen(v6) {
-        Err(error) if lacks_family(&error) => {
-            tracing::warn!(%error, "there is no IPv6; the proxy listens on IPv4 alone");
-            Vec::new()
-        }
-        listens => listens.with_context(|| failed(v6))?,
-    };
-    Ok([first, second])
-}
-
-/// Serves one listener of each family on each thread; the channel receives the result of a worker that ends.
+/// Serves one listener of each family on each thread, which also writes its heartbeats; the channel receives the result of
+/// a worker that ends.
 fn run_workers(
     proxy: &proxy::Proxy,
-    [v4, v6]: [Vec<TcpListener>; 2],
+    ProxyListeners { v4, v6 }: ProxyListeners,
+    heartbeats: &Arc<Heartbeats>,
 ) -> anyhow::Result<Receiver<anyhow::Result<()>>> {
     let (results, ended) = channel();
     let mut v6 = v6.into_iter();
     for (number, first) in v4.into_iter().enumerate() {
         let (proxy, results, second) = (proxy.clone(), results.clone(), v6.next());
+        let heartbeats = Arc::clone(heartbeats);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+            // The main thread has the first place.
+            let beat = heartbeats.keep_beating(number + 1);
             let served = runtime.block_on(async {
                 match second {
-                    Some(second) => tokio::try_join!(proxy.serve(first), proxy.serve(second)).map(drop),
-                    None => proxy.serve(first).await.map(drop),
+                    Some(second) => tokio::try_join!(proxy.serve(first), proxy.serve(second), beat).map(drop),
+                    None => tokio::try_join!(proxy.serve(first), beat).map(drop),
                 }
             });
             // Without a receiver the process is ending.
@@ -126,12 +125,6 @@ fn run_workers(
         })?;
     }
     Ok(ended)
-}
-
-/// Whether listening on the IPv6 loopback failed because the kernel or the namespace has no IPv6.
-fn lacks_family(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrNotAvailable
-        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// Raises the soft limit of descriptors to the hard limit; returns the number of connections that fit.

@@ -1,9 +1,9 @@
 //! What was in force before the agent started: applied manifests, and the last valid texts of policy files.
 
 use crate::config::AgentConfig;
-use crate::files::{self, DamagedCopy};
-use crate::journal::{self, Applied};
-use crate::objects::{FileState, FileStates, Objects, is_applied_source, parse, with_applied_sources};
+use crate::files::{self, DamagedCopy, Reading};
+use crate::journal::{self, Applied, Journal};
+use crate::objects::{FileState, FileStates, Objects, parse_described, with_applied_sources};
 use crate::storage;
 use anyhow::{Context, anyhow};
 use control::Change;
@@ -19,11 +19,11 @@ const ADVICE: &str = "restore the copy, or correct every file of the policy dire
 /// They cannot be determined. The agent must not start then: the maps of the earlier agent stay in force.
 pub(crate) fn recall(
     config: &AgentConfig,
-    applied: &[Applied],
+    (journal, applied): (&mut Journal, &[Applied]),
     (copies, damaged): (BTreeMap<String, String>, &[DamagedCopy]),
     objects: &mut Objects,
 ) -> anyhow::Result<Vec<Change>> {
-    let mut changes = recall_applied(applied, objects)?;
+    let mut changes = recall_applied(journal, applied, objects)?;
     if copies.is_empty() && damaged.is_empty() {
         // A missing directory is created only where no policy in force came from it.
         if let Err(error) = storage::make_directory(&config.policies) {
@@ -32,8 +32,11 @@ pub(crate) fn recall(
         }
         return Ok(changes);
     }
-    let texts: FileStates = copies.into_iter().map(|(file, text)| (file, FileState::Text(text))).collect();
-    changes.extend(objects.update(&texts, |_| false));
+    let states = copies.into_iter().map(|(file, text)| {
+        let state = Reading::Text(text).state(&file);
+        (file, state)
+    });
+    changes.extend(update(objects, states.collect()));
     let mut unknown = objects.problems();
     unknown.extend(
         damaged.iter().map(|DamagedCopy { copy, why }| format!("{} is damaged: {why}", copy.display())),
@@ -45,9 +48,12 @@ pub(crate) fn recall(
     let unknown = unknown.join("; ");
     let now = files::read_once(&config.policies)
         .with_context(|| format!("{unknown}. The policy directory cannot be read either; {ADVICE}"))?;
-    changes.extend(objects.update(&now, |file| !is_applied_source(file)));
+    let deleted = objects.files().filter(|file| !now.contains_key(*file));
+    let mut states: FileStates = deleted.map(|file| (file.to_owned(), FileState::Deleted)).collect();
+    states.extend(now.iter().map(|(file, reading)| (file.clone(), reading.state(file))));
+    changes.extend(update(objects, states));
     let mut invalid = objects.problems();
-    let unfinished = now.iter().filter(|(_, state)| **state == FileState::Unfinished);
+    let unfinished = now.iter().filter(|(_, reading)| **reading == Reading::Unfinished);
     invalid.extend(unfinished.map(|(file, _)| format!("{file} is open for writing")));
     anyhow::ensure!(
         invalid.is_empty(),
@@ -58,22 +64,40 @@ pub(crate) fn recall(
     Ok(changes)
 }
 
+/// Changes the objects by the states of files; returns what the world must change.
+fn update(objects: &mut Objects, states: FileStates) -> Vec<Change> {
+    let mut update = objects.update(states);
+    let changes = update.take();
+    objects.commit(update);
+    changes
+}
+
 /// Reads the manifests that clients applied.
-fn recall_applied(applied: &[Applied], objects: &mut Objects) -> anyhow::Result<Vec<Change>> {
-    let mut described = Vec::new();
+fn recall_applied(
+    journal: &mut Journal,
+    applied: &[Applied],
+    objects: &mut Objects,
+) -> anyhow::Result<Vec<Change>> {
+    let mut described = Vec::with_capacity(applied.len());
     for Applied { place, file, text, names } in applied {
         let refused = |messages: Vec<String>| {
             anyhow!("{}", journal::damaged(place, &format!("cannot be read: {}", messages.join("; "))))
         };
-        let mut all = parse(file, text).map_err(refused)?;
-        all.retain(|(name, _)| names.contains(&name.to_string()));
-        let is_missing = |wanted: &&String| !all.iter().any(|(name, _)| name.to_string() == **wanted);
-        if let Some(missing) = names.iter().find(is_missing) {
+        let mut missing = names.clone();
+        let found = parse_described(file, text).map_err(refused)?;
+        described.extend(found.into_iter().filter(|one| missing.remove(&one.named.0.to_string())));
+        if let Some(missing) = missing.first() {
             return Err(refused(vec![format!("there is no {missing} in it")]));
         }
-        described.extend(all);
     }
-    objects
-        .put(with_applied_sources(described))
-        .map_err(|messages| anyhow!("applied manifests: {}", messages.join("; ")))
+    if journal.is_of_earlier_release() {
+        let texts = described.iter().map(|one| (one.named.0.to_string(), one.text.clone()));
+        journal.take_over(texts.collect());
+    }
+    let mut put = objects
+        .put(with_applied_sources(described.into_iter().map(|one| one.named)))
+        .map_err(|messages| anyhow!("applied manifests: {}", messages.join("; ")))?;
+    let changes = put.take();
+    objects.commit(put);
+    Ok(changes)
 }

@@ -7,7 +7,7 @@ use crate::addresses::Addresses;
 use crate::config::AgentConfig;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
-use crate::objects::Objects;
+use crate::objects::{ObjectChanges, Objects};
 use crate::paths::Paths;
 use crate::problems::{Problems, message};
 use crate::state::State;
@@ -53,15 +53,15 @@ impl Reconciler {
         self.kernel.world()
     }
 
-    /// Applies changes of objects, all or none; the objects replace the present ones only then.
+    /// Applies a change of objects, all or none.
     pub(crate) fn apply_objects(
         &mut self,
-        objects: Objects,
-        changes: Vec<Change>,
+        mut objects: ObjectChanges,
         persistence: Persistence,
     ) -> anyhow::Result<()> {
+        let changes = objects.take();
         if changes.is_empty() {
-            self.objects = objects;
+            self.objects.commit(objects);
             return Ok(());
         }
         let before = (self.addresses.clone(), self.state.services.clone());
@@ -75,7 +75,7 @@ impl Reconciler {
             self.kernel.apply(changes)
         });
         if applied.is_ok() {
-            self.objects = objects;
+            self.objects.commit(objects);
         } else {
             (self.addresses, self.state.services) = before;
         }
@@ -110,15 +110,6 @@ impl Reconciler {
         }
         if self.problems.has(STATE) {
             self.save_or_note();
-        }
-    }
-
-    /// Records an error of a file or directory; its earlier contents stay applied. Only a new error is logged.
-    pub(crate) fn note_file(&mut self, file: &str, why: &str) {
-        let before = self.objects.problems();
-        self.objects.note(file, why);
-        if self.objects.problems() != before {
-            tracing::error!("{file}: {why}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::config::AgentConfig;
 use crate::paths::Paths;
-use crate::supervisor;
+use crate::proxy_record;
 use crate::wiring::{alias, number_of};
 use std::fs;
 use std::io;
@@ -29,9 +29,9 @@ pub fn remove(config: &AgentConfig) -> anyhow::Result<()> {
 fn end_proxies(config: &AgentConfig, paths: &Paths) -> anyhow::Result<()> {
     match &config.network_namespace {
         Some(name) if NetworkNamespace::names()?.contains(name) => {
-            NetworkNamespace::open(name)?.enter(|| supervisor::end(paths))?
+            NetworkNamespace::open(name)?.enter(|| proxy_record::end(paths))?
         }
-        _ => supervisor::end(paths),
+        _ => proxy_record::end(paths),
     }
 }
 

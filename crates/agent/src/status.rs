@@ -38,6 +38,7 @@ pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> anyhow::Resu
     let mut problems = reconciler.objects.problems();
     problems.extend(parts.sources.iter().flat_map(|source| source.problems()));
     problems.extend(reconciler.problems.messages());
+    problems.extend(parts.supervisor.problems());
     problems.extend(refusals);
     Ok(view::Status {
         version: env!("CARGO_PKG_VERSION").into(),

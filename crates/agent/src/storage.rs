@@ -72,6 +72,11 @@ pub(crate) fn identity(path: &Path) -> io::Result<DeviceInode> {
     fs::metadata(path).map(|status| (status.dev(), status.ino()))
 }
 
+/// The identity of an open file.
+pub(crate) fn identity_of(file: &File) -> io::Result<DeviceInode> {
+    file.metadata().map(|status| (status.dev(), status.ino()))
+}
+
 /// Restricts a socket to its owner and its group.
 pub(crate) fn close_socket(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(SOCKET))

@@ -1,254 +1,210 @@
-//! Supervises the proxy's process: starts it, adopts it after a restart of the agent, and restarts it when it ends.
+//! Supervises the proxy's process on a thread of its own, and publishes how the proxy is.
 
 use crate::confinement::ConfinementReport;
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
-use crate::proxy_search;
-use crate::state::Process;
-use crate::storage::{self, DeviceInode};
-use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process};
-use serde::{Deserialize, Serialize};
-use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use crate::problems::{Problems, message};
+use crate::proxy_keeper::{Health, ProxyKeeper, START};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a proxy may take to listen.
-const START: Duration = Duration::from_secs(5);
+/// How often a proxy is checked, and a start that failed is retried.
+const CHECK: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(500);
+/// A proxy that ended sooner after its start than this is not started again at once.
+const SETTLED: Duration = Duration::from_secs(1);
+/// How long the status mentions that a proxy was replaced.
+const FRESH: Duration = Duration::from_secs(600);
 
-/// The supervisor of the node's proxy.
+/// The failures, as status and log name them.
+const PROXY: &str = "the proxy does not run, and connections that policy redirects to it wait";
+const HEALTH: &str = "the proxy does not answer, and connections that policy redirects to it wait";
+const RECORD: &str = "the proxy's process is not recorded; the next agent searches for it";
+
+/// The supervisor of the node's proxy. Dropping it ends the supervision, and not the proxy.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     paths: Paths,
-    port: u16,
-    limits: ProxyLimits,
-    process: Option<Process>,
-    /// The child process, if this agent started the proxy; it must be waited for.
-    child: Option<Child>,
-    /// When this agent started the proxy.
+    published: Arc<Mutex<ProxyState>>,
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How the proxy is.
+#[derive(Debug, Default)]
+struct ProxyState {
+    process: Option<u32>,
     started: Option<Instant>,
-    /// The process, and the directory of rule sets that it reported it may read.
-    allowed: Option<(Process, DeviceInode)>,
-    /// Whether the process is recorded on disk, or why not.
-    recorded: Result<(), String>,
+    problems: Problems,
+    /// When and why the proxy replaced the one before.
+    replaced: Option<(Instant, String)>,
+    /// Whether a start was tried, or a proxy adopted.
+    is_settled: bool,
 }
 
 impl Supervisor {
-    /// Adopts the running proxy of an earlier agent if it has the right port, limits and maps, else ends it. Starts
-    /// no proxy.
-    ///
-    /// The pinned maps must be the packet path's. A proxy that reads other maps, since they were unpinned, is ended.
-    pub(crate) fn new(paths: &Paths, (port, limits): (u16, ProxyLimits)) -> anyhow::Result<Self> {
-        let maps = loader::inspect::pinned_maps(&paths.pins())?;
-        let fits = |running: &RecordedProxy| {
-            (running.port, running.layout, running.limits) == (port, abi::LAYOUT, limits)
-                && proxy_search::reads_only(running.process, &maps)
-        };
-        let (mut fitting, others): (Vec<RecordedProxy>, Vec<RecordedProxy>) =
-            running(paths)?.into_iter().partition(fits);
-        let adopted = (!fitting.is_empty()).then(|| fitting.remove(0));
-        others.iter().chain(&fitting).try_for_each(RecordedProxy::end)?;
-        let process = adopted.as_ref().map(|running| running.process);
-        let mut supervisor = Self {
-            paths: paths.clone(),
-            port,
-            limits,
-            process,
-            child: None,
-            started: None,
-            allowed: None,
-            recorded: Ok(()),
-        };
-        if adopted.is_some() && adopted != recorded(paths)? {
-            tracing::warn!("the running proxy was not recorded, and was found among the processes");
-            supervisor.record();
+    /// Adopts the running proxy of an earlier agent, or ends it, as [`ProxyKeeper::new`] does; a thread then keeps a proxy
+    /// running.
+    pub(crate) fn start(paths: &Paths, settings: (u16, ProxyLimits)) -> anyhow::Result<Self> {
+        let keeper = ProxyKeeper::new(paths, settings)?;
+        let published = Arc::default();
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let supervision = Supervision { keeper, published: Arc::clone(&published), stop: Arc::clone(&stop) };
+        let thread = thread::Builder::new().name("supervisor".into()).spawn(move || supervision.run())?;
+        Ok(Self { paths: paths.clone(), published, stop, thread: Some(thread) })
+    }
+
+    /// Waits until a proxy serves, or could not be started.
+    pub(crate) fn wait_for_first(&self) {
+        let until = Instant::now() + START;
+        while !self.published().is_settled && Instant::now() < until {
+            thread::sleep(Duration::from_millis(2));
         }
-        Ok(supervisor)
-    }
-
-    /// Whether the process is recorded, or why not.
-    pub(crate) fn recorded(&self) -> Result<(), &str> {
-        self.recorded.as_ref().map(|_| ()).map_err(String::as_str)
-    }
-
-    /// Records the proxy's process.
-    fn record(&mut self) {
-        let Some(process) = self.process else { return };
-        let running = RecordedProxy { process, port: self.port, layout: abi::LAYOUT, limits: self.limits };
-        let path = self.paths.proxy();
-        let bytes = serde_json::to_vec(&running).map_err(std::io::Error::other);
-        let written = bytes.and_then(|bytes| storage::replace(&path, &bytes));
-        self.recorded = written.map_err(|error| format!("cannot write {}: {error}", path.display()));
     }
 
     /// Process number of the proxy, if it runs.
     pub(crate) fn process(&self) -> Option<u32> {
-        self.process.filter(|process| !process.has_ended()).map(|process| process.process)
+        self.published().process
     }
 
-    /// The confinement steps that failed in the proxy.
+    /// What is wrong with the proxy.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.published().problems.messages().collect();
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            problems.push("the proxy is not supervised any more; restart the agent".into());
+        }
+        problems
+    }
+
+    /// The confinement steps that failed in the proxy, and why it replaced another one.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let Some(process) = self.process() else { return Vec::new() };
+        let (process, started, replaced) = {
+            let state = self.published();
+            (state.process, state.started, state.replaced.clone())
+        };
+        let mut notes: Vec<String> = replaced
+            .filter(|(when, _)| when.elapsed() < FRESH)
+            .map(|(when, why)| {
+                format!("the proxy was started again {} s ago: {why}", when.elapsed().as_secs())
+            })
+            .into_iter()
+            .collect();
+        let Some(process) = process else { return notes };
         let file = self.paths.proxy_report();
         match ConfinementReport::read(process, &file) {
-            Some(report) => report.notes().collect(),
+            Some(report) => notes.extend(report.notes()),
             // The proxy has just started.
-            None if self.started.is_some_and(|started| started.elapsed() < START) => Vec::new(),
-            None => vec![format!(
+            None if started.is_some_and(|started| started.elapsed() < START) => {}
+            None => notes.push(format!(
                 "the failed confinement steps of the proxy are unknown: {} is not of process {process}",
                 file.display()
-            )],
+            )),
         }
+        notes
     }
 
-    /// Ends a proxy that may read another directory of rule sets than the present one.
-    fn end_stranded(&mut self) -> anyhow::Result<()> {
-        let Some(process) = self.process.filter(|process| !process.has_ended()) else { return Ok(()) };
-        let rule_sets = self.paths.rule_sets();
-        let report = ConfinementReport::read(process.process, &self.paths.proxy_report());
-        // The report may have been deleted with the directory.
-        if let Some(allowed) = report.and_then(|report| report.rule_sets) {
-            self.allowed = Some((process, allowed));
-        }
-        let allowed = self.allowed.filter(|(of, _)| *of == process).map(|(_, allowed)| allowed);
-        let current = storage::identity(&rule_sets).ok();
-        if allowed.is_some_and(|allowed| current.is_some_and(|current| current != allowed)) {
-            tracing::warn!(directory = %rule_sets.display(), "the directory of rule sets was replaced; the proxy is restarted to read it");
-            kill(process)?;
-        }
-        Ok(())
+    fn published(&self) -> MutexGuard<'_, ProxyState> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Starts the proxy if it does not run, and waits until it listens.
-    pub(crate) fn ensure(&mut self) -> anyhow::Result<()> {
-        self.end_stranded()?;
-        if let Some(child) = &mut self.child
-            && let Some(status) = child.try_wait()?
-        {
-            tracing::error!(%status, log = %self.paths.proxy_log().display(), "the proxy ended and is restarted");
-            self.child = None;
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // The counter cannot overflow by one.
+        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
-        if self.process().is_some() {
-            if self.recorded.is_err() {
-                self.record();
+    }
+}
+
+/// The thread of a supervisor.
+struct Supervision {
+    keeper: ProxyKeeper,
+    published: Arc<Mutex<ProxyState>>,
+    stop: Arc<OwnedFd>,
+}
+
+impl Supervision {
+    /// Keeps a proxy running until the supervisor is dropped.
+    fn run(mut self) {
+        let mut rest = None;
+        loop {
+            let next = match self.step(rest) {
+                Ok(next) => {
+                    self.note(PROXY, Ok(()));
+                    next
+                }
+                Err(error) => {
+                    self.note(PROXY, Err(message(error)));
+                    RETRY
+                }
+            };
+            self.publish();
+            let end = self.keeper.end_of_process();
+            if wait(&self.stop, end.as_ref(), next) {
+                return;
             }
-            return Ok(());
-        }
-        let mut child = self.start().context("the proxy could not be started")?;
-        match Process::find(child.id())
-            .map_err(anyhow::Error::from)
-            .and_then(|now| now.context("it ended at once"))
-        {
-            Ok(process) => {
-                (self.child, self.process, self.started) = (Some(child), Some(process), Some(Instant::now()));
-            }
-            Err(error) => {
-                // An unknown proxy would run beside the next one.
-                let _ = child.kill().and_then(|()| child.wait());
-                return Err(error.context("the proxy could not be started"));
-            }
-        }
-        self.record();
-        self.wait_until_it_listens()
-    }
-
-    fn start(&self) -> anyhow::Result<Child> {
-        // Without a log its output is lost: a proxy on a full or read-only disk must still serve.
-        let log = storage::append(&self.paths.proxy_log()).and_then(|log| Ok((log.try_clone()?, log)));
-        let (out, err) = log.map_or((Stdio::null(), Stdio::null()), |(out, err)| (out.into(), err.into()));
-        // A process group of its own: signals to the agent's group, for instance from a terminal, do not end the
-        // proxy.
-        Ok(Command::new(std::env::current_exe()?)
-            .args(proxy_search::arguments(&self.paths, self.port, &self.limits))
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0)
-            .spawn()?)
-    }
-
-    fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        let deadline = Instant::now() + START;
-        while TcpStream::connect(address).is_err() {
-            if self.process().is_none() || Instant::now() > deadline {
-                let log = fs::read_to_string(self.paths.proxy_log()).unwrap_or_default();
-                let last = log.lines().last().unwrap_or("it printed nothing").to_string();
-                anyhow::bail!("the proxy does not listen at {address}: {last}");
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        anyhow::ensure!(
-            self.process().is_some(),
-            "another program listens at {address}; give the proxy another port"
-        );
-        Ok(())
-    }
-}
-
-/// A proxy, and what it was started with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct RecordedProxy {
-    process: Process,
-    port: u16,
-    /// Layout of the maps that it reads.
-    layout: u32,
-    #[serde(default)]
-    limits: ProxyLimits,
-}
-
-impl RecordedProxy {
-    fn end(&self) -> anyhow::Result<()> {
-        kill(self.process)
-    }
-}
-
-fn kill(process: Process) -> anyhow::Result<()> {
-    let process = i32::try_from(process.process).ok().and_then(Pid::from_raw);
-    match kill_process(process.context("an invalid process number")?, Signal::KILL) {
-        // The process has ended already.
-        Err(rustix::io::Errno::SRCH) => Ok(()),
-        result => Ok(result?),
-    }
-}
-
-/// Ends the proxies of the agent with these paths.
-pub(crate) fn end(paths: &Paths) -> anyhow::Result<()> {
-    running(paths)?.iter().try_for_each(RecordedProxy::end)
-}
-
-/// The running proxies of the agent with these paths: the recorded one first, then the others.
-fn running(paths: &Paths) -> anyhow::Result<Vec<RecordedProxy>> {
-    let mut running: Vec<RecordedProxy> = recorded(paths)?.into_iter().collect();
-    for found in proxy_search::find(paths) {
-        if running.iter().all(|known| known.process != found.process) {
-            // Another executable may read maps of another layout; no layout has this number.
-            let layout = if found.is_same_program { abi::LAYOUT } else { u32::MAX };
-            running.push(RecordedProxy {
-                process: found.process,
-                port: found.port,
-                layout,
-                limits: found.limits,
-            });
+            let age = self.keeper.started().map(|started| started.elapsed());
+            rest = age.filter(|age| *age < SETTLED).map(|_| RETRY);
         }
     }
-    Ok(running)
+
+    /// Checks the proxy, and starts one if none runs; `rest` is a pause before. Returns the time until the next step.
+    fn step(&mut self, rest: Option<Duration>) -> anyhow::Result<Duration> {
+        self.keeper.end_stranded()?;
+        if self.keeper.note_end()? && rest.is_some_and(|rest| wait(&self.stop, None, rest)) {
+            return Ok(Duration::ZERO);
+        }
+        if self.keeper.process().is_none() {
+            self.publish();
+            let stop = Arc::clone(&self.stop);
+            let replaces = self.keeper.start(|| !wait(&stop, None, Duration::from_millis(2)))?;
+            let mut state = lock(&self.published);
+            state.replaced = replaces.map(|why| (Instant::now(), why)).or_else(|| state.replaced.take());
+        } else {
+            self.keeper.record_if_needed();
+        }
+        let health = self.keeper.check().map_err(message);
+        let problem = match health {
+            Ok(Health::Good) => Ok(()),
+            Ok(Health::Late(late)) => Err(format!("{late}; it is killed and started again if that lasts")),
+            // Its end comes at once.
+            Ok(Health::Killed) => Ok(()),
+            Err(error) => Err(format!("its heartbeats cannot be read: {error}")),
+        };
+        self.note(HEALTH, problem);
+        let recorded = self.keeper.recorded().map_err(str::to_owned);
+        self.note(RECORD, recorded);
+        Ok(CHECK)
+    }
+
+    fn note(&self, what: &'static str, result: Result<(), String>) {
+        lock(&self.published).problems.note(what, result);
+    }
+
+    fn publish(&self) {
+        let (process, started) = (self.keeper.process(), self.keeper.started());
+        let mut state = lock(&self.published);
+        (state.process, state.started) = (process.map(|process| process.process), started);
+        state.is_settled |= process.is_some() || state.problems.has(PROXY);
+    }
 }
 
-/// The recorded proxy, if it runs; an invalid record counts as none.
-fn recorded(paths: &Paths) -> anyhow::Result<Option<RecordedProxy>> {
-    let file = paths.proxy();
-    let bytes = match fs::read(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            tracing::warn!(%error, file = %file.display(), "the record of the proxy cannot be read");
-            return Ok(None);
-        }
-        Ok(bytes) => bytes,
-    };
-    let running: Option<RecordedProxy> = serde_json::from_slice(&bytes).ok();
-    Ok(running.filter(|running| !running.process.has_ended()))
+fn lock(state: &Mutex<ProxyState>) -> MutexGuard<'_, ProxyState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for the end of a process, at most for a time; true where the supervisor was dropped.
+fn wait(stop: &OwnedFd, end: Option<&OwnedFd>, time: Duration) -> bool {
+    let descriptors = [Some(stop), end].into_iter().flatten();
+    let mut events: Vec<PollFd<'_>> =
+        descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::IN)).collect();
+    let time = Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() };
+    // An interrupted wait is a short one.
+    let _ = poll(&mut events, Some(&time));
+    !events[0].revents().is_empty()
 }

@@ -27,15 +27,17 @@ impl World {
             self.take(change, &mut step);
         }
         self.settle(&mut step);
+        // A start does not know whether the epoch rose after the last write of before.
+        step.judges_anew |= self.found.is_some();
         let (now, [later, last]) = match self.found.take() {
             Some(found) => self.replace_found(found, &mut step),
             None => self.replace_own(&mut step),
         };
-        let Step { mut undo, renamed, rows, .. } = step;
+        let Step { mut undo, renamed, rows, judges_anew, .. } = step;
         self.room = rows.into_room();
         undo.reverse();
         let mut writes = Writes { now, later, last, undo, renamed, ..Writes::default() };
-        self.finish(&mut writes);
+        self.finish(&mut writes, judges_anew);
         writes
     }
 
@@ -83,6 +85,8 @@ impl World {
             peers.residents(subject).chain(node).for_each(|id| step.mark(RowSubject::Endpoint(id)));
         }
         for switch in self.services.settle() {
+            // An established flow to the frontend's address is not looked up among the services.
+            step.judges_anew |= switch.before.is_none() && switch.after.is_some();
             step.rows.remove(switch.before.iter().flat_map(|set| set.rows(switch.frontend)));
             step.rows.put(switch.after.iter().flat_map(|set| set.rows(switch.frontend)));
         }
@@ -154,10 +158,11 @@ impl World {
     }
 
     /// Adds the rule sets, and the configuration. A new epoch in the configuration makes the packet path evaluate policy again
-    /// for known flows, if a write may change their verdicts.
-    fn finish(&mut self, writes: &mut Writes) {
+    /// for known flows: if the step demands it, or a write may change their verdicts or ways.
+    fn finish(&mut self, writes: &mut Writes, judges_anew: bool) {
         let config = Config { epoch: self.config.epoch, ..self.wanted_config() };
-        if config != self.config || [&writes.now, &writes.later].into_iter().any(concern_flows) {
+        let is_other = judges_anew || config != self.config;
+        if is_other || [&writes.now, &writes.later].into_iter().any(concern_flows) {
             self.config = Config { epoch: self.config.epoch.wrapping_add(1), ..config };
             writes.now.put(&Row::Config(self.config));
         }

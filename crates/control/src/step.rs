@@ -17,6 +17,8 @@ pub(crate) struct Step {
     marked_rows: Vec<RowSubject>,
     /// Rows that their owners put and removed.
     pub(crate) rows: RowChanges,
+    /// Whether the packet path must evaluate policy again for known flows, whatever is written.
+    pub(crate) judges_anew: bool,
     pub(crate) undo: Vec<Change>,
     pub(crate) renamed: Renamed,
 }

@@ -43,7 +43,9 @@ pub struct Renamed {
     pub services: BTreeSet<(String, String)>,
 }
 
-/// Whether one of the writes can change the verdict on a flow that connection tracking remembers.
+/// Whether one of the writes can change what connection tracking remembers of a flow: its verdict, and the interfaces and
+/// addresses that lead its packets on. The packet path looks up neither for an established flow, so no write but of backend
+/// sets may be left out.
 pub(crate) fn concern_flows(writes: &Batch) -> bool {
     let concerns = |run: &Run| !matches!(run.map(), MapId::Services | MapId::Backends);
     writes.runs().iter().any(concerns)

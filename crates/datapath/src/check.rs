@@ -13,7 +13,8 @@ use crate::scratch::Scratch;
 use crate::verifier::Fresh;
 use abi::DropReason;
 use abi::address::AddressInfo;
-use abi::conntrack::{ConnInfo, flag};
+use abi::config::{self, Config};
+use abi::conntrack::{ConnInfo, LinkAddresses, Way, flag};
 use abi::endpoint;
 use abi::identity;
 use abi::policy::{Direction, VerdictInfo, action};
@@ -55,9 +56,9 @@ pub(crate) fn check(
     {
         return Ok(permit);
     }
-    let key = conntrack::key(&scratch.found.flow, traffic.direction);
+    scratch.key = conntrack::key(&scratch.found.flow, traffic.direction);
     let mut known = is_tracked(&scratch.found.flow)
-        .then(|| maps.connection(&key))
+        .then(|| maps.connection(&scratch.key))
         .flatten()
         .filter(|row| conntrack::continues(row, &scratch.found.flow, traffic.direction, observed.now));
     // The direction in which the flow was opened, where policy has to judge the flow.
@@ -77,7 +78,7 @@ pub(crate) fn check(
         decision.transition = Transition::Opened;
     }
     let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
-    if is_new && is_tracked(&scratch.found.flow) && !maps.remember(&key, &scratch.entry) {
+    if is_new && is_tracked(&scratch.found.flow) && !maps.remember(&scratch.key, &scratch.entry) {
         return Err(DropReason::ConntrackFull);
     }
     Ok(permit)
@@ -116,6 +117,10 @@ fn pass(
     let decision = &mut Fresh::new(decision);
     store_verdict(row, traffic.peer, found, decision);
     store_detours(row, traffic, observed, found);
+    // The short way reports nothing.
+    if found.way.is_known && found.config.flags & config::flag::REPORT_PACKETS == 0 {
+        store_way(row, traffic, found);
+    }
     let transition = conntrack::update(row, &found.flow, observed);
     let (row, decision) = (&**row, &mut **decision);
     if decision.transition == Transition::None {
@@ -152,6 +157,28 @@ fn store_detours(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, observed: Ob
         row.flags |= flag::TRANSLATED;
         row.service = found.service.address;
         row.service_port = found.service.port;
+    }
+}
+
+/// Stores the way of the flow's packets in this direction. The packet read the epoch before it looked up the way.
+#[inline(always)]
+fn store_way(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, found: &Found) {
+    let Found { config: Config { epoch, .. }, way, .. } = *found;
+    row.local = Way::new(epoch, way.local);
+    let known = Way::new(epoch, way.interface);
+    match traffic.direction {
+        Direction::Egress => {
+            let [a, b, c, d, e, f] = traffic.peer.mac;
+            let [g, h, i, j, k, l] = found.endpoint.host_mac;
+            // The interface has one workload as long as it exists, so these need no epoch.
+            row.link = LinkAddresses([a, b, c, d, e, f, g, h, i, j, k, l]);
+            row.way_out = known;
+            row.flags |= flag::WAY_OUT;
+        }
+        Direction::Ingress => {
+            row.way_in = known;
+            row.flags |= flag::WAY_IN;
+        }
     }
 }
 

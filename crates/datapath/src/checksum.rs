@@ -30,3 +30,11 @@ pub(crate) fn fold(total: u32) -> u16 {
     let once = (total & 0xffff) + (total >> 16);
     ((once & 0xffff) + (once >> 16)) as u16
 }
+
+/// The checksum of an IPv4 header whose hop limit goes down by one: one less in the high byte of a word is 0x100 more in the
+/// complement.
+#[inline(always)]
+pub(crate) fn with_hop_taken(checksum: [u8; 2]) -> [u8; 2] {
+    let sum = u32::from(u16::from_be_bytes(checksum)) + 0x100;
+    ((sum + (sum >> 16)) as u16).to_be_bytes()
+}

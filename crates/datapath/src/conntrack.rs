@@ -1,8 +1,9 @@
 //! Connection tracking: which conntrack entry a packet belongs to, and what the packet changes in the entry.
 
 use crate::parse::{ACK, FIN, PacketFlow, RST, SYN};
+use abi::Address;
 use abi::config;
-use abi::conntrack::{ConnInfo, ConnKey, flag, lifetime};
+use abi::conntrack::{ConnInfo, ConnKey, LinkAddresses, Way, flag, lifetime};
 use abi::policy::Direction;
 use abi::protocol::TCP;
 
@@ -26,11 +27,23 @@ pub(crate) enum Transition {
 pub(crate) fn key(flow: &PacketFlow, direction: Direction) -> ConnKey {
     // An ICMP echo has one identifier for both ends.
     let destination_port = if flow.is_icmp() { flow.source_port } else { flow.destination_port };
+    let (ends, ports) = ([flow.source, flow.destination], [flow.source_port, destination_port]);
+    key_of(direction, ends, ports, flow.protocol)
+}
+
+/// The key for a packet between these ends, source first.
+#[inline(always)]
+pub(crate) fn key_of(
+    direction: Direction,
+    [source, destination]: [Address; 2],
+    [source_port, destination_port]: [[u8; 2]; 2],
+    protocol: u8,
+) -> ConnKey {
     let (local, remote, local_port, remote_port) = match direction {
-        Direction::Egress => (flow.source, flow.destination, flow.source_port, destination_port),
-        Direction::Ingress => (flow.destination, flow.source, destination_port, flow.source_port),
+        Direction::Egress => (source, destination, source_port, destination_port),
+        Direction::Ingress => (destination, source, destination_port, source_port),
     };
-    ConnKey { local, remote, local_port, remote_port, protocol: flow.protocol, padding: [0; 3] }
+    ConnKey { local, remote, local_port, remote_port, protocol, padding: [0; 3] }
 }
 
 /// The direction in which the flow was opened.
@@ -93,16 +106,7 @@ fn leg(row: &ConnInfo, observed: Observed) -> Leg {
 pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) -> Transition {
     let Observed { direction, length, now, .. } = observed;
     let before = row.flags;
-    match direction {
-        Direction::Egress => {
-            row.packets_out = row.packets_out.wrapping_add(1);
-            row.bytes_out += u64::from(length);
-        }
-        Direction::Ingress => {
-            row.packets_in = row.packets_in.wrapping_add(1);
-            row.bytes_in += u64::from(length);
-        }
-    }
+    count(row, direction, length);
     let mut flags = flags_after(row, flow.tcp_flags, observed);
     // The proxy may reply to the opener of a flow without an upstream connection. The opener's acknowledgement shows it.
     let acknowledges = before & flag::PROXIED != 0 && flow.tcp_flags & (SYN | ACK) == ACK;
@@ -116,6 +120,21 @@ pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) 
         (true, false) => Transition::Opened,
         _ if (before ^ flags) & flag::ANSWERED != 0 => Transition::Answered,
         _ => Transition::None,
+    }
+}
+
+/// Counts a packet in its entry.
+#[inline(always)]
+pub(crate) fn count(row: &mut ConnInfo, direction: Direction, length: u32) {
+    match direction {
+        Direction::Egress => {
+            row.packets_out = row.packets_out.wrapping_add(1);
+            row.bytes_out += u64::from(length);
+        }
+        Direction::Ingress => {
+            row.packets_in = row.packets_in.wrapping_add(1);
+            row.bytes_in += u64::from(length);
+        }
     }
 }
 
@@ -162,17 +181,23 @@ const EMPTY: ConnInfo = ConnInfo {
     flags: 0,
     policy: 0,
     epoch: 0,
-    rule: 0,
-    l7: 0,
-    peer_identity: 0,
-    service_port: [0; 2],
-    padding: [0; 2],
-    service: abi::Address([0; 16]),
+    local: NO_WAY,
+    way_out: NO_WAY,
+    way_in: NO_WAY,
     packets_out: 0,
     packets_in: 0,
     bytes_out: 0,
     bytes_in: 0,
+    link: LinkAddresses([0; 12]),
+    peer_identity: 0,
+    rule: 0,
+    l7: 0,
+    service: Address([0; 16]),
+    service_port: [0; 2],
+    padding: [0; 6],
 };
+
+const NO_WAY: Way = Way::new(0, 0);
 
 /// Whether a TCP connection is over: both ends closed it, or one reset it.
 #[inline(always)]
@@ -181,8 +206,9 @@ fn is_over(flags: u32) -> bool {
     flags & flag::RESET != 0 || flags & BOTH == BOTH
 }
 
+/// How long an entry lives after a packet of a connection with these flags.
 #[inline(always)]
-fn lifetime_of(protocol: u8, flags: u32) -> u32 {
+pub(crate) fn lifetime_of(protocol: u8, flags: u32) -> u32 {
     if protocol != TCP {
         lifetime::ANY
     } else if is_over(flags) {

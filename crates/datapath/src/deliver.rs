@@ -1,6 +1,7 @@
 //! Sends a permitted packet on its way.
 
 use crate::check::Permit;
+use crate::checksum;
 use crate::delivery::Delivery;
 use crate::packet::{Bytes, Mark};
 use crate::parse::{IP, PacketFlow};
@@ -85,8 +86,6 @@ fn decrement_hop_limit(packet: &mut impl Bytes, flow: &PacketFlow) -> Result<(),
         return packet.write(IP + 7, [flow.hop_limit - 1]);
     }
     let [hop_limit, protocol, high, low] = packet.read::<4>(IP + 8)?;
-    // RFC 1624: one less in the high byte of a word is 0x100 more in the complement.
-    let sum = u32::from(u16::from_be_bytes([high, low])) + 0x100;
-    let [high, low] = ((sum + (sum >> 16)) as u16).to_be_bytes();
+    let [high, low] = checksum::with_hop_taken([high, low]);
     packet.write(IP + 8, [hop_limit - 1, protocol, high, low])
 }

@@ -1,5 +1,6 @@
 //! What the stages find out about a packet before policy judges it.
 
+use crate::maps::Maps;
 use crate::parse::PacketFlow;
 use abi::Address;
 use abi::config::Config;
@@ -22,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) endpoint: EndpointInfo,
     /// Identity of the other end.
     pub(crate) peer_identity: u32,
+    /// The way of all packets of the flow in this direction, where the stages found one.
+    pub(crate) way: FlowWay,
     /// The backend of the packet's flow, where the packet goes to a service.
     pub(crate) backend: BackendInfo,
     /// The service address that a workload sent the packet to, and that was translated; unset otherwise.
@@ -40,6 +43,7 @@ impl Found {
             config: Config::default(),
             endpoint: EndpointInfo::default(),
             peer_identity: 0,
+            way: FlowWay::UNKNOWN,
             backend: BackendInfo::default(),
             service: ServiceAddress::UNSET,
         }
@@ -52,16 +56,34 @@ impl Found {
         self.time = 0;
         self.flow = PacketFlow::unknown();
         self.peer_identity = 0;
+        self.way = FlowWay::UNKNOWN;
         self.service = ServiceAddress::UNSET;
     }
 
-    /// Sets the time. The helper call and the division cost enough to make them once a packet.
+    /// Reads the clock, once a packet.
     #[inline(always)]
-    pub(crate) fn set_time(&mut self, now: u64) {
-        const SECOND: u64 = 1_000_000_000;
-        self.time = now;
-        self.seconds = (now / SECOND) as u32;
+    pub(crate) fn read_clock(&mut self, maps: &impl Maps) {
+        self.time = maps.now();
+        self.seconds = maps.seconds();
     }
+}
+
+/// The way of the packets of a flow in one direction, which is all that they need once the flow is established (see
+/// [`crate::established`]).
+///
+/// No `Option`: beside nothing the interfaces are undefined, and the verifier refuses to copy them.
+#[derive(Clone, Copy)]
+pub(crate) struct FlowWay {
+    pub(crate) is_known: bool,
+    /// The endpoint's interface.
+    pub(crate) local: u32,
+    /// See [`abi::conntrack::ConnInfo::way_out`] and [`abi::conntrack::ConnInfo::way_in`].
+    pub(crate) interface: u32,
+}
+
+impl FlowWay {
+    /// The stages found none.
+    pub(crate) const UNKNOWN: Self = Self { is_known: false, local: 0, interface: 0 };
 }
 
 /// Address and port of a service.

@@ -3,12 +3,13 @@
 use crate::check::{self, EndpointTraffic};
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
+use crate::found::FlowWay;
 use crate::maps::Maps;
 use crate::packet::{Bytes, Checksums, Mark, PacketRoute};
 use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
-use crate::{fragment, host, neighbour, pipeline, service, workload};
+use crate::{established, fragment, host, neighbour, pipeline, service, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
 use abi::{DropReason, identity, mark};
@@ -20,13 +21,30 @@ pub fn from_workload(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
+    if let Some(delivery) = established::from_workload(packet, maps, &mut scratch.key) {
+        return Ok(delivery);
+    }
+    pass_stages(packet, maps, scratch);
+    pipeline::verdict(scratch)
+}
+
+/// Judges a packet by all stages. A function of its own in the kernel, as at the other hooks: most packets belong to an
+/// established flow.
+#[inline(never)]
+fn pass_stages(
+    packet: &mut (impl Bytes + Checksums + Mark + PacketRoute),
+    maps: &impl Maps,
+    scratch: &mut Scratch,
+) {
     scratch.begin(Direction::Egress);
     let scratch = &mut Fresh::new(scratch);
-    let verdict = pipeline::run(packet, maps, scratch, judge)?;
-    if scratch.found.peer_identity == identity::HOST && host::turn_to(maps, Direction::Ingress, scratch) {
-        return pipeline::run(packet, maps, scratch, host::receive);
+    let verdict = pipeline::run(packet, maps, scratch, judge);
+    if verdict.is_ok()
+        && scratch.found.peer_identity == identity::HOST
+        && host::turn_to(maps, Direction::Ingress, scratch)
+    {
+        let _ = pipeline::run(packet, maps, scratch, host::receive);
     }
-    Ok(verdict)
 }
 
 #[inline(always)]
@@ -53,6 +71,10 @@ fn judge(
     let remote = AddressKey::host(scratch.found.flow.destination);
     let peer = maps.address(&remote).ok_or(DropReason::MapMissing)?;
     scratch.found.peer_identity = peer.identity;
+    // A packet to the node passes the node's policy too, and the next connection to a frontend is translated.
+    if peer.identity != identity::HOST && !service::is_to_frontend(maps, &scratch.found.flow) {
+        scratch.found.way = FlowWay { is_known: true, local: packet.interface(), interface: peer.interface };
+    }
     let traffic = EndpointTraffic { peer, direction: Direction::Egress, proxied: false };
     let permit = check::check(packet, maps, &traffic, scratch)?;
     deliver::route(packet, scratch, peer, permit)

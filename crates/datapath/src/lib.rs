@@ -20,6 +20,7 @@ mod conntrack;
 mod decision;
 mod deliver;
 mod delivery;
+mod established;
 mod found;
 mod fragment;
 mod from_workload;

@@ -39,6 +39,9 @@ pub trait Maps: PolicyRows + Entries {
     /// Nanoseconds of the monotonic clock; may lag by a few milliseconds.
     fn now(&self) -> u64;
 
+    /// The same in seconds.
+    fn seconds(&self) -> u32;
+
     /// Adds one packet of `bytes` to the counter at `index`.
     fn count(&self, index: u32, bytes: u32);
 

@@ -68,7 +68,7 @@ fn judge(
     if !concerns_node(packet, maps, direction, scratch)? {
         return Ok(deliver::ignore());
     }
-    scratch.found.set_time(maps.now());
+    scratch.found.read_clock(maps);
     parse::after_addresses(packet, &mut scratch.found.flow)?;
     if neighbour::is_discovery_on_link(&scratch.found.flow) {
         return Ok(deliver::exempt(scratch, Delivery::Pass));

@@ -19,6 +19,13 @@ pub trait Bytes {
     /// `N` is even and not zero. The kernel side reads by words; and whether a single byte lies before the end, the compiler
     /// checks by a comparison that the verifier does not understand.
     fn read<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason>;
+    /// The same, but for packets of which the kernel holds these bytes in one piece, as it does with nearly all; nothing for
+    /// others, and beyond the end. `offset` is a number that the compiler knows.
+    fn front<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    /// The same by words, as they lie in memory.
+    fn front_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]>;
+    /// Overwrites bytes that [`Self::front`] reads.
+    fn overwrite<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Option<()>;
     /// Writes `N` bytes.
     fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason>;
     /// Changes the length; bytes that are added are zero.

@@ -30,7 +30,7 @@ pub(crate) fn run<P: Bytes, M: Maps>(
 
 /// The outcome as it stands in memory.
 #[inline(always)]
-fn verdict(scratch: &Scratch) -> Result<Delivery, DropReason> {
+pub(crate) fn verdict(scratch: &Scratch) -> Result<Delivery, DropReason> {
     match scratch.refusal {
         Some(reason) => Err(reason),
         None => Ok(scratch.delivery),

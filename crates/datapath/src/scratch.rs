@@ -2,11 +2,11 @@
 
 use crate::decision::PacketDecision;
 use crate::delivery::Delivery;
-use crate::found::{Found, ServiceAddress};
+use crate::found::{FlowWay, Found, ServiceAddress};
 use crate::policy::Walk;
 use crate::related::Related;
 use abi::DropReason;
-use abi::conntrack::ConnInfo;
+use abi::conntrack::{ConnInfo, ConnKey};
 use abi::endpoint::EndpointInfo;
 use abi::policy::Direction;
 
@@ -18,6 +18,8 @@ use abi::policy::Direction;
 pub struct Scratch {
     pub(crate) found: Found,
     pub(crate) decision: PacketDecision,
+    /// The key of the packet's connection.
+    pub(crate) key: ConnKey,
     /// The entry of the connection that the packet opens.
     pub(crate) entry: ConnInfo,
     /// The packet inside an ICMP error.
@@ -35,6 +37,7 @@ impl Default for Scratch {
         Self {
             found: Found::nothing(Direction::Ingress),
             decision: PacketDecision::NONE,
+            key: ConnKey::default(),
             entry: ConnInfo::default(),
             related: Related::nothing(),
             walk: Walk::UNUSED,
@@ -62,6 +65,7 @@ impl Scratch {
         self.found.direction = direction;
         self.found.endpoint = *endpoint;
         self.found.peer_identity = 0;
+        self.found.way = FlowWay::UNKNOWN;
         self.found.service = ServiceAddress::UNSET;
         self.decision = PacketDecision::NONE;
         self.refusal = None;

@@ -24,6 +24,13 @@ pub(crate) fn translate(
     if find_backend(maps, found)? { redirect(packet, found) } else { Ok(()) }
 }
 
+/// Whether a packet that [`translate`] left as it is goes to a frontend: a segment of a TCP connection from before the
+/// frontend was one.
+#[inline(always)]
+pub(crate) fn is_to_frontend(maps: &impl Maps, flow: &PacketFlow) -> bool {
+    flow.protocol == TCP && !flow.opens() && maps.service(&frontend(flow)).is_some()
+}
+
 /// Gives the packet the address of the backend.
 #[inline(never)]
 fn redirect(packet: &mut (impl Bytes + Checksums), found: &mut Found) -> Result<(), DropReason> {
@@ -36,7 +43,7 @@ fn redirect(packet: &mut (impl Bytes + Checksums), found: &mut Found) -> Result<
 }
 
 /// Finds the backend of the packet's flow, chosen before or now; false where the destination is no frontend.
-#[inline(always)]
+#[inline(never)]
 fn find_backend(maps: &impl Maps, found: &mut Found) -> Result<bool, DropReason> {
     let flow = &found.flow;
     let now = found.seconds;
@@ -47,13 +54,7 @@ fn find_backend(maps: &impl Maps, found: &mut Found) -> Result<bool, DropReason>
     let service = if is_open {
         None
     } else {
-        let service = maps.service(&ServiceKey {
-            address: flow.destination,
-            port: flow.destination_port,
-            protocol: flow.protocol,
-            padding: 0,
-        });
-        let Some(service) = service else { return Ok(false) };
+        let Some(service) = maps.service(&frontend(flow)) else { return Ok(false) };
         Some(service)
     };
     if let Some(mut choice) = maps.lookup_mut(map::Choices, &key)
@@ -67,6 +68,12 @@ fn find_backend(maps: &impl Maps, found: &mut Found) -> Result<bool, DropReason>
     let Some(service) = service else { return Ok(false) };
     choose(maps, &key, service, found)?;
     Ok(true)
+}
+
+/// The key of the frontend that the packet would go to.
+#[inline(always)]
+fn frontend(flow: &PacketFlow) -> ServiceKey {
+    ServiceKey { address: flow.destination, port: flow.destination_port, protocol: flow.protocol, padding: 0 }
 }
 
 /// The key of the choice for a flow.

@@ -4,14 +4,14 @@ use crate::check::{self, EndpointTraffic};
 use crate::decision::PacketDecision;
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
-use crate::found::Found;
+use crate::found::{FlowWay, Found};
 use crate::maps::Maps;
 use crate::packet::{Bytes, Checksums, Mark, PacketRoute};
 use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
 use crate::translate::{self, PacketEnd};
 use crate::verifier::Fresh;
-use crate::{fragment, host, neighbour, pipeline, related, workload};
+use crate::{established, fragment, host, neighbour, pipeline, related, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
 use abi::{DropReason, identity};
@@ -23,8 +23,22 @@ pub fn to_workload(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
+    if let Some(delivery) = established::to_workload(packet, maps, &mut scratch.key) {
+        return Ok(delivery);
+    }
+    pass_stages(packet, maps, scratch);
+    pipeline::verdict(scratch)
+}
+
+/// Judges a packet by all stages.
+#[inline(never)]
+fn pass_stages(
+    packet: &mut (impl Bytes + Checksums + Mark + PacketRoute),
+    maps: &impl Maps,
+    scratch: &mut Scratch,
+) {
     scratch.begin(Direction::Ingress);
-    pipeline::run(packet, maps, &mut Fresh::new(scratch), judge)
+    let _ = pipeline::run(packet, maps, &mut Fresh::new(scratch), judge);
 }
 
 #[inline(always)]
@@ -54,6 +68,11 @@ fn judge(
         host::send(packet, maps, scratch)?;
     }
 
+    // A packet from the node passes the node's policy too, and a packet from the proxy is not the other end's.
+    if peer.identity != identity::HOST && !packet.is_from_proxy() {
+        scratch.found.way =
+            FlowWay { is_known: true, local: packet.interface(), interface: packet.ingress() };
+    }
     let traffic = EndpointTraffic { peer, direction: Direction::Ingress, proxied: false };
     let permit = check::check(packet, maps, &traffic, scratch)?;
     let decision = &scratch.decision;

@@ -14,7 +14,7 @@ use abi::{Address, DropReason, identity};
 /// may change memory as far as the compiler knows.
 #[inline(always)]
 pub(crate) fn load(packet: &impl PacketRoute, maps: &impl Maps, found: &mut Found) -> Result<(), DropReason> {
-    found.set_time(maps.now());
+    found.read_clock(maps);
     let Some(config) = maps.config() else { return unknown(found, DropReason::MapMissing) };
     found.config = *config;
     let Ok(endpoint) = endpoint_at(packet, maps) else { return unknown(found, DropReason::UnknownEndpoint) };

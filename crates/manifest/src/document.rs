@@ -12,6 +12,23 @@ pub(crate) struct DescribedObject<'a> {
     pub(crate) object: Object,
     /// An item, if the document is a list.
     pub(crate) document: Item<'a>,
+    kind: (&'a str, &'static str),
+}
+
+impl DescribedObject<'_> {
+    /// The item of a list as a document of its own; none for a whole document.
+    pub(crate) fn list_item(&self) -> Option<String> {
+        if self.document.is_document() {
+            return None;
+        }
+        // An item of a list of one kind may lack both.
+        if !self.document.is_without(&["apiVersion", "kind"]) {
+            return Some(self.document.json());
+        }
+        let (version, kind) = self.kind;
+        let fields = self.document.json();
+        Some(format!("{{\"apiVersion\":\"{version}\",\"kind\":\"{kind}\",{}", fields.strip_prefix('{')?))
+    }
 }
 
 /// The `apiVersion` and `kind` of the documents that `nexin test` runs.
@@ -53,7 +70,11 @@ fn read_in<'a>(item: &Item<'a>, list: Option<&'static KindReader>) -> Vec<Descri
         Some(DocumentContent::One(known, api_version)) => {
             let object = one(fields, known, api_version);
             let object = object.filter(|_| item.report().is_clean_since(mark));
-            object.map(|object| DescribedObject { object, document: item.clone() }).into_iter().collect()
+            let kind = (api_version, known.kind);
+            object
+                .map(|object| DescribedObject { object, document: item.clone(), kind })
+                .into_iter()
+                .collect()
         }
     }
 }

@@ -64,6 +64,11 @@ impl<'a> Item<'a> {
         self.report
     }
 
+    /// Whether it is a whole document.
+    pub(crate) fn is_document(&self) -> bool {
+        self.path.is_empty()
+    }
+
     /// The path of the field within its document.
     pub(crate) fn path(&self) -> &str {
         &self.path

@@ -38,15 +38,18 @@ pub use object::{
 };
 pub use positions::{PolicyPositions, Position};
 
-use document::DescribedObject;
 use item::Item;
 use report::Report;
+use std::ops::Range;
+use yaml::Document;
 
 /// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// Its objects, in order.
     pub objects: Vec<Object>,
+    /// The own text of each object.
+    pub texts: Vec<ObjectText>,
     /// The positions of its policies.
     pub positions: PolicyPositions,
     /// The warnings.
@@ -55,22 +58,50 @@ pub struct Manifest {
     pub skipped: usize,
 }
 
+/// The own text of an object, which describes it without the rest of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectText {
+    /// A whole document: these bytes of the file.
+    Document(Range<usize>),
+    /// An item of a list, as a document of its own.
+    Item(String),
+}
+
+impl ObjectText {
+    /// The text; `file` is the text of the whole file.
+    pub fn within<'a>(&'a self, file: &'a str) -> &'a str {
+        match self {
+            Self::Document(bytes) => &file[bytes.clone()],
+            Self::Item(text) => text,
+        }
+    }
+}
+
 /// Parses a file of any number of documents; `file` is the name in diagnostics.
 ///
 /// # Errors
 /// All findings, warnings included; the caller must apply nothing of the file.
 pub fn parse(file: &str, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
     let report = Report::on(file);
-    let nodes = yaml::documents(text, &report);
-    let described = nodes.iter().flat_map(|node| document::read(&Item::document(node, &report)));
-    let (name, mut positions, mut objects) = (file.into(), PolicyPositions::default(), Vec::new());
-    for DescribedObject { object, document } in described {
-        if let Object::Policy(policy) = &object {
-            positions.note(policy, &document, &name);
+    let documents = yaml::documents(text, &report);
+    let (name, mut positions) = (file.into(), PolicyPositions::default());
+    let (mut objects, mut texts) = (Vec::new(), Vec::new());
+    for Document { node, bytes } in &documents {
+        for described in document::read(&Item::document(node, &report)) {
+            if let Object::Policy(policy) = &described.object {
+                positions.note(policy, &described.document, &name);
+            }
+            texts.push(
+                described.list_item().map_or_else(|| ObjectText::Document(bytes.clone()), ObjectText::Item),
+            );
+            objects.push(described.object);
         }
-        objects.push(object);
     }
     let (is_clean, skipped) = (report.is_clean_since(0), report.skipped());
     let findings = report.finish();
-    if is_clean { Ok(Manifest { objects, positions, warnings: findings, skipped }) } else { Err(findings) }
+    if is_clean {
+        Ok(Manifest { objects, texts, positions, warnings: findings, skipped })
+    } else {
+        Err(findings)
+    }
 }

@@ -8,6 +8,8 @@ use crate::report::Report;
 use crate::tree::{Scalar, TextPosition, TreeEntry, TreeNode, Value};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::str::Chars;
 
 /// The longest text that is parsed, in bytes.
 const MAX_TEXT: usize = 16 << 20;
@@ -18,14 +20,39 @@ const MAX_DEPTH: usize = 64;
 /// The key that merges other mappings into its own.
 const MERGE: &str = "<<";
 
+/// A document of a file.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) node: TreeNode,
+    /// Its bytes in the file, with the directives and comments before it.
+    pub(crate) bytes: Range<usize>,
+}
+
 /// The documents of a file, without empty ones. Text after a syntax error is not parsed.
-pub(crate) fn documents(text: &str, report: &Report) -> Vec<TreeNode> {
+pub(crate) fn documents(text: &str, report: &Report) -> Vec<Document> {
     let mut builder =
         Builder { report, open: Vec::new(), anchors: HashMap::new(), weight: 0, documents: Vec::new() };
     if let Err(Fatal { place, message }) = builder.read(text) {
         report.add(Severity::Error, place, &builder.path(), message);
     }
     builder.documents
+}
+
+/// Converts positions in characters, each behind the last, to positions in bytes.
+struct ByteOffsets<'a> {
+    rest: Chars<'a>,
+    characters: usize,
+    length: usize,
+}
+
+impl ByteOffsets<'_> {
+    fn of(&mut self, character: usize) -> usize {
+        if let Some(further) = character.checked_sub(self.characters + 1) {
+            self.rest.nth(further);
+            self.characters = character;
+        }
+        self.length - self.rest.as_str().len()
+    }
 }
 
 /// An error after which nothing more can be parsed.
@@ -40,7 +67,7 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Anchored>,
     weight: usize,
-    documents: Vec<TreeNode>,
+    documents: Vec<Document>,
 }
 
 /// An anchored value, and the weight of each use.
@@ -69,12 +96,23 @@ impl Builder<'_> {
             let message = format!("the file has {} bytes; at most {MAX_TEXT} are read", text.len());
             return Err(Fatal { place: TextPosition { line: 1, column: 1 }, message });
         }
+        let mut bytes = ByteOffsets { rest: text.chars(), characters: 0, length: text.len() };
+        let (mut start, mut complete) = (0, 0);
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|error| Fatal {
                 place: within(text, place(error.marker().line(), error.marker().col())),
                 message: format!("invalid YAML: {}", error.info()),
             })?;
+            let is_end = matches!(event, Event::DocumentEnd);
             self.take(event, &span)?;
+            if is_end {
+                // The end is that of the content: a `...` belongs to the next document, where it has no effect.
+                let end = bytes.of(span.start.index());
+                if let Some(document) = self.documents.get_mut(complete) {
+                    document.bytes = start..end;
+                }
+                (start, complete) = (end, self.documents.len());
+            }
         }
         Ok(())
     }
@@ -176,7 +214,7 @@ impl Builder<'_> {
     fn put(&mut self, node: TreeNode, used_at: TextPosition) -> Result<(), Fatal> {
         match self.open.last_mut().map(|open| &mut open.content) {
             None if node.is_null() => {}
-            None => self.documents.push(node),
+            None => self.documents.push(Document { node, bytes: 0..0 }),
             Some(Content::List(items)) => items.push(node),
             Some(Content::Map { entries, key }) => match (key.take(), node.value) {
                 (Some((key, place)), value) => {

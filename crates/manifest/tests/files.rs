@@ -6,8 +6,18 @@ use manifest::{
 };
 use policy::rule::{EnforcementMode, PolicyId, Tier, priority};
 
+/// Parses a text, and the own text of each of its objects, which must describe the same object.
 fn read(text: &str) -> Manifest {
-    manifest::parse("file.yaml", text).unwrap_or_else(|findings| panic!("{}", lines(&findings)))
+    let manifest =
+        manifest::parse("file.yaml", text).unwrap_or_else(|findings| panic!("{}", lines(&findings)));
+    assert_eq!(manifest.texts.len(), manifest.objects.len());
+    for (object, own) in manifest.objects.iter().zip(&manifest.texts) {
+        let own = own.within(text);
+        let alone =
+            manifest::parse("own.yaml", own).unwrap_or_else(|findings| panic!("{}", lines(&findings)));
+        assert_eq!(&alone.objects, std::slice::from_ref(object), "{own}");
+    }
+    manifest
 }
 
 fn refused(text: &str) -> String {
@@ -24,6 +34,26 @@ fn policies(text: &str) -> Vec<Policy> {
         _ => None,
     };
     read(text).objects.into_iter().filter_map(policy).collect()
+}
+
+#[test]
+fn the_own_texts_of_objects_are_together_no_longer_than_their_file() {
+    let namespace = |name: &str| {
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, annotations: {{note: 'äü'}}}}\n")
+    };
+    let separators = ["---\n", "...\n---\n", "...\n%YAML 1.2\n--- # ö\n", "---\n---\n# ä\n---\n"];
+    let mut text = String::from("\u{feff}# the first\n%YAML 1.2\n---\n");
+    for (number, separator) in separators.iter().cycle().take(12).enumerate() {
+        text += &namespace(&format!("n{number}"));
+        text += separator;
+    }
+    let texts = read(&text).texts;
+    let own: Vec<&str> = texts.iter().map(|own| own.within(&text)).collect();
+    assert_eq!(own.len(), 12);
+    assert!(own.iter().map(|own| own.len()).sum::<usize>() <= text.len(), "{own:?}");
+    let list = "{apiVersion: v1, kind: NamespaceList, items: [{metadata: {name: a}}, {metadata: {name: b}}]}";
+    let texts = read(list).texts;
+    assert_eq!(texts[1].within(list), r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"b"}}"#);
 }
 
 #[test]

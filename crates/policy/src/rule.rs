@@ -442,6 +442,16 @@ pub const fn priority(order: u16, index: u16) -> u32 {
 }
 
 impl PolicyKind {
+    /// All kinds.
+    pub const ALL: [Self; 6] = [
+        Self::NetworkPolicy,
+        Self::CiliumNetworkPolicy,
+        Self::CiliumClusterwideNetworkPolicy,
+        Self::ClusterNetworkPolicy,
+        Self::AdminNetworkPolicy,
+        Self::BaselineAdminNetworkPolicy,
+    ];
+
     /// The value of the `kind` field.
     pub fn name(self) -> &'static str {
         match self {

@@ -15,6 +15,7 @@ const PLAIN: &[i64] = &[
     libc::SYS_readv,
     libc::SYS_write,
     libc::SYS_writev,
+    libc::SYS_pwrite64,
     libc::SYS_close,
     libc::SYS_lseek,
     libc::SYS_fstat,

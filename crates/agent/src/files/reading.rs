@@ -1,6 +1,6 @@
 //! Reads the files of a directory: each is text, unreadable for a reason, or unfinished.
 
-use crate::objects::FileState;
+use crate::objects::{FileState, parse};
 use loader::ReadLease;
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
@@ -16,6 +16,31 @@ const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 /// Maximum size of a file in bytes, which is that of a manifest.
 const LARGEST: u64 = 16 << 20;
 
+/// What a file contained when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The file has this text.
+    Text(String),
+    /// The file cannot be read, and why.
+    Unreadable(String),
+    /// The file is being written.
+    Unfinished,
+    /// The name has just disappeared and may return.
+    Missing,
+}
+
+impl Reading {
+    /// The state of the file with this name.
+    pub(crate) fn state(&self, file: &str) -> FileState {
+        match self {
+            Self::Text(text) => parse(file, text).map_or_else(FileState::Invalid, FileState::Valid),
+            Self::Unreadable(why) => FileState::Unreadable(why.clone()),
+            Self::Unfinished => FileState::Unfinished,
+            Self::Missing => FileState::Missing,
+        }
+    }
+}
+
 /// Identity, size and times of a file, which differ for different contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint {
@@ -29,7 +54,7 @@ pub(super) struct Fingerprint {
 #[derive(Debug)]
 pub(super) struct FoundFile {
     pub(super) path: PathBuf,
-    pub(super) reading: FileState,
+    pub(super) reading: Reading,
     /// Its fingerprint when it was read; none if it could not be read.
     pub(super) fingerprint: Option<Fingerprint>,
     /// Whether it may change without a report of inotify: the target of a link, or a file with several names.
@@ -49,7 +74,7 @@ pub(super) fn scan(directory: &Path) -> io::Result<BTreeMap<String, FoundFile>> 
         let Some(file) = read(&entry.path()) else { continue };
         if let Some(first) = found.get_mut(&shown(&file.path)) {
             let why = "another file's name is shown alike, since one of the two is not UTF-8; rename it";
-            first.reading = FileState::Unreadable(why.into());
+            first.reading = Reading::Unreadable(why.into());
             continue;
         }
         found.insert(shown(&file.path), file);
@@ -90,7 +115,7 @@ fn read(path: &Path) -> Option<FoundFile> {
         is_silent: is_link,
         is_unproven: false,
     };
-    let unreadable = |why: String| Some(unread(FileState::Unreadable(why)));
+    let unreadable = |why: String| Some(unread(Reading::Unreadable(why)));
     match open(path) {
         Ok((file, status)) => {
             Some(FoundFile { is_silent: is_link || status.nlink() > 1, ..read_open(path, file, &status) })
@@ -103,7 +128,7 @@ fn read(path: &Path) -> Option<FoundFile> {
         }
         // Removed between the two calls.
         Err(Refusal::Gone) => None,
-        Err(Refusal::Busy) => Some(unread(FileState::Unfinished)),
+        Err(Refusal::Busy) => Some(unread(Reading::Unfinished)),
         Err(Refusal::Kind(kind)) => unreadable(format!("is {kind}; expected a file")),
         Err(Refusal::System(error)) => unreadable(format!("cannot be read: {error}")),
     }
@@ -150,26 +175,26 @@ fn read_open(path: &Path, mut file: File, status: &Metadata) -> FoundFile {
     let lease = loader::read_lease(&file);
     FoundFile {
         path: path.to_path_buf(),
-        reading: if lease == ReadLease::Written { FileState::Unfinished } else { read_all(&mut file) },
+        reading: if lease == ReadLease::Written { Reading::Unfinished } else { read_all(&mut file) },
         fingerprint: Some(Fingerprint::from_metadata(status)),
         is_silent: false,
         is_unproven: lease == ReadLease::Unknown,
     }
 }
 
-fn read_all(file: &mut File) -> FileState {
+fn read_all(file: &mut File) -> Reading {
     let mut bytes = Vec::new();
     match file.take(LARGEST + 1).read_to_end(&mut bytes) {
-        Err(error) => FileState::Unreadable(format!("cannot be read: {error}")),
+        Err(error) => Reading::Unreadable(format!("cannot be read: {error}")),
         Ok(_) if bytes.len() as u64 > LARGEST => {
-            FileState::Unreadable(format!("is longer than {} MiB; split it", LARGEST >> 20))
+            Reading::Unreadable(format!("is longer than {} MiB; split it", LARGEST >> 20))
         }
         Ok(_) => String::from_utf8(bytes).map_or_else(
             |error| {
                 let place = error.utf8_error().valid_up_to();
-                FileState::Unreadable(format!("is not UTF-8 from byte {place} on; save it as UTF-8"))
+                Reading::Unreadable(format!("is not UTF-8 from byte {place} on; save it as UTF-8"))
             },
-            FileState::Text,
+            Reading::Text,
         ),
     }
 }

@@ -1,13 +1,13 @@
 //! Applies and deletes objects on request: each request is recorded on disk before it takes effect.
 
-use crate::journal::PendingEntry;
-use crate::objects::{Named, Objects, applied_source, parse, with_applied_sources};
+use crate::entry_log::{LogEntry, PendingRecord};
+use crate::objects::{
+    Described, Named, ObjectChanges, applied_source, parse_described, with_applied_sources,
+};
 use crate::reconciler::{Persistence, Reconciler};
 use anyhow::Error;
 use api::view::{self, ApplyResult};
 use api::{Cause, Failure};
-use control::Change;
-use std::collections::BTreeSet;
 
 /// Applies all objects of a text, or none.
 pub(crate) fn apply(
@@ -16,17 +16,20 @@ pub(crate) fn apply(
     text: &str,
 ) -> Result<Vec<view::AppliedObject>, Failure> {
     let invalid = |messages| Failure { cause: Cause::Invalid, messages };
-    let described = parse(file, text).map_err(invalid)?;
-    let applied: Vec<view::AppliedObject> = described
-        .iter()
-        .map(|named| view::AppliedObject { name: named.0.to_string(), result: result(reconciler, named) })
-        .collect();
-    let mut objects = reconciler.objects.clone();
-    let changes = objects.put(with_applied_sources(described)).map_err(invalid)?;
-    let set: BTreeSet<String> = applied.iter().map(|one| one.name.clone()).collect();
-    let pending = reconciler.journal.put(file, text, set.clone()).map_err(internal)?;
-    carry_out(reconciler, objects, changes, &pending)?;
-    reconciler.journal.commit(pending, set, true);
+    let described = parse_described(file, text).map_err(invalid)?;
+    let view = |one: &Described| view::AppliedObject {
+        name: one.named.0.to_string(),
+        result: result(reconciler, &one.named),
+    };
+    let applied: Vec<view::AppliedObject> = described.iter().map(view).collect();
+    // The text of an unchanged object is stored already.
+    let changed = applied.iter().zip(&described).filter(|(view, _)| view.result != ApplyResult::Unchanged);
+    let entries: Vec<LogEntry<'_>> =
+        changed.map(|(view, described)| LogEntry::Put(&view.name, &described.text)).collect();
+    let named = described.iter().map(|one| one.named.clone());
+    let objects = reconciler.objects.put(with_applied_sources(named)).map_err(invalid)?;
+    let pending = reconciler.journal.record(&entries).map_err(internal)?;
+    carry_out(reconciler, objects, pending)?;
     Ok(applied)
 }
 
@@ -34,7 +37,7 @@ pub(crate) fn apply(
 fn result(reconciler: &Reconciler, (name, object): &Named) -> ApplyResult {
     match reconciler.objects.object(name) {
         None => ApplyResult::Created,
-        Some(known) if known == object => ApplyResult::Unchanged,
+        Some(known) if known == &**object => ApplyResult::Unchanged,
         Some(_) => ApplyResult::Configured,
     }
 }
@@ -44,7 +47,7 @@ pub(crate) fn delete(reconciler: &mut Reconciler, names: &[String]) -> Result<Ve
     let mut sources = Vec::new();
     for name in names {
         match reconciler.objects.source_of_named(name) {
-            Some((found, file)) if file == applied_source(&found) => sources.push(file),
+            Some((found, file)) if file == applied_source(found) => sources.push(file.to_owned()),
             Some((_, file)) => {
                 return Err(Failure::new(
                     Cause::Conflict,
@@ -59,25 +62,25 @@ pub(crate) fn delete(reconciler: &mut Reconciler, names: &[String]) -> Result<Ve
             }
         }
     }
-    let mut objects = reconciler.objects.clone();
-    let changes = sources.iter().flat_map(|file| objects.forget(file)).collect();
-    let set: BTreeSet<String> = names.iter().cloned().collect();
-    let pending = reconciler.journal.remove(set.clone()).map_err(internal)?;
-    carry_out(reconciler, objects, changes, &pending)?;
-    reconciler.journal.commit(pending, set, false);
+    let objects = reconciler.objects.remove(sources);
+    let entries: Vec<LogEntry<'_>> = names.iter().map(|name| LogEntry::Remove(name)).collect();
+    let pending = reconciler.journal.record(&entries).map_err(internal)?;
+    carry_out(reconciler, objects, pending)?;
     Ok(names.to_vec())
 }
 
 /// Applies changes that are recorded, or removes the record.
 fn carry_out(
     reconciler: &mut Reconciler,
-    objects: Objects,
-    changes: Vec<Change>,
-    pending: &PendingEntry,
+    objects: ObjectChanges,
+    pending: PendingRecord,
 ) -> Result<(), Failure> {
-    let applied = reconciler.apply_objects(objects, changes, Persistence::Required);
-    let Err(error) = applied else { return Ok(()) };
-    let rolled_back = reconciler.journal.roll_back(pending);
+    let applied = reconciler.apply_objects(objects, Persistence::Required);
+    let Err(error) = applied else {
+        reconciler.journal.commit(pending);
+        return Ok(());
+    };
+    let rolled_back = reconciler.journal.roll_back(&pending);
     reconciler.problems.note("applied manifests", rolled_back.map_err(crate::problems::message));
     Err(internal(error))
 }

@@ -73,6 +73,22 @@ impl Bytes for Frame {
             .ok_or(DropReason::InvalidPacket)
     }
 
+    fn front<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.read(offset).ok()
+    }
+
+    fn front_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
+        let mut words = [0; N];
+        for (word, at) in words.iter_mut().zip((offset..).step_by(4)) {
+            *word = u32::from_ne_bytes(self.front(at)?);
+        }
+        Some(words)
+    }
+
+    fn overwrite<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Option<()> {
+        self.write(offset, bytes).ok()
+    }
+
     fn write<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason> {
         let start = offset as usize;
         let place = self.bytes.get_mut(start..start + N).ok_or(DropReason::TranslationFailed)?;

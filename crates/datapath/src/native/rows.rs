@@ -179,6 +179,10 @@ impl Maps for Tables {
         self.now.get()
     }
 
+    fn seconds(&self) -> u32 {
+        (self.now.get() / 1_000_000_000) as u32
+    }
+
     fn count(&self, index: u32, bytes: u32) {
         let counter = self.lookup_mut(map::Counters, &index);
         let mut counter = counter.unwrap_or_else(|| panic!("counter {index} is outside the map"));

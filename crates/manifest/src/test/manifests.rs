@@ -44,7 +44,7 @@ fn inline_document(item: &Item<'_>) -> Vec<ObjectWithManifest> {
 
 /// The objects that a test may take from manifests.
 fn sorted_out(described: Vec<DescribedObject<'_>>) -> Vec<ObjectWithManifest> {
-    let written = described.into_iter().filter_map(|DescribedObject { object, document }| match object {
+    let written = described.into_iter().filter_map(|DescribedObject { object, document, .. }| match object {
         Object::Workload(_) => {
             document.error("is a workload; describe it in `workloads`");
             None
@@ -68,9 +68,9 @@ fn of_file(path: &Item<'_>, load: &mut Load<'_>) -> Vec<ObjectWithManifest> {
         }
     };
     let report = Report::on(file);
-    let nodes = yaml::documents(&text, &report);
-    let written =
-        nodes.iter().flat_map(|node| sorted_out(document::read(&Item::document(node, &report)))).collect();
+    let documents = yaml::documents(&text, &report);
+    let items = documents.iter().map(|document| Item::document(&document.node, &report));
+    let written = items.flat_map(|item| sorted_out(document::read(&item))).collect();
     path.report().adopt(report.finish());
     written
 }

@@ -60,8 +60,8 @@ pub struct TestDocument {
 /// outcome of its document.
 pub fn parse(file: &str, text: &str, load: &mut Load<'_>) -> Result<TestFile, Vec<Diagnostic>> {
     let report = Report::on(file);
-    let nodes = yaml::documents(text, &report);
-    let items = nodes.iter().map(|node| Item::document(node, &report));
+    let found = yaml::documents(text, &report);
+    let items = found.iter().map(|document| Item::document(&document.node, &report));
     let documents = items.filter_map(|item| document(file, &item, load)).collect();
     let findings = report.finish();
     if findings.iter().any(|finding| finding.severity == Severity::Error) {

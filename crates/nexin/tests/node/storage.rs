@@ -41,7 +41,9 @@ fn on_a_full_disk_a_command_that_fails_changes_nothing() {
     bed.apply(CONNECTIONS);
     assert_eq!(other.fetch(&server, "/"), None);
     disk.fill();
-    let refusal = bed.try_apply(REQUESTS).unwrap_err().to_string();
+    // Longer than the room that a log keeps on disk.
+    let long = format!("{REQUESTS}# {}\n", "-".repeat(100_000));
+    let refusal = bed.try_apply(&long).unwrap_err().to_string();
     assert!(refusal.contains("No space left"), "{refusal}");
     assert_eq!((bed.policies(), fetched(&client, &server)), (vec!["connections".into()], [Some(200); 2]));
     let before = bed.endpoints();

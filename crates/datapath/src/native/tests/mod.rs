@@ -3,6 +3,7 @@
 mod arrivals;
 mod audit;
 mod drops;
+mod established;
 mod flows;
 mod fragments;
 mod host;

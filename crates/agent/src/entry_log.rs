@@ -1,0 +1,407 @@
+//! A durable map of keys to texts in one file, to which changes are appended.
+//!
+//! A change is on disk completely or not at all, and costs one fsync, however many entries it has. It can be rolled back
+//! until it is committed; one change is committed or rolled back before the next one. A log that contains more that is replaced than is in use is written anew. A log keeps room for
+//! removals, so that these are possible on a full disk.
+
+mod format;
+
+pub(crate) use format::LogEntry;
+
+use crate::storage::{self, DeviceInode};
+use format::{HEADER, TextRange};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// The room for further records that a log keeps.
+const ROOM: usize = 16 << 10;
+
+/// A log of entries.
+#[derive(Debug)]
+pub(crate) struct EntryLog {
+    path: PathBuf,
+    file: Option<OpenLog>,
+    texts: BTreeMap<String, TextRange>,
+    /// The number of bytes of the entries in use.
+    used: usize,
+    /// The end of the last record; the size of the file.
+    tail: usize,
+    size: usize,
+    /// Why the file must be written anew before the next change: it is not there, or its state is uncertain.
+    is_stale: bool,
+    /// Whether an incomplete record follows the last one.
+    is_torn: bool,
+}
+
+/// The open file of a log.
+#[derive(Debug)]
+struct OpenLog {
+    file: File,
+    identity: DeviceInode,
+    is_writable: bool,
+}
+
+/// A change that is on disk and can be rolled back until it is committed.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct PendingRecord {
+    start: usize,
+    /// The keys that it changes, with the positions of their new texts.
+    entries: Vec<(String, Option<TextRange>)>,
+}
+
+/// Why a log cannot be read.
+#[derive(Debug, Error)]
+pub(crate) enum ReadLogError {
+    /// The file cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// The file is damaged, and how.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+}
+
+impl EntryLog {
+    /// A log without entries, which replaces the file at this path with the first change.
+    pub(crate) fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            file: None,
+            texts: BTreeMap::new(),
+            used: 0,
+            tail: HEADER,
+            size: 0,
+            is_stale: true,
+            is_torn: false,
+        }
+    }
+
+    /// Reads a log, and the texts by key; the log is empty if there is no file.
+    pub(crate) fn read(path: &Path) -> Result<(Self, BTreeMap<String, String>), ReadLogError> {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Self::empty(path), BTreeMap::new()));
+            }
+            file => file?,
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let contents = format::read(&bytes).map_err(ReadLogError::Damaged)?;
+        let text = |(key, range): (&String, &TextRange)| {
+            (key.clone(), String::from_utf8_lossy(&bytes[range.clone()]).into_owned())
+        };
+        let texts = contents.texts.iter().map(text).collect();
+        let sizes = contents.texts.iter().map(|(key, range)| format::put_size(key.len(), range.len()));
+        let open = OpenLog { identity: storage::identity_of(&file)?, file, is_writable: false };
+        let log = Self {
+            file: Some(open),
+            used: sizes.sum(),
+            texts: contents.texts,
+            tail: contents.tail,
+            size: bytes.len(),
+            is_stale: false,
+            is_torn: contents.is_torn,
+            ..Self::empty(path)
+        };
+        Ok((log, texts))
+    }
+
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The keys that have a text.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.texts.keys().map(String::as_str)
+    }
+
+    /// Writes a change to disk.
+    ///
+    /// # Errors
+    /// The change is not written, and the entries are as before.
+    pub(crate) fn append(&mut self, entries: &[LogEntry<'_>]) -> io::Result<PendingRecord> {
+        if entries.is_empty() {
+            return Ok(PendingRecord { start: self.tail, entries: Vec::new() });
+        }
+        let record = format::record(entries).ok_or(io::ErrorKind::FileTooLarge)?;
+        let is_removal = entries.iter().all(|entry| matches!(entry, LogEntry::Remove(_)));
+        self.open()?;
+        let end = self.tail + record.len();
+        let room = self.make_room(end + ROOM);
+        if !is_removal || end > self.size {
+            room?;
+        }
+        let start = self.tail;
+        let file = self.file()?;
+        if let Err(error) = file.write_all_at(&record, start as u64).and_then(|()| file.sync_data()) {
+            // A part of it may be on disk.
+            self.is_stale = self.clear(start, end).is_err();
+            return Err(error);
+        }
+        self.tail = end;
+        let texts = entries.iter().zip(format::texts(entries, start)).map(|(entry, range)| {
+            (entry.key().to_owned(), matches!(entry, LogEntry::Put(..)).then_some(range))
+        });
+        Ok(PendingRecord { start, entries: texts.collect() })
+    }
+
+    /// Commits a change. It is on disk already, so that a failure here concerns only the size of the file.
+    pub(crate) fn commit(&mut self, pending: PendingRecord) {
+        if pending.entries.is_empty() {
+            return;
+        }
+        for (key, range) in pending.entries {
+            let size = |range: &TextRange| format::put_size(key.len(), range.len());
+            let added = range.as_ref().map_or(0, size);
+            let before = match range {
+                Some(range) => self.texts.insert(key.clone(), range),
+                None => self.texts.remove(&key),
+            };
+            self.used = self.used + added - before.as_ref().map_or(0, size);
+        }
+        let header = format::header(self.tail, self.size);
+        let marked = self.file().and_then(|file| file.write_all_at(&header, 0));
+        let unused = self.tail - HEADER - self.used;
+        let compacted =
+            marked.and_then(|()| if unused > ROOM.max(self.used / 2) { self.rewrite() } else { Ok(()) });
+        if let Err(error) = compacted {
+            tracing::warn!(%error, log = %self.path.display(), "a log contains more than it needs");
+        }
+    }
+
+    /// Rolls a change back: the file is as before.
+    ///
+    /// # Errors
+    /// The next reader may find the change.
+    pub(crate) fn roll_back(&mut self, pending: &PendingRecord) -> io::Result<()> {
+        let end = std::mem::replace(&mut self.tail, pending.start);
+        if end == pending.start {
+            return Ok(());
+        }
+        let cleared = self.clear(pending.start, end);
+        self.is_stale |= cleared.is_err();
+        cleared
+    }
+
+    /// Opens the file for writing; writes it anew if another program removed or replaced it.
+    fn open(&mut self) -> io::Result<()> {
+        let now = storage::identity(&self.path);
+        let is_known = |open: &OpenLog| now.as_ref().is_ok_and(|now| *now == open.identity);
+        if self.is_stale || !self.file.as_ref().is_some_and(is_known) {
+            return self.rewrite();
+        }
+        if self.file.as_ref().is_some_and(|open| !open.is_writable) {
+            self.file = Some(OpenLog::open(&self.path)?);
+        }
+        if self.is_torn {
+            self.clear(self.tail, self.size)?;
+            self.is_torn = false;
+        }
+        Ok(())
+    }
+
+    /// Writes a file with the entries in use, which replaces the present file.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let texts = self.present_texts()?;
+        let entries: Vec<LogEntry<'_>> = texts.iter().map(|(key, text)| LogEntry::Put(key, text)).collect();
+        let mut bytes = vec![0; HEADER];
+        if !entries.is_empty() {
+            bytes.extend(format::record(&entries).ok_or(io::ErrorKind::FileTooLarge)?);
+        }
+        let tail = bytes.len();
+        let size = tail + ROOM;
+        bytes.resize(size, 0);
+        bytes[..HEADER].copy_from_slice(&format::header(tail, size));
+        if let Some(directory) = self.path.parent() {
+            storage::make_directory(directory)?;
+        }
+        storage::replace(&self.path, &bytes)?;
+        let open = OpenLog::open(&self.path)?;
+        let keys = texts.iter().map(|(key, _)| key.clone());
+        self.texts = keys.zip(format::texts(&entries, HEADER)).collect();
+        self.file = Some(open);
+        (self.tail, self.size) = (tail, size);
+        (self.is_stale, self.is_torn) = (false, false);
+        Ok(())
+    }
+
+    /// The texts of all keys, read from the present file.
+    fn present_texts(&self) -> io::Result<Vec<(String, String)>> {
+        if self.texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut bytes = vec![0; self.tail];
+        self.file()?.read_exact_at(&mut bytes, 0)?;
+        let text = |(key, range): (&String, &TextRange)| {
+            let text = String::from_utf8(bytes[range.clone()].to_vec()).map_err(io::Error::other)?;
+            Ok((key.clone(), text))
+        };
+        self.texts.iter().map(text).collect()
+    }
+
+    /// Extends the file with zeros to twice what is missing, so that few changes extend it.
+    fn make_room(&mut self, needed: usize) -> io::Result<()> {
+        if needed <= self.size {
+            return Ok(());
+        }
+        let zeros = vec![0; needed - self.size + ROOM];
+        self.file()?.write_all_at(&zeros, self.size as u64)?;
+        self.size += zeros.len();
+        Ok(())
+    }
+
+    /// Overwrites a part of the file with zeros, durably.
+    fn clear(&self, start: usize, end: usize) -> io::Result<()> {
+        let file = self.file()?;
+        file.write_all_at(&vec![0; end - start], start as u64)?;
+        file.sync_data()
+    }
+
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().map(|open| &open.file).ok_or_else(|| io::Error::other("the log is not open"))
+    }
+}
+
+impl OpenLog {
+    /// Opens a file for writing.
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Self { identity: storage::identity_of(&file)?, file, is_writable: true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    struct ScratchLog(PathBuf);
+
+    impl ScratchLog {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("nexin-log-{name}-{}.log", std::process::id()));
+            let _ = fs::remove_file(&path);
+            Self(path)
+        }
+
+        fn log(&self) -> EntryLog {
+            EntryLog::read(&self.0).unwrap().0
+        }
+
+        fn texts(&self) -> Vec<String> {
+            let (_, texts) = EntryLog::read(&self.0).unwrap();
+            texts.into_iter().map(|(key, text)| format!("{key}={text}")).collect()
+        }
+
+        fn size(&self) -> u64 {
+            fs::metadata(&self.0).unwrap().len()
+        }
+    }
+
+    impl Drop for ScratchLog {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    fn change(log: &mut EntryLog, entries: &[LogEntry<'_>]) {
+        let pending = log.append(entries).unwrap();
+        log.commit(pending);
+    }
+
+    #[test]
+    fn the_last_text_of_a_key_counts() {
+        let scratch = ScratchLog::new("last");
+        let mut log = scratch.log();
+        change(&mut log, &[LogEntry::Put("a", "one"), LogEntry::Put("b", "two")]);
+        change(&mut log, &[LogEntry::Put("b", ""), LogEntry::Remove("a"), LogEntry::Remove("x")]);
+        assert_eq!(scratch.texts(), ["b="]);
+        change(&mut scratch.log(), &[LogEntry::Put("c", "three")]);
+        assert_eq!(scratch.texts(), ["b=", "c=three"]);
+        assert_eq!(scratch.log().keys().collect::<Vec<_>>(), ["b", "c"]);
+    }
+
+    #[test]
+    fn changes_that_are_rolled_back_leave_the_log_as_before() {
+        let scratch = ScratchLog::new("back");
+        let mut log = scratch.log();
+        change(&mut log, &[LogEntry::Put("a", "one")]);
+        for entry in [LogEntry::Put("a", "two"), LogEntry::Remove("a")] {
+            let pending = log.append(&[entry]).unwrap();
+            assert_ne!(scratch.texts(), ["a=one"], "written, not committed");
+            log.roll_back(&pending).unwrap();
+            assert_eq!(scratch.texts(), ["a=one"]);
+        }
+        let nothing = log.append(&[]).unwrap();
+        log.roll_back(&nothing).unwrap();
+        change(&mut log, &[LogEntry::Put("b", "three")]);
+        assert_eq!(scratch.texts(), ["a=one", "b=three"]);
+    }
+
+    #[test]
+    fn a_writer_that_is_killed_leaves_the_change_or_nothing() {
+        let scratch = ScratchLog::new("killed");
+        let mut log = scratch.log();
+        change(&mut log, &[LogEntry::Put("a", "one")]);
+        let before = fs::read(&scratch.0).unwrap();
+        drop(log.append(&[LogEntry::Put("a", "two"), LogEntry::Put("b", "three")]).unwrap());
+        let after = fs::read(&scratch.0).unwrap();
+        let changed = after.iter().zip(&before).rposition(|(after, before)| after != before).unwrap();
+        for written in 0..=changed + 1 {
+            let torn = [&after[..written], &before[written..]].concat();
+            fs::write(&scratch.0, &torn).unwrap();
+            let found = scratch.texts();
+            assert!(found == ["a=one"] || found == ["a=two", "b=three"], "{written}: {found:?}");
+            change(&mut scratch.log(), &[LogEntry::Put("c", "c")]);
+            assert_eq!(scratch.texts(), [found, vec!["c=c".into()]].concat(), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_log_stays_small_however_often_a_text_changes() {
+        let scratch = ScratchLog::new("small");
+        let mut log = scratch.log();
+        let text = "x".repeat(1000);
+        let keys: Vec<String> = (0..200).map(|key| format!("key{key:03}")).collect();
+        let all: Vec<LogEntry<'_>> = keys.iter().map(|key| LogEntry::Put(key, &text)).collect();
+        change(&mut log, &all);
+        let whole = scratch.size();
+        for _ in 0..3 {
+            for key in &keys {
+                change(&mut log, &[LogEntry::Put(key, &text)]);
+            }
+        }
+        assert!(scratch.size() < whole * 2, "{} after {whole}", scratch.size());
+        assert_eq!(scratch.texts().len(), keys.len());
+        for key in &keys {
+            change(&mut log, &[LogEntry::Remove(key)]);
+        }
+        assert!(scratch.size() < 3 * ROOM as u64 && scratch.texts().is_empty());
+    }
+
+    #[test]
+    fn a_log_that_another_program_removes_is_written_again() {
+        let scratch = ScratchLog::new("removed");
+        let mut log = scratch.log();
+        change(&mut log, &[LogEntry::Put("a", "one")]);
+        fs::remove_file(&scratch.0).unwrap();
+        change(&mut log, &[LogEntry::Put("b", "two")]);
+        assert_eq!(scratch.texts(), ["a=one", "b=two"]);
+    }
+
+    #[test]
+    fn a_damaged_log_is_an_error() {
+        let scratch = ScratchLog::new("damaged");
+        change(&mut scratch.log(), &[LogEntry::Put("a", "one")]);
+        let whole = fs::read(&scratch.0).unwrap();
+        for damaged in [&whole[..whole.len() / 2], b"", b"{}\n"] {
+            fs::write(&scratch.0, damaged).unwrap();
+            assert!(matches!(EntryLog::read(&scratch.0), Err(ReadLogError::Damaged(_))));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The short way of a packet that belongs to an established flow: one lookup returns all that the stages would find out.
+//!
+//! Under each epoch, the first packet of either direction passes the stages of its hook. The stages leave in the connection's
+//! entry what they found out about all packets of this direction ([`Way`]). This holds until the epoch rises, and the epoch
+//! rises with every change of an address, an endpoint, a policy or the set of services. A packet that changes the state of
+//! its connection passes the stages too, and so does one that is not plain: options, extension headers, fragments, marks,
+//! messages of ICMP.
+
+use crate::delivery::Delivery;
+use crate::maps::{Keep, Maps};
+use crate::packet::{Bytes, Mark, PacketRoute};
+use crate::parse::{FIN, IP, RST, SYN};
+use crate::{checksum, conntrack};
+use abi::conntrack::{ConnInfo, ConnKey, LinkAddresses, Way, flag};
+use abi::policy::Direction;
+use abi::protocol::{SCTP, TCP, UDP};
+use abi::{Address, event, map, mark};
+
+/// Delivers a workload's packet of an established flow; nothing where the packet has to pass the stages.
+#[inline(always)]
+pub(crate) fn from_workload(
+    packet: &mut (impl Bytes + Mark + PacketRoute),
+    maps: &impl Maps,
+    key: &mut ConnKey,
+) -> Option<Delivery> {
+    let mut entry = find(packet, maps, key, Direction::Egress)?;
+    let interface = entry.way_out.interface();
+    if interface != 0 {
+        forward(packet, &entry.link)?;
+    }
+    count(packet, maps, Direction::Egress, &mut entry);
+    Some(if interface == 0 { Delivery::Pass } else { Delivery::Egress(interface) })
+}
+
+/// The same for a packet to a workload.
+#[inline(always)]
+pub(crate) fn to_workload(
+    packet: &(impl Bytes + Mark + PacketRoute),
+    maps: &impl Maps,
+    key: &mut ConnKey,
+) -> Option<Delivery> {
+    let mut entry = find(packet, maps, key, Direction::Ingress)?;
+    count(packet, maps, Direction::Ingress, &mut entry);
+    Some(Delivery::Pass)
+}
+
+/// The entry of the packet's flow with its life extended, if the flow is established, and the way of packets in this
+/// direction is known under the epoch in force. `key` is room for its key.
+#[inline(always)]
+fn find<'a, M: Maps>(
+    packet: &(impl Bytes + Mark + PacketRoute),
+    maps: &'a M,
+    key: &mut ConnKey,
+    direction: Direction,
+) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
+    if packet.mark() & mark::MASK != 0 || packet.is_tagged() {
+        return None;
+    }
+    read_key(packet, direction, key)?;
+    let mut entry = maps.connection(key)?;
+    let epoch = maps.config()?.epoch;
+    let (is_on_its_way, known) = match direction {
+        Direction::Egress => (entry.way_out.epoch() == epoch, flag::WAY_OUT),
+        Direction::Ingress => (entry.way_in == Way::new(epoch, packet.ingress()), flag::WAY_IN),
+    };
+    let is_own = entry.local == Way::new(epoch, packet.interface());
+    let is_steady = entry.flags & (CHANGING | flag::ANSWERED | known) == flag::ANSWERED | known;
+    let now = maps.seconds();
+    if !is_on_its_way || !is_own || !is_steady || entry.expires <= now {
+        return None;
+    }
+    entry.expires = now + conntrack::lifetime_of(key.protocol, flag::ANSWERED);
+    Some(entry)
+}
+
+/// Counts a packet that passes.
+#[inline(always)]
+fn count(packet: &impl Bytes, maps: &impl Maps, direction: Direction, entry: &mut ConnInfo) {
+    let length = packet.length();
+    conntrack::count(entry, direction, length);
+    maps.count(event::counter_index(0, direction), length);
+}
+
+/// Flags of flows whose packets pass the stages: flows that end, and those that are rewritten or go to the proxy.
+const CHANGING: u32 =
+    flag::LOCAL_CLOSED | flag::REMOTE_CLOSED | flag::RESET | flag::PROXIED | flag::TRANSLATED;
+
+/// Reads the key of a plain packet's flow; nothing for other packets, and for segments that open or end a connection.
+#[inline(always)]
+fn read_key(packet: &impl Bytes, direction: Direction, key: &mut ConnKey) -> Option<()> {
+    match packet.front::<2>(12)? {
+        [0x08, 0x00] => {
+            let [first, place, protocol, source, destination, ports] = packet.front_words(IP)?;
+            let [version, _, high, low] = first.to_ne_bytes();
+            let [_, _, place, place_low] = place.to_ne_bytes();
+            let [_, protocol, _, _] = protocol.to_ne_bytes();
+            // Version 4, a header of five words, and no fragment; the one bit left over forbids to make fragments.
+            if version != 0x45 || place & 0x3f != 0 || place_low != 0 {
+                return None;
+            }
+            let end = IP + u32::from(u16::from_be_bytes([high, low]));
+            check_transport(packet, protocol, IP + 20, end)?;
+            let ends =
+                [source, destination].map(|word| Address::from_words([0, 0, 0xffff_u32.to_be(), word]));
+            *key = conntrack::key_of(direction, ends, split(ports), protocol);
+        }
+        [0x86, 0xdd] => {
+            let [first, next, a, b, c, d, e, f, g, h, ports] = packet.front_words(IP)?;
+            let [version, _, _, _] = first.to_ne_bytes();
+            let [high, low, protocol, _] = next.to_ne_bytes();
+            let ends = [Address::from_words([a, b, c, d]), Address::from_words([e, f, g, h])];
+            // As `parse` does, refuses addresses on the wire that stand for addresses of IPv4.
+            if version >> 4 != 6 || ends[0].is_v4() || ends[1].is_v4() {
+                return None;
+            }
+            let end = IP + 40 + u32::from(u16::from_be_bytes([high, low]));
+            check_transport(packet, protocol, IP + 40, end)?;
+            *key = conntrack::key_of(direction, ends, split(ports), protocol);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// The two ports, source first.
+#[inline(always)]
+fn split(ports: u32) -> [[u8; 2]; 2] {
+    let [a, b, c, d] = ports.to_ne_bytes();
+    [[a, b], [c, d]]
+}
+
+/// Checks that the protocol has ports, and that the packet holds the whole header at `at` and ends at `end` in its frame;
+/// nothing too for a TCP segment that opens or ends a connection.
+#[inline(always)]
+fn check_transport(packet: &impl Bytes, protocol: u8, at: u32, end: u32) -> Option<()> {
+    let length = match protocol {
+        TCP => 20,
+        UDP | SCTP => 8,
+        _ => return None,
+    };
+    if end > packet.length() || end < at + length {
+        return None;
+    }
+    if protocol == TCP {
+        let [_, flags] = packet.front::<2>(at + 12)?;
+        if flags & (SYN | FIN | RST) != 0 {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// Makes a frame one to the workload at the other end; nothing where the packet's hop limit ends here.
+#[inline(always)]
+fn forward(packet: &mut impl Bytes, link: &LinkAddresses) -> Option<()> {
+    match packet.front::<2>(12)? {
+        [0x08, 0x00] => {
+            let [hop_limit, protocol, high, low] = packet.front::<4>(IP + 8)?;
+            if hop_limit <= 1 {
+                return None;
+            }
+            let [high, low] = checksum::with_hop_taken([high, low]);
+            packet.overwrite(IP + 8, [hop_limit - 1, protocol, high, low])?;
+        }
+        _ => {
+            let [next, hop_limit] = packet.front::<2>(IP + 6)?;
+            if hop_limit <= 1 {
+                return None;
+            }
+            packet.overwrite(IP + 6, [next, hop_limit - 1])?;
+        }
+    }
+    packet.overwrite(0, link.0)
+}

@@ -1,0 +1,108 @@
+//! Tests that the status reports a proxy that does not serve, and that the agent replaces it.
+
+use crate::REQUESTS;
+use crate::bed::{Bed, SOON, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+/// Sends a signal to a process or to one of its threads.
+fn signal(process: u32, signal: Signal) {
+    kill_process(Pid::from_raw(process.cast_signed()).unwrap(), signal).unwrap();
+}
+
+/// Waits until the status has a problem that contains the text: the exit code of `nexin status`, and what it prints.
+fn expect_problem(bed: &Bed, text: &str) -> (Option<i32>, String) {
+    let found = eventually(|| bed.status().problems.into_iter().find(|problem| problem.contains(text)));
+    assert!(found.is_some(), "no {text:?} in {:?}", bed.status().problems);
+    bed.says(&["status"])
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_proxy_that_is_stopped_is_reported_and_replaced() {
+    let bed = Bed::new("ha");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+    let proxy = bed.status().proxy.unwrap();
+    let began = Instant::now();
+    signal(proxy, Signal::STOP);
+    let (code, said) = expect_problem(&bed, "the proxy does not answer");
+    assert!(began.elapsed() < Duration::from_secs(3), "the status failed after {:?}", began.elapsed());
+    assert!(code == Some(1) && said.contains("its worker 0"), "{said}");
+    // A connection that is opened meanwhile waits for the next proxy.
+    let mut waiting = client.stream_to(SocketAddr::new(server.addresses[0], 80)).unwrap();
+    waiting.set_read_timeout(Some(SOON)).unwrap();
+    waiting.write_all(b"GET /public HTTP/1.1\r\nHost: s\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    std::io::Read::read_exact(&mut waiting, &mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
+    assert!(began.elapsed() < Duration::from_secs(6), "a new one serves after {:?}", began.elapsed());
+    let after = eventually(|| bed.status().proxy.filter(|now| *now != proxy));
+    assert!(after.is_some(), "{:?}", bed.status());
+    assert!(eventually(|| bed.status().problems.is_empty().then_some(())).is_some(), "{:?}", bed.status());
+    let notes = bed.status().notes;
+    assert!(
+        notes.iter().any(|note| note.contains("was started again") && note.contains("did not answer")),
+        "{notes:?}"
+    );
+    assert!(bed.log().contains("it is killed and started again"), "{}", bed.log());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_next_proxy_serves_at_once_and_connections_wait_for_it() {
+    let bed = Bed::new("hb");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let proxy = bed.status().proxy.unwrap();
+        let began = Instant::now();
+        crate::end(proxy);
+        // No second attempt: the connection waits in the backlog.
+        assert_eq!(client.fetch(&server, "/public"), Some(200), "{:?}", bed.log());
+        times.push(began.elapsed());
+        assert!(eventually(|| bed.status().proxy.filter(|now| *now != proxy)).is_some());
+        std::thread::sleep(Duration::from_millis(1_100));
+    }
+    times.sort();
+    // A retransmitted SYN would add a second.
+    assert!(times[2] < Duration::from_millis(500), "{times:?}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_status_fails_while_another_program_has_the_proxy_s_port() {
+    let mut bed = Bed::idle("hc", &serde_json::json!({}));
+    let other = bed.node().enter(|| {
+        // The loopback of a new namespace is down until the agent starts.
+        TcpListener::bind("0.0.0.0:10000").unwrap()
+    });
+    bed.start();
+    let (code, said) = expect_problem(&bed, "the proxy does not run");
+    assert!(code == Some(1) && said.contains("127.0.0.1:10000") && said.contains("proxyPort"), "{said}");
+    drop(other);
+    assert!(eventually(|| bed.status().problems.is_empty().then_some(())).is_some(), "{:?}", bed.status());
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_agent_that_starts_replaces_a_stopped_proxy() {
+    let mut bed = Bed::new("hd");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+    let proxy = bed.status().proxy.unwrap();
+    bed.kill();
+    signal(proxy, Signal::STOP);
+    bed.start();
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+    assert_ne!(bed.status().proxy, Some(proxy));
+}
