@@ -10,8 +10,8 @@ use abi::policy::Direction;
 
 /// Counts the packet, and reports it if it was denied or is worth an event.
 #[inline(always)]
-pub(crate) fn report(packet: &impl Bytes, maps: &impl Maps, scratch: &Scratch) {
-    let Scratch { found, decision, refusal, .. } = scratch;
+pub(crate) fn report(packet: &impl Bytes, maps: &impl Maps, scratch: &mut Scratch) {
+    let Scratch { found, decision, refusal, .. } = &*scratch;
     let refused = refusal.map_or(0, |reason| reason as u8);
     let length = packet.length();
     maps.count(event::counter_index(refused, found.direction), length);
@@ -22,8 +22,8 @@ pub(crate) fn report(packet: &impl Bytes, maps: &impl Maps, scratch: &Scratch) {
 
 /// Sends the packet's event. A function of its own in the kernel: most packets have none.
 #[inline(never)]
-fn send(maps: &impl Maps, scratch: &Scratch, length: u32) {
-    let Scratch { found, decision, refusal, .. } = scratch;
+fn send(maps: &impl Maps, scratch: &mut Scratch, length: u32) {
+    let Scratch { found, decision, refusal, event, .. } = scratch;
     let (verdict, reason) = match (*refusal, decision.audit) {
         (Some(reason), _) => (PacketVerdict::Drop, reason as u8),
         (None, Some(reason)) => (PacketVerdict::Audit, reason as u8),
@@ -37,7 +37,7 @@ fn send(maps: &impl Maps, scratch: &Scratch, length: u32) {
     let service = if decision.service.is_set() { decision.service } else { found.service };
     // Most packets that need no clock have no event.
     let time = if found.time == 0 { maps.now() } else { found.time };
-    maps.report(&FlowEvent {
+    *event = FlowEvent {
         time,
         source: found.flow.source,
         destination: found.flow.destination,
@@ -60,7 +60,8 @@ fn send(maps: &impl Maps, scratch: &Scratch, length: u32) {
         service_port: service.port,
         padding2: [0; 6],
         service: service.address,
-    });
+    };
+    maps.report(event);
 }
 
 /// Whether the configuration asks for an event of a packet that passes.

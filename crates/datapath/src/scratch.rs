@@ -8,6 +8,7 @@ use crate::related::Related;
 use abi::DropReason;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::endpoint::EndpointInfo;
+use abi::event::FlowEvent;
 use abi::policy::Direction;
 
 /// What the stages find out about a packet, what is decided on the packet, and the outcome. Each stage reads what earlier
@@ -30,6 +31,8 @@ pub struct Scratch {
     pub(crate) refusal: Option<DropReason>,
     /// Where the packet goes if nothing refuses it.
     pub(crate) delivery: Delivery,
+    /// The packet's event, where it has one.
+    pub(crate) event: FlowEvent,
 }
 
 impl Default for Scratch {
@@ -43,6 +46,7 @@ impl Default for Scratch {
             walk: Walk::UNUSED,
             refusal: None,
             delivery: Delivery::Pass,
+            event: FlowEvent::default(),
         }
     }
 }
