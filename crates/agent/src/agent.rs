@@ -4,7 +4,7 @@ use crate::addresses::Addresses;
 use crate::config::AgentConfig;
 use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
-use crate::files::Copies;
+use crate::files::{Copies, KnownFiles};
 use crate::host_devices::HostDevices;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
@@ -92,13 +92,13 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 /// The sources of changes besides the API. A new source has a file of its own and a line here.
 fn sources(
     config: &AgentConfig,
-    copies: Copies,
+    (copies, known): (Copies, KnownFiles),
     queue: &Sender<Event>,
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
     let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(NodeAddresses));
-    sources.push(Box::new(PolicyFiles::watch(&config.policies, copies, notifier(&sources))?));
+    sources.push(Box::new(PolicyFiles::watch(&config.policies, (copies, known), notifier(&sources))?));
     Ok(sources)
 }
 
@@ -132,7 +132,8 @@ impl Agent {
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;
         let mut objects = Objects::default();
-        let recalled = recall::recall(&config, (&mut journal, &applied), (texts, &damaged), &mut objects)?;
+        let recalled = recall::recall(&config, (&mut journal, &applied), (&texts, &damaged), &mut objects)?;
+        let known = KnownFiles::new(&objects, &texts);
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let numbers = (identities::restore(&state)?, state.last_rule_set);
@@ -144,7 +145,7 @@ impl Agent {
             workloads::take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
         let supervisor = Supervisor::start(&paths, (config.proxy_port, config.proxy))?;
-        let sources = sources(&config, copies, queue)?;
+        let sources = sources(&config, (copies, known), queue)?;
         let state = State { workloads: taken, ..state };
         let mut reconciler =
             Reconciler { config, paths, state, kernel, addresses, wiring, journal, problems, notes, objects };

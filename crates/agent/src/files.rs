@@ -1,146 +1,134 @@
-//! The watched directory of policy files: the text of each file, once the file is complete.
-//!
-//! A file that a process has open for writing is unfinished until it is closed. A file whose name has just
-//! disappeared may be about to be replaced, so it counts as deleted only after a moment. The directory's path is
-//! resolved anew for each read.
+//! The watched directory of policy files: a thread reads what changed, and hands over one change after another.
 
 mod copies;
 mod reading;
+mod scanner;
+mod to_read;
+mod waiting;
 mod watch;
 
 pub(crate) use copies::{Copies, DamagedCopy};
 pub(crate) use reading::Reading;
+pub(crate) use scanner::{DirectoryChange, KnownFiles};
 
-use reading::Fingerprint;
+use scanner::Scanner;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
-use watch::Watcher;
+use to_read::ToRead;
+use watch::{Reported, Watcher};
 
-/// How long a name may be missing while its file is replaced.
-const REPLACED: Duration = Duration::from_millis(200);
-/// How long a file must stay unchanged if the kernel cannot tell whether it is open for writing.
-const SETTLED: Duration = Duration::from_secs(1);
+/// How long the directory is left alone after a change before it is read: more writes may follow at once.
+const QUIET: Duration = Duration::from_millis(20);
+/// How often the thread looks for changes that inotify does not report.
+const POLL: Duration = Duration::from_millis(500);
 /// How long a file may be open for writing before the status reports it.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Delay before a change is checked that inotify may not report.
-const SOON: Duration = Duration::from_millis(100);
-/// Delay before a change is checked that inotify should report.
-const LATER: Duration = Duration::from_secs(1);
 
 /// A watched directory of manifests.
 #[derive(Debug)]
 pub(crate) struct Files {
-    directory: PathBuf,
-    watcher: Watcher,
-    /// The directory's identity when it was last read.
-    seen: Option<DirectoryState>,
-    /// The fingerprint of each file: inotify does not report writes through a mapping, through another name or over a
-    /// network.
-    fingerprints: BTreeMap<PathBuf, Option<Fingerprint>>,
-    /// Files whose names are missing, and since when.
-    missing: BTreeMap<String, Instant>,
-    /// Files that are open for writing, and since when.
-    unfinished: BTreeMap<String, Instant>,
-    /// Files for which the kernel cannot tell whether they are open for writing: their fingerprint, and since when.
-    settling: BTreeMap<String, (Fingerprint, Instant)>,
-    /// Why the directory is polled instead of watched.
-    unwatched: Option<String>,
-    again: Option<Instant>,
+    shared: Arc<Handover>,
+    wake_ups: Sender<WakeUp>,
 }
 
-/// What files contained, by name.
-pub(crate) type Readings = BTreeMap<String, Reading>;
+/// A change of the directory, or why it cannot be read.
+pub(crate) type Scanned = Result<DirectoryChange, String>;
 
-/// Device, inode and modification time of a directory.
-type DirectoryState = ((u64, u64), (i64, i64));
+/// What the thread passes to the agent.
+#[derive(Debug, Default)]
+struct Handover {
+    scanned: Mutex<Option<Scanned>>,
+    is_scanned: Condvar,
+    watch: Mutex<WatchStatus>,
+}
+
+/// How the directory is watched.
+#[derive(Clone, Debug, Default)]
+struct WatchStatus {
+    /// The files that are open for writing, and since when.
+    unfinished: BTreeMap<String, Instant>,
+    /// Why the directory is polled instead of watched.
+    unwatched: Option<String>,
+}
+
+/// What the thread waits for.
+#[derive(Debug)]
+enum WakeUp {
+    /// inotify reported a change.
+    Reported(Reported),
+    /// The agent has applied the last change.
+    Applied,
+    /// The agent could not apply the last change, to these files.
+    Rejected(Vec<String>),
+}
 
 impl Files {
-    /// Watches a directory; `changed` is called when [`Self::look`] may find changes.
-    pub(crate) fn watch(directory: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Self> {
-        Ok(Self {
-            directory: directory.to_path_buf(),
-            watcher: Watcher::new(directory, changed)?,
-            seen: None,
-            fingerprints: BTreeMap::new(),
-            missing: BTreeMap::new(),
-            unfinished: BTreeMap::new(),
-            settling: BTreeMap::new(),
-            unwatched: None,
-            again: None,
-        })
+    /// Watches a directory; `changed` is called when [`Self::take`] returns a change. The agent knows these
+    /// files already.
+    pub(crate) fn watch(
+        directory: &Path,
+        known: KnownFiles,
+        changed: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (wake_ups, woken) = channel();
+        let reports = wake_ups.clone();
+        let report = move |reported| {
+            // Nothing is reported to an agent that has stopped.
+            let _ = reports.send(WakeUp::Reported(reported));
+        };
+        let scanner = Scanner::new(directory, Watcher::new(directory, report)?, known);
+        let shared = Arc::new(Handover::default());
+        let handover = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("files".into())
+            .spawn(move || scan(scanner, &woken, &handover, changed))?;
+        Ok(Self { shared, wake_ups })
     }
 
-    /// Reads every file of the directory. `known` files whose names have just disappeared are included as missing.
-    pub(crate) fn look<'a>(&mut self, known: impl Iterator<Item = &'a str>) -> io::Result<Readings> {
-        self.again = None;
-        // Watched before it is read, so that a change during the read is noticed.
-        self.unwatched = self.watcher.renew().err().map(|error| error.to_string());
-        self.seen = identity(&self.directory);
-        let found = reading::scan(&self.directory)?;
-        self.fingerprints = found.values().map(|file| (file.path.clone(), file.fingerprint)).collect();
-        let (was_unfinished, was_settling) =
-            (std::mem::take(&mut self.unfinished), std::mem::take(&mut self.settling));
-        let mut texts = Readings::new();
-        for (name, file) in found {
-            if let Some(now) = file.fingerprint.filter(|_| file.is_unproven) {
-                let since = was_settling.get(&name).filter(|(before, _)| *before == now);
-                self.settling
-                    .insert(name.clone(), (now, since.map_or_else(Instant::now, |(_, since)| *since)));
+    /// Waits for the first scan, which reads the whole directory.
+    pub(crate) fn first(&self) -> Scanned {
+        let mut scanned = lock(&self.shared.scanned);
+        loop {
+            match scanned.take() {
+                Some(first) => return first,
+                None => {
+                    let woken = self.shared.is_scanned.wait(scanned);
+                    scanned = woken.unwrap_or_else(PoisonError::into_inner);
+                }
             }
-            let is_settled = self.settling.get(&name).is_none_or(|(_, since)| since.elapsed() >= SETTLED);
-            let reading = if is_settled { file.reading } else { Reading::Unfinished };
-            if reading == Reading::Unfinished {
-                let since = was_unfinished.get(&name).copied().unwrap_or_else(Instant::now);
-                self.unfinished.insert(name.clone(), since);
-                self.look_again(if file.is_silent || !is_settled { SOON } else { LATER });
-            }
-            texts.insert(name, reading);
         }
-        self.wait_for_missing(&mut texts, known);
-        Ok(texts)
+    }
+
+    /// The next change, which [`Self::accept`] or [`Self::reject`] must follow.
+    pub(crate) fn take(&self) -> Option<Scanned> {
+        lock(&self.shared.scanned).take()
+    }
+
+    /// The last change is applied; the next one may follow.
+    pub(crate) fn accept(&self) {
+        // The thread never stops before the agent.
+        let _ = self.wake_ups.send(WakeUp::Applied);
+    }
+
+    /// The last change, to these files, is not applied, and is read again after a moment.
+    pub(crate) fn reject(&self, files: Vec<String>) {
+        let _ = self.wake_ups.send(WakeUp::Rejected(files));
     }
 
     /// Why the directory is polled; `Ok` if inotify reports its changes.
-    pub(crate) fn unwatched(&self) -> Result<(), &str> {
-        self.unwatched.as_deref().map_or(Ok(()), Err)
-    }
-
-    /// Whether a name is that of a file in this directory.
-    pub(crate) fn is_inside(&self, name: &str) -> bool {
-        Path::new(name).parent() == Some(&self.directory)
-    }
-
-    /// Whether the directory, or a target of its links, changed without a report of inotify.
-    pub(crate) fn has_changed(&mut self) -> bool {
-        let moved = match self.watcher.renew() {
-            Ok(moved) => moved,
-            // A deletion counts as a change once; the watch reports when the directory is back.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.seen.is_some(),
-            Err(_) => true,
-        };
-        moved
-            || identity(&self.directory) != self.seen
-            || self.fingerprints.iter().any(|(path, seen)| reading::fingerprint(path) != *seen)
-    }
-
-    /// When to read again without a reported change.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.again
-    }
-
-    /// Schedules a read after this delay at the latest.
-    pub(crate) fn look_again(&mut self, delay: Duration) {
-        let at = Instant::now() + delay;
-        self.again = Some(self.again.map_or(at, |again| again.min(at)));
+    pub(crate) fn unwatched(&self) -> Result<(), String> {
+        lock(&self.shared.watch).unwatched.clone().map_or(Ok(()), Err)
     }
 
     /// The problems of files that have been open for writing for long.
     pub(crate) fn open_for_long(&self) -> Vec<String> {
-        let long = self.unfinished.iter().filter(|(_, since)| since.elapsed() > PATIENCE);
+        let watch = lock(&self.shared.watch);
+        let long = watch.unfinished.iter().filter(|(_, since)| since.elapsed() > PATIENCE);
         long.map(|(name, _)| {
             format!(
                 "{name} is open for writing and not applied as it is now; it is read when the process that \
@@ -149,32 +137,65 @@ impl Files {
         })
         .collect()
     }
+}
 
-    /// Keeps files whose names have just disappeared: editors and `mv` replace files that way.
-    fn wait_for_missing<'a>(&mut self, texts: &mut Readings, known: impl Iterator<Item = &'a str>) {
-        let was_missing = std::mem::take(&mut self.missing);
-        for name in known {
-            if !self.is_inside(name) || texts.contains_key(name) {
-                continue;
+/// Reads every file of a directory once.
+pub(crate) fn read_once(directory: &Path) -> io::Result<BTreeMap<String, Reading>> {
+    let read = |(name, paths): (String, Vec<std::path::PathBuf>)| {
+        let file = if paths.len() == 1 { reading::read(&paths[0])? } else { reading::alike() };
+        Some((name, file.reading))
+    };
+    Ok(reading::list(directory)?.into_iter().filter_map(read).collect())
+}
+
+/// Scans the directory whenever something may have changed, until the agent stops. One change is applied before the next
+/// scan, so that changes in quick succession become one.
+fn scan(mut scanner: Scanner, woken: &Receiver<WakeUp>, shared: &Handover, changed: impl Fn()) {
+    let mut to_read = ToRead::all();
+    let mut is_first = true;
+    loop {
+        let scanned = scanner.scan(std::mem::take(&mut to_read));
+        let scanned = scanned.or_else(|| is_first.then(|| Ok(DirectoryChange::default())));
+        is_first = false;
+        let unwatched = scanner.unwatched().map(str::to_owned);
+        *lock(&shared.watch) = WatchStatus { unfinished: scanner.unfinished(), unwatched };
+        if let Some(scanned) = scanned {
+            *lock(&shared.scanned) = Some(scanned);
+            shared.is_scanned.notify_one();
+            changed();
+            loop {
+                match woken.recv() {
+                    Ok(WakeUp::Reported(reported)) => to_read.add(reported),
+                    Ok(WakeUp::Applied) => break,
+                    Ok(WakeUp::Rejected(files)) => break scanner.reject(files),
+                    Err(_) => return,
+                }
             }
-            let since = was_missing.get(name).copied().unwrap_or_else(Instant::now);
-            if since.elapsed() < REPLACED {
-                texts.insert(name.to_string(), Reading::Missing);
-                self.missing.insert(name.to_string(), since);
-                self.look_again(SOON);
+        }
+        let mut poll = Instant::now() + POLL;
+        while to_read.is_empty() {
+            let due = scanner.due().map_or(poll, |due| due.min(poll));
+            match woken.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(first) => {
+                    thread::sleep(QUIET);
+                    [first].into_iter().chain(woken.try_iter()).for_each(|woken| {
+                        if let WakeUp::Reported(reported) = woken {
+                            to_read.add(reported);
+                        }
+                    });
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            scanner.poll_waiting(&mut to_read);
+            if Instant::now() >= poll {
+                scanner.poll_silent(&mut to_read);
+                poll = Instant::now() + POLL;
             }
         }
     }
 }
 
-/// Reads every file of a directory once.
-pub(crate) fn read_once(directory: &Path) -> io::Result<Readings> {
-    let found = reading::scan(directory)?;
-    Ok(found.into_iter().map(|(name, file)| (name, file.reading)).collect())
-}
-
-/// The present identity of a directory; none if it does not exist.
-fn identity(directory: &Path) -> Option<DirectoryState> {
-    let status = fs::metadata(directory).ok()?;
-    Some(((status.dev(), status.ino()), (status.mtime(), status.mtime_nsec())))
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

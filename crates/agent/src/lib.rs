@@ -47,6 +47,7 @@ mod removal;
 mod request_events;
 mod requests;
 mod rule_set_cache;
+mod rule_set_loader;
 mod rule_sets;
 mod runtime_settings;
 mod server;

@@ -9,11 +9,12 @@ mod parsing;
 mod refusals;
 
 pub(crate) use object_id::{Named, ObjectId};
-pub(crate) use parsing::{Described, parse, parse_described};
+pub(crate) use parsing::{Described, parse_described};
 
 use control::Change;
 use index::{Index, Replacements};
 use manifest::Object;
+use parsing::parse;
 use refusals::Candidates;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +34,13 @@ pub(crate) enum FileState {
     Missing,
     /// The file is deleted, with its objects.
     Deleted,
+}
+
+impl FileState {
+    /// The state of a file with this text.
+    pub(crate) fn parse(file: &str, text: &str) -> Self {
+        parse(file, text).map_or_else(Self::Invalid, Self::Valid)
+    }
 }
 
 /// The states of files that changed, by name.
@@ -240,10 +248,6 @@ mod tests {
     const A: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: a}}";
     const B: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: b}}";
 
-    fn valid(file: &str, text: &str) -> FileState {
-        parse(file, text).map_or_else(FileState::Invalid, FileState::Valid)
-    }
-
     /// Makes a change; returns it as `+name` and `-name`.
     fn make(objects: &mut Objects, files: FileStates) -> Vec<String> {
         let mut update = objects.update(files);
@@ -261,7 +265,7 @@ mod tests {
     fn update(objects: &mut Objects, files: &[(&str, &str)]) -> Vec<String> {
         let mut states: FileStates =
             objects.files().map(|file| (file.to_string(), FileState::Deleted)).collect();
-        states.extend(files.iter().map(|(file, text)| (file.to_string(), valid(file, text))));
+        states.extend(files.iter().map(|(file, text)| (file.to_string(), FileState::parse(file, text))));
         make(objects, states)
     }
 
@@ -320,15 +324,17 @@ mod tests {
         assert_eq!(now(FileState::Unfinished), Vec::<String>::new());
         assert_eq!(now(FileState::Unreadable("is a directory".into())), ["a: is a directory"]);
         assert_eq!(now(FileState::Unfinished), ["a: is a directory"], "nothing new is known");
-        assert_eq!(now(valid("a", A)), Vec::<String>::new());
+        assert_eq!(now(FileState::parse("a", A)), Vec::<String>::new());
     }
     #[test]
     fn a_missing_file_is_replaced_by_a_file_with_the_same_objects() {
         let mut objects = Objects::default();
         update(&mut objects, &[("a", A)]);
-        let states = FileStates::from([("a".into(), FileState::Missing), ("b".into(), valid("b", B))]);
+        let states =
+            FileStates::from([("a".into(), FileState::Missing), ("b".into(), FileState::parse("b", B))]);
         assert_eq!(make(&mut objects, states), ["+b"], "its objects stay");
-        let states = FileStates::from([("a".into(), FileState::Missing), ("c".into(), valid("c", A))]);
+        let states =
+            FileStates::from([("a".into(), FileState::Missing), ("c".into(), FileState::parse("c", A))]);
         assert!(make(&mut objects, states).is_empty(), "it was renamed");
         assert_eq!(objects.files().collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(objects.problems(), Vec::<String>::new());
@@ -348,7 +354,7 @@ mod tests {
         assert_eq!(make(&mut objects, FileStates::new()), ["+a"]);
         assert!(objects.is_in_force("a") && !objects.has_resolvable());
         // In one step with the change of the file that contains them.
-        assert!(make(&mut objects, [("b".to_string(), valid("b", A))].into()).is_empty());
+        assert!(make(&mut objects, [("b".to_string(), FileState::parse("b", A))].into()).is_empty());
         assert!(make(&mut objects, [("a".to_string(), FileState::Deleted)].into()).is_empty());
         assert_eq!((objects.files().collect::<Vec<_>>(), objects.problems()), (vec!["b"], Vec::new()));
     }
@@ -358,7 +364,8 @@ mod tests {
         let mut objects = Objects::default();
         update(&mut objects, &[("m", A), ("z", B)]);
         // m gives a to n and takes b, which z has: m is refused and keeps a, so n is refused, too.
-        let states = [("m".to_string(), valid("m", B)), ("n".to_string(), valid("n", A))];
+        let states =
+            [("m".to_string(), FileState::parse("m", B)), ("n".to_string(), FileState::parse("n", A))];
         assert!(make(&mut objects, states.into()).is_empty());
         assert_eq!(
             objects.problems(),
@@ -371,9 +378,9 @@ mod tests {
     fn a_dropped_change_changes_nothing() {
         let mut objects = Objects::default();
         update(&mut objects, &[("a", A)]);
-        drop(
-            objects.update([("a".to_string(), FileState::Deleted), ("b".to_string(), valid("b", B))].into()),
-        );
+        drop(objects.update(
+            [("a".to_string(), FileState::Deleted), ("b".to_string(), FileState::parse("b", B))].into(),
+        ));
         assert_eq!(objects.files().collect::<Vec<_>>(), ["a"]);
     }
 
@@ -382,7 +389,8 @@ mod tests {
         let mut objects = Objects::default();
         let slice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: s, labels: \
                      {kubernetes.io/service-name: web}}, addressType: IPv4, endpoints: [], ports: []}";
-        let states = [("a", A), ("s", slice)].map(|(file, text)| (file.to_string(), valid(file, text)));
+        let states =
+            [("a", A), ("s", slice)].map(|(file, text)| (file.to_string(), FileState::parse(file, text)));
         let both = objects.update(states.into());
         objects.commit(both);
         for (text, source) in [
@@ -404,7 +412,7 @@ mod tests {
             let text = format!(
                 "{{apiVersion: v1, kind: Namespace, metadata: {{name: n{number}, labels: {{l: v{label}}}}}}}"
             );
-            (format!("f{number}"), valid("f", &text))
+            (format!("f{number}"), FileState::parse("f", &text))
         };
         let all = objects.update((0..count).map(|number| file(number, 0)).collect());
         objects.commit(all);

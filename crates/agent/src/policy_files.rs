@@ -1,19 +1,16 @@
 //! The watched directory of policy files as a source of changes.
 
-use crate::files::{Copies, Files, Reading, Readings};
+use crate::files::{Copies, DirectoryChange, Files, KnownFiles};
 use crate::objects::{FileState, FileStates};
 use crate::problems::message;
 use crate::reconciler::{Persistence, Reconciler};
 use crate::source::{ChangeSource, Notifier};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the directory is left alone after a change before it is read: more writes may follow at once.
-const QUIET: Duration = Duration::from_millis(20);
-
-/// How soon files that the kernel or the disk refused are read again.
+/// How soon copies that the disk refused are saved again.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The failures, as status and log name them.
@@ -28,74 +25,93 @@ const WATCH: &str = "the policy directory cannot be watched and is polled instea
 pub(crate) struct PolicyFiles {
     directory: String,
     files: Files,
+    is_first: bool,
     copies: Copies,
+    /// When copies are saved again.
+    save_again: Option<Instant>,
+    /// The texts of valid files that are not in force, since other sources contain their objects.
+    refused: BTreeMap<String, String>,
 }
 
 impl PolicyFiles {
-    /// Watches a directory; nothing is read before [`ChangeSource::deliver`].
-    pub(crate) fn watch(directory: &Path, copies: Copies, notifier: Notifier) -> io::Result<Self> {
-        let changed = move || {
-            thread::sleep(QUIET);
-            notifier.notify();
-        };
+    /// Watches a directory. The agent knows these files already.
+    pub(crate) fn watch(
+        directory: &Path,
+        (copies, known): (Copies, KnownFiles),
+        notifier: Notifier,
+    ) -> io::Result<Self> {
         Ok(Self {
             directory: directory.display().to_string(),
-            files: Files::watch(directory, changed)?,
+            files: Files::watch(directory, known, move || notifier.notify())?,
+            is_first: true,
             copies,
+            save_again: None,
+            refused: BTreeMap::new(),
         })
     }
 
-    /// Saves the texts that are applied, for a start at which the files are broken.
-    fn save_copies(&mut self, texts: &Readings, reconciler: &mut Reconciler) {
-        let objects = &reconciler.objects;
-        let applied = texts.iter().filter_map(|(file, state)| match state {
-            Reading::Text(text) if objects.is_in_force(file) => Some((file.as_str(), text.as_str())),
-            _ => None,
-        });
-        let failures = self.copies.keep(applied, |file| texts.contains_key(file));
-        if !failures.is_empty() {
-            self.files.look_again(RETRY);
-        }
-        reconciler.problems.note_all(COPIES, failures);
-    }
-}
-
-impl ChangeSource for PolicyFiles {
-    /// Reads the directory; the changes of all files take effect together.
-    fn deliver(&mut self, reconciler: &mut Reconciler) {
-        let read = self.files.look(reconciler.objects.files());
-        let failure = read.as_ref().err().map(|error| format!("{}: {error}", self.directory));
-        reconciler.problems.note(READ, failure.map_or(Ok(()), Err));
-        let Ok(texts) = read else {
-            // The cause, such as a lack of descriptors, may pass without a change of the directory.
-            return self.files.look_again(RETRY);
-        };
-        reconciler.problems.note(WATCH, self.files.unwatched());
-        let deleted = reconciler.objects.files().filter(|file| !texts.contains_key(*file));
-        let mut states: FileStates = deleted.map(|file| (file.to_owned(), FileState::Deleted)).collect();
-        states.extend(texts.iter().map(|(file, reading)| (file.clone(), reading.state(file))));
-        let update = reconciler.objects.update(states);
+    /// Applies the states of files together; returns whether they are in force.
+    fn apply(states: FileStates, reconciler: &mut Reconciler) -> bool {
         let before = reconciler.objects.problems();
+        let update = reconciler.objects.update(states);
         let applied = reconciler.apply_objects(update, Persistence::Retried);
         let is_applied = applied.is_ok();
         reconciler.problems.note(APPLY, applied.map_err(message));
-        if !is_applied {
-            return self.files.look_again(RETRY);
-        }
         let problems = reconciler.objects.problems();
         problems.iter().filter(|problem| !before.contains(problem)).for_each(|problem| {
             tracing::error!("{problem}");
         });
-        self.save_copies(&texts, reconciler);
+        is_applied
+    }
+
+    /// Saves the texts that are in force, for a start at which the files are broken.
+    fn save(&mut self, deleted: Vec<String>, texts: BTreeMap<String, String>, reconciler: &mut Reconciler) {
+        for file in &deleted {
+            self.refused.remove(file);
+        }
+        self.refused.extend(texts);
+        let (saved, refused): (BTreeMap<String, String>, _) = std::mem::take(&mut self.refused)
+            .into_iter()
+            .partition(|(file, _)| reconciler.objects.is_in_force(file));
+        self.refused = refused;
+        let saved = saved.into_iter().map(|(file, text)| (file, Some(text)));
+        let deleted = deleted.into_iter().map(|file| (file, None));
+        let result = self.copies.save(deleted.chain(saved));
+        self.save_again = result.is_err().then(|| Instant::now() + RETRY);
+        reconciler.problems.note(COPIES, result);
+    }
+}
+
+impl ChangeSource for PolicyFiles {
+    /// Takes what changed; the changes of all files take effect together. The first call waits until the directory is read.
+    fn deliver(&mut self, reconciler: &mut Reconciler) {
+        if self.save_again.is_some_and(|again| again <= Instant::now()) {
+            self.save(Vec::new(), BTreeMap::new(), reconciler);
+        }
+        let scanned = if self.is_first { Some(self.files.first()) } else { self.files.take() };
+        self.is_first = false;
+        let Some(scanned) = scanned else { return };
+        let failure = scanned.as_ref().err().map(|why| format!("{}: {why}", self.directory));
+        reconciler.problems.note(READ, failure.map_or(Ok(()), Err));
+        let Ok(DirectoryChange { states, texts }) = scanned else { return self.files.accept() };
+        let deleted = states.iter().filter(|(_, state)| **state == FileState::Deleted);
+        let deleted: Vec<String> = deleted.map(|(file, _)| file.clone()).collect();
+        let touched: Vec<String> = states.keys().cloned().collect();
+        if !Self::apply(states, reconciler) {
+            return self.files.reject(touched);
+        }
+        self.save(deleted, texts, reconciler);
+        self.files.accept();
     }
 
     fn due(&self) -> Option<Instant> {
-        self.files.due()
+        self.save_again
     }
 
     fn poll(&mut self, reconciler: &mut Reconciler) {
-        if self.files.has_changed() || reconciler.objects.has_resolvable() {
-            self.deliver(reconciler);
+        reconciler.problems.note(WATCH, self.files.unwatched());
+        if reconciler.objects.has_resolvable() && Self::apply(FileStates::new(), reconciler) {
+            self.save(Vec::new(), BTreeMap::new(), reconciler);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::occupancy;
 use crate::paths::Paths;
 use crate::proxy_handover::{self, ProxyListeners};
 use crate::request_events::EventSender;
-use crate::rule_set_cache::RuleSetCache;
+use crate::rule_set_loader::RuleSetLoader;
 use crate::storage;
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
@@ -52,7 +52,6 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let pinned = Pinned::open(&pins, &MAPS).with_context(|| {
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
-    let policy = Arc::new(KernelPolicy { pinned, library: RuleSetCache::new(&paths.rule_sets()) });
     let sender = Arc::new(EventSender::new(&paths.request_events())?);
     let (listeners, heartbeats) = proxy_handover::receive(io::stdin().as_fd())?;
     let heartbeats = Arc::new(heartbeats);
@@ -71,8 +70,10 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
         tracing::warn!(%error, "the directory of rule sets cannot be created");
     }
     let reporting = ReportFile::open(&paths.proxy_report());
+    let mut rule_sets = RuleSetLoader::new(&paths.rule_sets());
     confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
-    policy.library.start()?;
+    rule_sets.start()?;
+    let policy = Arc::new(KernelPolicy { pinned, rule_sets });
     let proxy = proxy::Proxy::new(
         config,
         policy,
@@ -146,7 +147,7 @@ fn max_connections(wanted: usize) -> anyhow::Result<usize> {
 /// Policy as the packet path applies it: the same map entries, looked up by the same code.
 struct KernelPolicy {
     pinned: Pinned,
-    library: RuleSetCache,
+    rule_sets: RuleSetLoader,
 }
 
 impl RequestPolicy for KernelPolicy {
@@ -170,11 +171,11 @@ impl RequestPolicy for KernelPolicy {
     }
 
     fn rules(&self, set: u32) -> Rules {
-        self.library.rules(set)
+        self.rule_sets.cache().rules(set)
     }
 
     fn wake_when_rules_load(&self, waker: &Waker) {
-        self.library.wake(waker);
+        self.rule_sets.cache().wake(waker);
     }
 }
 

@@ -20,7 +20,7 @@ const ADVICE: &str = "restore the copy, or correct every file of the policy dire
 pub(crate) fn recall(
     config: &AgentConfig,
     (journal, applied): (&mut Journal, &[Applied]),
-    (copies, damaged): (BTreeMap<String, String>, &[DamagedCopy]),
+    (copies, damaged): (&BTreeMap<String, String>, &[DamagedCopy]),
     objects: &mut Objects,
 ) -> anyhow::Result<Vec<Change>> {
     let mut changes = recall_applied(journal, applied, objects)?;
@@ -32,10 +32,7 @@ pub(crate) fn recall(
         }
         return Ok(changes);
     }
-    let states = copies.into_iter().map(|(file, text)| {
-        let state = Reading::Text(text).state(&file);
-        (file, state)
-    });
+    let states = copies.iter().map(|(file, text)| (file.clone(), FileState::parse(file, text)));
     changes.extend(update(objects, states.collect()));
     let mut unknown = objects.problems();
     unknown.extend(

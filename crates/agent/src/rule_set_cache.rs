@@ -1,50 +1,73 @@
-//! The node proxy's cache of compiled layer-7 rule sets; a separate thread compiles them and drops unused ones.
+//! The node proxy's cache of compiled layer-7 rule sets, by number.
+//!
+//! Threads that serve connections only look sets up. [`rule_set_loader`](crate::rule_set_loader) reads and compiles the sets
+//! that they miss, and sets that the agent announces by a new file.
 
-use crate::rule_sets::{self, FileIdentity};
-use l7::Matcher;
+use crate::rule_sets::FileIdentity;
+use l7::{HttpRule, Matcher};
 use proxy::Rules;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How often unused sets are dropped.
-const TIDY: Duration = Duration::from_millis(500);
-
-/// Nice value of the compiling thread: threads that serve connections go first.
-const NICENESS: i32 = 10;
-
-/// The compiled sets, and the queue of those to compile.
+/// The compiled sets, and the queues of those to read and to compile.
 #[derive(Debug)]
 pub(crate) struct RuleSetCache {
-    shelf: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
     directory: PathBuf,
     state: Mutex<State>,
-    wanted: Condvar,
+    /// Notified when a set is to be read.
+    announced: Condvar,
+    /// Notified when a set is to be compiled.
+    read: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     sets: HashMap<u32, CompiledSet>,
-    queue: VecDeque<u32>,
-    /// Wakers of tasks that wait for a set of the queue, each task once: by the addresses of its data and vtable.
+    /// The sets that are being loaded.
+    loading: HashMap<u32, Demand>,
+    to_read: VecDeque<u32>,
+    to_compile: VecDeque<UncompiledSet>,
+    /// Wakers of tasks that wait for a set, each task once: by the addresses of its data and vtable.
     wakers: HashMap<(usize, usize), Waker>,
-    ended: bool,
+    has_ended: bool,
+}
+
+/// Why a set is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// It is new, and may replace a set that connections use.
+    Announced,
+    /// A connection waits for it.
+    Requested,
 }
 
 /// A set, and the file that it was read from; without a matcher if the file is invalid.
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledSet {
+    pub(crate) file: FileIdentity,
+    pub(crate) matcher: Option<Arc<Matcher>>,
+}
+
+/// A set that was read and must be compiled as a whole.
 #[derive(Debug)]
-struct CompiledSet {
-    file: FileIdentity,
-    matcher: Option<Arc<Matcher>>,
+pub(crate) struct UncompiledSet {
+    pub(crate) number: u32,
+    pub(crate) file: FileIdentity,
+    pub(crate) rules: Vec<HttpRule>,
+    pub(crate) urgency: Urgency,
+}
+
+/// Why a whole set is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Connections wait for its matcher.
+    Missing,
+    /// Its matcher is a worn update of another one.
+    Worn,
 }
 
 impl CompiledSet {
@@ -55,116 +78,149 @@ impl CompiledSet {
 }
 
 impl RuleSetCache {
-    /// A cache of the rule sets in this directory; it compiles none before [`Self::start`].
+    /// A cache of the rule sets in this directory.
     pub(crate) fn new(directory: &Path) -> Self {
-        let shelf =
-            Shared { directory: directory.to_path_buf(), state: Mutex::default(), wanted: Condvar::new() };
-        Self { shelf: Arc::new(shelf) }
+        Self {
+            directory: directory.to_path_buf(),
+            state: Mutex::default(),
+            announced: Condvar::new(),
+            read: Condvar::new(),
+        }
     }
 
-    /// Starts the thread that compiles sets.
-    pub(crate) fn start(&self) -> io::Result<()> {
-        let own = Arc::clone(&self.shelf);
-        let run = move || {
-            // Applies to this thread alone. Without permission the thread competes with those that serve connections.
-            let _ = rustix::process::nice(NICENESS);
-            own.run();
-        };
-        thread::Builder::new().name("rule sets".into()).spawn(run).map(drop)
+    /// The directory of the rule sets.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
-    /// The compiled rules of a set's present file; [`Rules::Loading`] if they must be compiled first.
+    /// The compiled rules of a set's present file; [`Rules::Loading`] if they must be loaded first.
     pub(crate) fn rules(&self, number: u32) -> Rules {
-        let file = match FileIdentity::current(&self.shelf.directory, number) {
+        let file = match FileIdentity::current(&self.directory, number) {
             Ok(file) => file,
             Err(error) => {
                 tracing::error!(%error, number, "a rule set cannot be read; requests that it applies to are denied");
                 return Rules::Unknown;
             }
         };
-        let mut state = self.shelf.state();
+        let mut state = self.state();
         match state.sets.get(&number).filter(|known| known.file == file) {
             Some(CompiledSet { matcher: Some(matcher), .. }) => return Rules::Ready(Arc::clone(matcher)),
             Some(_) => return Rules::Unknown,
             None => {}
         }
-        if !state.queue.contains(&number) {
-            state.queue.push_back(number);
-            self.shelf.wanted.notify_one();
-        }
+        self.load(&mut state, number, Demand::Requested);
         Rules::Loading
     }
 
-    /// Wakes the task when the next set is compiled.
+    /// Loads a set that has a new file, if it resembles one that is loaded.
+    pub(crate) fn announce(&self, number: u32) {
+        let Ok(file) = FileIdentity::current(&self.directory, number) else { return };
+        let mut state = self.state();
+        if state.sets.get(&number).is_none_or(|known| known.file != file) {
+            self.load(&mut state, number, Demand::Announced);
+        }
+    }
+
+    fn load(&self, state: &mut State, number: u32, demand: Demand) {
+        match state.loading.entry(number) {
+            Entry::Occupied(mut known) if demand == Demand::Requested => drop(known.insert(demand)),
+            Entry::Occupied(_) => {}
+            Entry::Vacant(place) => {
+                place.insert(demand);
+                state.to_read.push_back(number);
+                self.announced.notify_one();
+            }
+        }
+    }
+
+    /// Wakes the task when the next set is loaded.
     pub(crate) fn wake(&self, waker: &Waker) {
-        let mut state = self.shelf.state();
-        if state.queue.is_empty() {
+        let mut state = self.state();
+        if state.loading.is_empty() {
             waker.wake_by_ref();
         } else {
             let task = (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr());
             state.wakers.entry(task).or_insert_with(|| waker.clone());
         }
     }
-}
 
-impl Drop for RuleSetCache {
-    fn drop(&mut self) {
-        self.shelf.state().ended = true;
-        self.shelf.wanted.notify_one();
-    }
-}
-
-impl Shared {
-    /// Compiles the sets of the queue, and drops unused ones.
-    fn run(&self) {
-        let mut tidied = Instant::now();
-        loop {
-            let state = self.state();
-            let idle = |state: &mut State| state.queue.is_empty() && !state.ended;
-            let waited = self.wanted.wait_timeout_while(state, TIDY, idle);
-            let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            if state.ended {
-                return;
-            }
-            let next = state.queue.front().copied();
-            drop(state);
-            if let Some(number) = next {
-                self.compile(number);
-            }
-            if tidied.elapsed() >= TIDY {
-                self.tidy();
-                tidied = Instant::now();
-            }
-        }
+    /// Lets the threads end that read and compile.
+    pub(crate) fn end(&self) {
+        self.state().has_ended = true;
+        self.announced.notify_all();
+        self.read.notify_all();
     }
 
-    fn compile(&self, number: u32) {
-        let before = FileIdentity::current(&self.directory, number);
-        let made = rule_sets::compile(&self.directory, number);
-        let set = match made {
-            Ok((file, matcher)) => Some(CompiledSet { file, matcher: Some(Arc::new(matcher)) }),
-            Err(error) => {
-                let error = api::sentence(error.as_ref());
-                tracing::error!(
-                    error,
-                    number,
-                    "a rule set cannot be compiled; requests that it applies to are denied"
-                );
-                before.ok().map(|file| CompiledSet { file, matcher: None })
-            }
-        };
+    /// Waits for a set to read; none where the cache ends.
+    pub(crate) fn next_to_read(&self) -> Option<u32> {
+        let idle = |state: &mut State| state.to_read.is_empty() && !state.has_ended;
+        let waited = self.announced.wait_while(self.state(), idle);
+        waited.unwrap_or_else(PoisonError::into_inner).to_read.pop_front()
+    }
+
+    /// Waits at most this long for a set to compile. An error where the cache ends.
+    pub(crate) fn next_to_compile(&self, most: Duration) -> Result<Option<UncompiledSet>, CacheEnded> {
+        let idle = |state: &mut State| state.to_compile.is_empty() && !state.has_ended;
+        let waited = self.read.wait_timeout_while(self.state(), most, idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if state.has_ended { Err(CacheEnded) } else { Ok(state.to_compile.pop_front()) }
+    }
+
+    /// The matchers of large sets, the latest first: a new set may differ from one of them in a few rules.
+    pub(crate) fn candidates(&self, most: usize) -> Vec<Arc<Matcher>> {
+        let state = self.state();
+        let mut large: Vec<(u32, &Arc<Matcher>)> = (state.sets.iter())
+            .filter_map(|(number, set)| Some((*number, set.matcher.as_ref()?)))
+            .filter(|(_, matcher)| matcher.rule_count() >= LARGE)
+            .collect();
+        large.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        large.into_iter().take(most).map(|(_, matcher)| Arc::clone(matcher)).collect()
+    }
+
+    /// Records a loaded set, or that it cannot be loaded, and wakes the tasks that wait for it.
+    pub(crate) fn finish(&self, number: u32, set: Option<CompiledSet>) {
         let mut state = self.state();
-        let old = set.and_then(|set| state.sets.insert(number, set));
-        // The number stays in the queue until the set is compiled, so that no second request queues it again.
-        state.queue.retain(|queued| *queued != number);
+        let replaced = set.and_then(|set| state.sets.insert(number, set));
+        state.loading.remove(&number);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         wakers.into_values().for_each(Waker::wake);
-        drop(old);
+        drop(replaced);
     }
 
-    /// Drops sets that no connection uses and whose files are gone. Dropping takes time, hence in this thread.
-    fn tidy(&self) {
+    /// Replaces the matcher of a set that is still the same.
+    pub(crate) fn renew(&self, number: u32, set: CompiledSet) {
+        let mut state = self.state();
+        let known = state.sets.get_mut(&number).filter(|known| known.file == set.file);
+        let replaced = known.map(|known| std::mem::replace(known, set));
+        drop(state);
+        drop(replaced);
+    }
+
+    /// Queues a set to be compiled as a whole.
+    pub(crate) fn compile_later(&self, set: UncompiledSet) {
+        let mut state = self.state();
+        if set.urgency == Urgency::Worn {
+            // Only the latest is worth the time.
+            state.to_compile.retain(|queued| queued.urgency != Urgency::Worn);
+        }
+        state.to_compile.push_back(set);
+        self.read.notify_one();
+    }
+
+    /// Gives up loading an announced set for which no connection waits. False where one waits for it.
+    pub(crate) fn give_up(&self, number: u32) -> bool {
+        let mut state = self.state();
+        let is_wanted = state.loading.get(&number) == Some(&Demand::Requested);
+        if !is_wanted {
+            state.loading.remove(&number);
+        }
+        !is_wanted
+    }
+
+    /// Drops sets that no connection uses and whose files are gone. Dropping takes time, hence not in a thread that serves
+    /// connections.
+    pub(crate) fn drop_unused(&self) {
         let state = self.state();
         let idle = state.sets.iter().filter(|(_, set)| set.is_idle());
         let idle: Vec<(u32, FileIdentity)> = idle.map(|(number, set)| (*number, set.file)).collect();
@@ -185,78 +241,21 @@ impl Shared {
         drop(unused);
     }
 
+    /// Whether a set is loaded.
+    #[cfg(test)]
+    pub(crate) fn holds(&self, number: u32) -> bool {
+        self.state().sets.contains_key(&number)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // No code panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rule_sets::Publisher;
-    use l7::rule::{HttpRule, RequestView};
-    use std::fs;
+/// The cache ends, and so must its threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CacheEnded;
 
-    fn wait_for(library: &RuleSetCache, number: u32) -> Rules {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            match library.rules(number) {
-                Rules::Loading if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-                rules => return rules,
-            }
-        }
-    }
-
-    fn rule(path: &str) -> HttpRule {
-        HttpRule { path: Some(path.into()), ..HttpRule::default() }
-    }
-
-    fn directory(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("nexin-library-{name}-{}", std::process::id()))
-    }
-
-    #[test]
-    fn a_changed_file_is_compiled_again_and_a_missing_file_is_unknown() {
-        let directory = directory("a");
-        let publisher = Publisher::new(&directory);
-        let library = RuleSetCache::new(&directory);
-        library.start().unwrap();
-        let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
-        assert!(matches!(library.rules(7), Rules::Unknown));
-        publisher.publish(7, &[rule("/public")]).unwrap();
-        let Rules::Ready(matcher) = wait_for(&library, 7) else { panic!("it is there") };
-        assert!(matcher.matches(&request("/public")).is_some());
-        publisher.publish(7, &[rule("/private")]).unwrap();
-        let Rules::Ready(matcher) = wait_for(&library, 7) else { panic!("it is there") };
-        assert_eq!(matcher.matches(&request("/public")), None, "another file is another set");
-        fs::write(directory.join("8.json"), "[nonsense").unwrap();
-        assert!(matches!(wait_for(&library, 8), Rules::Unknown));
-        fs::remove_dir_all(&directory).unwrap();
-    }
-
-    #[test]
-    fn a_set_is_dropped_once_its_file_is_gone_and_no_connection_uses_it() {
-        let directory = directory("b");
-        let publisher = Publisher::new(&directory);
-        let library = RuleSetCache::new(&directory);
-        library.start().unwrap();
-        publisher.publish(1, &[rule("/a")]).unwrap();
-        publisher.publish(2, &[rule("/b")]).unwrap();
-        let Rules::Ready(used) = wait_for(&library, 1) else { panic!("it is there") };
-        let Rules::Ready(kept) = wait_for(&library, 2) else { panic!("it is there") };
-        let (used_by_no_other, kept_by_file) = (Arc::downgrade(&used), Arc::downgrade(&kept));
-        drop(kept);
-        publisher.withdraw(1);
-        thread::sleep(3 * TIDY);
-        assert!(library.shelf.state().sets.contains_key(&1), "a connection uses it");
-        drop(used);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while used_by_no_other.strong_count() > 0 {
-            assert!(Instant::now() < deadline, "it is held");
-            thread::sleep(Duration::from_millis(5));
-        }
-        assert!(kept_by_file.strong_count() > 0);
-        fs::remove_dir_all(&directory).unwrap();
-    }
-}
+/// The least number of rules that are worth sharing with another set: fewer are compiled as fast.
+pub(crate) const LARGE: usize = 64;

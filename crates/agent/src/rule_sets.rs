@@ -4,7 +4,6 @@
 //! connection without an agent. A set that it cannot read allows no request.
 
 use crate::{proxy_group, storage};
-use l7::Matcher;
 use l7::rule::{HeaderRule, HttpRule};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -141,9 +140,7 @@ impl Publisher {
     pub(crate) fn published(&self) -> io::Result<BTreeMap<u32, BTreeSet<HttpRule>>> {
         let mut published = BTreeMap::new();
         for entry in self.entries()? {
-            let number = entry.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok());
-            let is_set = entry.extension().is_some_and(|ending| ending == ENDING);
-            let Some(number) = number.filter(|_| is_set) else { continue };
+            let Some(number) = number(&entry) else { continue };
             // A damaged set is published again, under another number.
             let identity = FileIdentity::current(&self.directory, number)?;
             let Ok(stored) = serde_json::from_slice::<Vec<StoredRule>>(&fs::read(entry)?) else { continue };
@@ -162,15 +159,23 @@ impl Publisher {
     }
 }
 
-/// Reads a set and compiles it.
-pub(crate) fn compile(directory: &Path, number: u32) -> anyhow::Result<(FileIdentity, Matcher)> {
+/// Reads a set.
+pub(crate) fn read(directory: &Path, number: u32) -> anyhow::Result<(FileIdentity, Vec<HttpRule>)> {
     let mut file = File::open(path(directory, number))?;
     let identity = FileIdentity::from_metadata(&file.metadata()?);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let stored: Vec<StoredRule> = serde_json::from_slice(&bytes)?;
-    let rules: Vec<HttpRule> = stored.into_iter().map(HttpRule::from).collect();
-    Ok((identity, Matcher::new(&rules)?))
+    Ok((identity, stored.into_iter().map(HttpRule::from).collect()))
+}
+
+/// The number of the set with this file.
+pub(crate) fn number(file: &Path) -> Option<u32> {
+    file.file_stem()?
+        .to_str()?
+        .parse()
+        .ok()
+        .filter(|_| file.extension().is_some_and(|ending| ending == ENDING))
 }
 
 impl FileIdentity {
@@ -227,11 +232,12 @@ mod tests {
             9,
             "a number is not assigned twice, whatever the file contains"
         );
-        let (first, matcher) = compile(&directory, 7).unwrap();
+        let (first, rules) = read(&directory, 7).unwrap();
+        let matcher = l7::Matcher::new(&rules).unwrap();
         let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
         assert_eq!(matcher.matches(&request("/public")), Some(0));
         assert_eq!(matcher.matches(&request("/private")), None);
-        assert!(compile(&directory, 8).is_err());
+        assert!(read(&directory, 8).is_err());
         let all = HttpRule { path: Some("/private".into()), ..HttpRule::default() };
         publisher.publish(7, &[all]).unwrap();
         assert_ne!(FileIdentity::current(&directory, 7).unwrap(), first, "another file is another set");

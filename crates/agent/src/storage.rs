@@ -20,25 +20,31 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-/// As [`replace`]; `share` sets the new file's access before the file gets its name.
+/// As [`replace`], but not durably: after a crash of the host the file may be damaged. For files that belong to what the
+/// kernel holds, which a crash takes away as well. `share` sets the file's access before it gets its name.
 pub(crate) fn replace_shared(
     path: &Path,
     bytes: &[u8],
     share: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
-    move_prepared(path, bytes, share)?;
-    path.parent().map_or(Ok(()), sync_directory)
+    move_prepared(path, bytes, |beside, _| share(beside))
 }
 
 /// As [`replace`], but durable only after [`sync_directory`], which may follow many files.
 pub(crate) fn move_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    move_prepared(path, bytes, |_| Ok(()))
+    move_prepared(path, bytes, |_, file| file.sync_all())
 }
 
-fn move_prepared(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+/// Writes a file under another name, prepares it, and gives it its name.
+fn move_prepared(
+    path: &Path,
+    bytes: &[u8],
+    prepare: impl FnOnce(&Path, &File) -> io::Result<()>,
+) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let written =
-        write(&beside, bytes).and_then(|()| prepare(&beside)).and_then(|()| fs::rename(&beside, path));
+    let written = write(&beside, bytes)
+        .and_then(|file| prepare(&beside, &file))
+        .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         // The new file would only use disk space, which may be exhausted.
         let _ = fs::remove_file(&beside);
@@ -109,10 +115,10 @@ pub(crate) fn close_to_others(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(FILE).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -6,11 +6,14 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A connection to an agent.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
+    /// How long an answer may take.
+    limit: Option<Duration>,
     stream: BufReader<UnixStream>,
 }
 
@@ -23,6 +26,13 @@ pub enum CallError {
         socket: PathBuf,
         /// The system's error.
         source: io::Error,
+    },
+    /// The agent did not answer in time.
+    Silent {
+        /// The socket.
+        socket: PathBuf,
+        /// How long the caller waited.
+        waited: Duration,
     },
     /// The agent refused the request.
     Refused(Failure),
@@ -40,7 +50,18 @@ impl Client {
     pub fn connect(socket: &Path) -> Result<Self, CallError> {
         let stream = UnixStream::connect(socket)
             .map_err(|source| CallError::Unreachable { socket: socket.to_path_buf(), source })?;
-        Ok(Self { socket: socket.to_path_buf(), stream: BufReader::new(stream) })
+        Ok(Self { socket: socket.to_path_buf(), limit: None, stream: BufReader::new(stream) })
+    }
+
+    /// Limits how long the client waits for the agent to read a request, and for each piece of its answer. The limit is not
+    /// zero.
+    pub fn with_limit(mut self, limit: Duration) -> Result<Self, CallError> {
+        let stream = self.stream.get_ref();
+        let limited =
+            stream.set_read_timeout(Some(limit)).and_then(|()| stream.set_write_timeout(Some(limit)));
+        limited.map_err(|source| self.unreachable(source))?;
+        self.limit = Some(limit);
+        Ok(self)
     }
 
     /// Sends a request and waits for the answer.
@@ -59,10 +80,7 @@ impl Client {
         let envelope = Envelope { version: VERSION, request };
         let mut line = serde_json::to_vec(&envelope).expect("requests are plain data with string keys");
         line.push(b'\n');
-        self.stream
-            .get_mut()
-            .write_all(&line)
-            .map_err(|source| CallError::Unreachable { socket: self.socket.clone(), source })
+        self.stream.get_mut().write_all(&line).map_err(|source| self.unreachable(source))
     }
 
     /// The refusal that the agent sent before it closed the connection without reading the request, if it sent one.
@@ -80,16 +98,24 @@ impl Client {
 
     fn answer<T: DeserializeOwned>(&mut self) -> Result<Option<T>, CallError> {
         let mut line = String::new();
-        let read = self
-            .stream
-            .read_line(&mut line)
-            .map_err(|source| CallError::Unreachable { socket: self.socket.clone(), source })?;
+        let read = self.stream.read_line(&mut line).map_err(|source| self.unreachable(source))?;
         if read == 0 {
             return Ok(None);
         }
         match serde_json::from_str(&line).map_err(|error| self.garbled(&error.to_string()))? {
             Answer::Ok(answer) => Ok(Some(answer)),
             Answer::Error(failure) => Err(CallError::Refused(failure)),
+        }
+    }
+
+    fn unreachable(&self, source: io::Error) -> CallError {
+        let socket = self.socket.clone();
+        match self.limit {
+            // The kernel reports a timeout of a socket as an operation that would block.
+            Some(waited) if source.kind() == io::ErrorKind::WouldBlock => {
+                CallError::Silent { socket, waited }
+            }
+            _ => CallError::Unreachable { socket, source },
         }
     }
 
@@ -128,6 +154,12 @@ impl std::fmt::Display for CallError {
                 "no agent answers at {}: {source}; start one with `nexin agent`, or name its socket with --socket",
                 socket.display()
             ),
+            Self::Silent { socket, waited } => write!(
+                f,
+                "the agent at {} has not answered for {} s; its log may say why; traffic stays under policy while it is restarted",
+                socket.display(),
+                waited.as_secs_f64().round()
+            ),
             Self::Refused(failure) => failure.fmt(f),
             Self::Garbled { socket, message } => {
                 write!(
@@ -144,7 +176,7 @@ impl std::error::Error for CallError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreachable { source, .. } => Some(source),
-            Self::Refused(_) | Self::Garbled { .. } => None,
+            Self::Silent { .. } | Self::Refused(_) | Self::Garbled { .. } => None,
         }
     }
 }
@@ -158,10 +190,19 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         writeln!(&theirs, r#"{{"error":{{"cause":"internal","messages":["too many clients"]}}}}"#).unwrap();
         drop(theirs);
-        let mut client = Client { socket: "/s".into(), stream: BufReader::new(ours) };
+        let mut client = Client { socket: "/s".into(), limit: None, stream: BufReader::new(ours) };
         let error = client.call::<()>(ApiRequest::Status).unwrap_err();
         assert_eq!(error.to_string(), "too many clients");
         let error = client.call::<()>(ApiRequest::Status).unwrap_err();
         assert!(matches!(error, CallError::Unreachable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_client_with_a_limit_does_not_wait_for_ever() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let client = Client { socket: "/s".into(), limit: None, stream: BufReader::new(ours) };
+        let mut client = client.with_limit(Duration::from_millis(5)).unwrap();
+        let error = client.call::<()>(ApiRequest::Status).unwrap_err();
+        assert!(error.to_string().starts_with("the agent at /s has not answered for"), "{error}");
     }
 }

@@ -6,8 +6,8 @@
 //! each `a` starts another count.
 
 use crate::expression;
-use crate::matcher::{RuleError, RuleField};
 use crate::rule::HttpRule;
+use crate::rule_error::{RuleError, RuleField};
 use regex_syntax::hir::{Hir, HirKind, Repetition};
 use std::collections::HashSet;
 
@@ -29,9 +29,10 @@ struct RuleCost {
 /// # Errors
 /// The first rule that exceeds the limit.
 pub fn check(rules: &[HttpRule]) -> Result<(), RuleError> {
-    // The automaton merges equal rules.
+    // The automaton merges equal rules. Sorted rules without equals, as a rule set has them, need no table.
+    let is_set = rules.is_sorted_by(|one, other| one < other);
     let mut seen = HashSet::new();
-    let different = rules.iter().enumerate().filter(|(_, rule)| seen.insert(*rule));
+    let different = rules.iter().enumerate().filter(|(_, rule)| is_set || seen.insert(*rule));
     let mut costs: Vec<RuleCost> = different.map(|(index, rule)| cost(index, rule)).collect();
     costs.sort_by(|one, other| one.prefix.cmp(&other.prefix));
     // The rules whose prefix is a prefix of the current one: all of them are active together.
@@ -68,12 +69,24 @@ fn first_over_limit(mut concurrent: Vec<&RuleCost>) -> RuleError {
     }
 }
 
+/// The positions of a rule that can be active at the same time.
+pub(crate) fn positions_of(rule: &HttpRule) -> u64 {
+    cost(0, rule).positions
+}
+
 fn cost(index: usize, rule: &HttpRule) -> RuleCost {
     let fields =
         [(RuleField::Path, &rule.path), (RuleField::Host, &rule.host), (RuleField::Method, &rule.method)];
     let mut cost = RuleCost { rule: index, field: RuleField::Path, positions: 1, prefix: Vec::new() };
-    for (field, text) in fields {
-        let Some(Ok(hir)) = text.as_deref().map(expression::hir) else { continue };
+    for (field, text) in fields.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?))) {
+        if expression::is_literal(text) {
+            // One position is active at a time.
+            if field == RuleField::Path {
+                cost.prefix = text.into();
+            }
+            continue;
+        }
+        let Ok(hir) = expression::hir(text) else { continue };
         // The automaton reads the fields one after the other, so the largest of them counts.
         let positions = positions(&hir, &mut 0);
         if positions > cost.positions {
@@ -111,6 +124,7 @@ fn positions(hir: &Hir, uncertainty_before: &mut u64) -> u64 {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => 0,
         HirKind::Class(_) => 1,
+        HirKind::Literal(_) if *uncertainty_before == 0 => 1,
         HirKind::Literal(literal) => overlaps(&literal.0).min(uncertainty_before.saturating_add(1)),
         HirKind::Capture(capture) => positions(&capture.sub, uncertainty_before),
         HirKind::Repetition(repetition) => of_repetition(repetition, uncertainty_before),

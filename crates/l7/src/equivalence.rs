@@ -1,8 +1,8 @@
 //! Decides whether two sets of rules allow the same requests, by a walk over the product of their automata.
 
+use crate::automaton::{automaton, pattern};
 use crate::expression::SEPARATOR;
 use crate::head::is_token;
-use crate::matcher::{automaton, pattern};
 use crate::rule::{HeaderRule, HttpRule};
 use regex_automata::hybrid::{LazyStateID, dfa};
 use regex_automata::{Anchored, Input};

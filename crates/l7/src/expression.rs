@@ -14,6 +14,9 @@ use std::fmt;
 /// The byte that separates the fields of a request in the automaton; no expression matches it.
 pub(crate) const SEPARATOR: u8 = 0;
 
+/// The characters with a meaning of their own outside classes.
+const OPERATORS: &[u8] = b"\\.^$[](){}|*+?";
+
 /// Limit on the size of one expression, in states of its automaton.
 pub const MAX_SIZE: u32 = 10_000;
 /// Limit on a counted repetition; RE2 has the same.
@@ -42,7 +45,17 @@ type Result<T> = std::result::Result<T, ExpressionError>;
 
 /// Checks an expression of a rule.
 pub fn check(text: &str) -> Result<()> {
-    parse(text).map(|_| ())
+    if is_literal(text) && text.len() <= MAX_SIZE as usize { Ok(()) } else { parse(text).map(|_| ()) }
+}
+
+/// True where the expression has no operator, and so matches its own text alone.
+pub(crate) fn is_literal(text: &str) -> bool {
+    text.bytes().all(is_plain)
+}
+
+/// True for a printable character without a meaning of its own outside classes.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !OPERATORS.contains(&byte)
 }
 
 /// Parses an expression for a caller that matches by its own means. The result has no anchors of its own, though an
@@ -113,7 +126,13 @@ impl Parser<'_> {
                         continue;
                     }
                 },
-                _ => parts.push(self.item(*fold)?),
+                _ => {
+                    let next = match self.plain_text(*fold) {
+                        Some(part) => part,
+                        None => self.item(*fold)?,
+                    };
+                    parts.push(next);
+                }
             }
             repeatable = !parts.is_empty();
         }
@@ -235,6 +254,23 @@ impl Parser<'_> {
         while self.at < self.text.len() && !self.take("\\E") {
             parts.push(self.literal(fold));
         }
+    }
+
+    /// The longest text from here on that has no operator in it and is not repeated; none where it is shorter than two
+    /// characters. Most of a path is such text, and one literal for all of it is cheaper than a literal for each character.
+    fn plain_text(&mut self, fold: bool) -> Option<ExpressionPart> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let is_plain = |byte: &&u8| is_plain(**byte) && !(fold && byte.is_ascii_alphabetic());
+        let mut length = rest.iter().take_while(is_plain).count();
+        // A repetition repeats the last character alone.
+        if rest.get(length).is_some_and(|next| b"*+?{".contains(next)) {
+            length = length.saturating_sub(1);
+        }
+        if length < 2 {
+            return None;
+        }
+        self.at += length;
+        Some(ExpressionPart { hir: Hir::literal(&rest[..length]), size: length as u32 })
     }
 
     /// A literal, a class, an escape, a dot or an anchor.

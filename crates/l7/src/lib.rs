@@ -8,6 +8,7 @@
 //! forwarded, and a [`Body`] finds the end of the body.
 #![forbid(unsafe_code)]
 
+mod automaton;
 pub mod body;
 mod chunk;
 mod connection;
@@ -23,11 +24,14 @@ mod refusal;
 pub mod request;
 pub mod response;
 pub mod rule;
+pub mod rule_error;
 
+pub use automaton::TooCostly;
 pub use body::{Body, Framing};
 pub use head::{Scanner, Version};
-pub use matcher::{Matcher, RuleError, TooCostly};
+pub use matcher::Matcher;
 pub use refusal::Refusal;
 pub use request::Request;
 pub use response::{Persistence, Response};
 pub use rule::{Field, HttpRule, RequestView};
+pub use rule_error::RuleError;

@@ -1,97 +1,108 @@
-//! All rules of a set compiled into one automaton, so that a request costs one walk over its bytes.
+//! Finds the rule that a request matches.
 //!
-//! The automaton reads method, path and host, separated by a byte that no field contains. Each rule is a pattern of the
-//! automaton, and the final state lists every rule that matched. The automaton is a lazy DFA: its states are built when
-//! requests need them, so hostile expressions cost time only where they are used, and memory only up to the limits below.
+//! The rules of a set are patterns of one automaton. A set that differs from an earlier set in a few rules shares the
+//! automaton of that set: removed rules are skipped among its matches, and added rules are a second, small automaton
+//! ([`Matcher::updated`]). So a change costs what changed, and requests find the states that earlier requests built.
 
-use crate::expression::{self, SEPARATOR};
-use crate::head::is_token;
+use crate::automaton::{Automaton, Budget, MAX_AUTOMATON, MAX_TOTAL_SIZE, TooCostly};
+use crate::cost;
 use crate::name;
-use crate::rule::{Field, HeaderRule, HttpRule, RequestView};
-use regex_automata::hybrid::{LazyStateID, dfa};
-use regex_automata::nfa::thompson::{self, WhichCaptures};
-use regex_automata::util::look::LookMatcher;
-use regex_automata::util::pool::Pool;
-use regex_automata::{Anchored, Input, MatchKind};
-use regex_syntax::hir::Hir;
+use crate::rule::{Field, HttpRule, RequestView};
+use crate::rule_error::RuleError;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-/// Limit on the size of all expressions of a matcher together, in the unit of [`expression::MAX_SIZE`].
-const MAX_TOTAL_SIZE: u32 = 250_000;
-/// Limit in bytes on the NFA from which the DFA is built. Rules usually exceed `MAX_TOTAL_SIZE` first.
-const MAX_AUTOMATON: usize = 32 << 20;
-/// Target size in bytes of the cache of lazily built states, one for each thread that matches.
-const CACHE: usize = 1 << 20;
-/// Bytes of states that one request may build.
-const BUDGET: usize = CACHE / 2;
-
-type Caches = Pool<dfa::Cache, Box<dyn Fn() -> dfa::Cache + Send + Sync + UnwindSafe + RefUnwindSafe>>;
+/// How many rules may always differ from the rules of the shared automaton.
+const MIN_DIFFERENCES: usize = 16;
+/// The share of rules that may differ from the rules of the shared automaton: one in so many.
+const MAX_SHARE: usize = 16;
+/// Limit on the positions of all rules that differ, in the unit of [`cost::MAX_POSITIONS`].
+const MAX_POSITIONS: u64 = cost::MAX_POSITIONS / 8;
 
 /// Finds the rule that a request matches.
 #[derive(Debug)]
 pub struct Matcher {
-    automaton: Arc<dfa::DFA>,
-    caches: Caches,
-    /// The header rules of each rule.
-    headers: Vec<Vec<HeaderRule>>,
-    /// For each rule, true where it has a host.
-    has_host: Vec<bool>,
+    /// The automaton of most of the rules.
+    base: Layer,
+    /// The automaton of the rules that the other one lacks; none where it has all.
+    added: Option<Layer>,
     /// The names in all header rules, in lower case.
     names: BTreeSet<String>,
     /// True where some rule has a method.
     decides_on_method: bool,
+    rule_count: usize,
 }
 
-/// Which rule was refused, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleError {
-    /// Index of the rule.
-    pub rule: usize,
-    /// The part of the rule.
-    pub field: RuleField,
-    /// Offset in bytes into that part.
-    pub position: usize,
-    /// The error, for people.
-    pub message: &'static str,
-}
-
-/// Parts of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RuleField {
-    /// [`HttpRule::method`].
-    Method,
-    /// [`HttpRule::path`].
-    Path,
-    /// [`HttpRule::host`].
-    Host,
-    /// The name of the entry with this index in [`HttpRule::headers`].
-    Header(usize),
+/// An automaton, and the rules of the set among its rules.
+#[derive(Debug)]
+struct Layer {
+    automaton: Arc<Automaton>,
+    /// For each pattern the index of its rule in the set; none where the rule is not in the set.
+    indexes: Box<[Option<u32>]>,
 }
 
 impl Matcher {
     /// Compiles the rules. Without any rule, no request matches.
     pub fn new(rules: &[HttpRule]) -> Result<Self, RuleError> {
-        let mut patterns = Vec::with_capacity(rules.len());
-        let mut total = 0u32;
-        for (index, rule) in rules.iter().enumerate() {
-            let (pattern, size) = pattern(rule).map_err(|error| RuleError { rule: index, ..error })?;
-            total = total.saturating_add(size);
-            if total > MAX_TOTAL_SIZE {
-                return Err(too_large(index));
-            }
-            patterns.push(pattern);
+        let indexes = (0..rules.len() as u32).map(Some).collect();
+        Ok(Self::of(Layer { automaton: Arc::new(Automaton::new(rules)?), indexes }, None, rules))
+    }
+
+    /// The matcher of other rules, which shares the automaton of this one. Both lists must be sorted, without equal rules.
+    ///
+    /// None where the rules differ in too much, or where their limits must be checked anew: then the caller compiles them
+    /// with [`Self::new`].
+    pub fn updated(&self, rules: &[HttpRule]) -> Option<Self> {
+        let automaton = &self.base.automaton;
+        let Difference { indexes, added } = Difference::between(automaton.rules(), rules)?;
+        let removed = automaton.rules().iter().zip(&indexes).filter(|(_, index)| index.is_none());
+        let differing = removed.map(|(rule, _)| rule).chain(added.iter().map(|at| &rules[*at as usize]));
+        if differing.map(cost::positions_of).sum::<u64>() > MAX_POSITIONS {
+            return None;
         }
-        let automaton = Arc::new(compile(&patterns).ok_or_else(|| too_large(rules.len().saturating_sub(1)))?);
-        let source = Arc::clone(&automaton);
-        let caches = Pool::new(Box::new(move || source.create_cache()) as _);
-        let headers: Vec<_> = rules.iter().map(|rule| rule.headers.clone()).collect();
-        let names = headers.iter().flatten().map(|header| header.name.to_ascii_lowercase()).collect();
+        let kept = indexes.iter().enumerate().filter(|(_, index)| index.is_some());
+        let size: u32 = kept.map(|(pattern, _)| automaton.size(pattern)).sum();
+        let base = Layer { automaton: Arc::clone(automaton), indexes: indexes.into() };
+        if added.is_empty() {
+            return Some(Self::of(base, None, rules));
+        }
+        let more = self.automaton_of(added.iter().map(|at| rules[*at as usize].clone()).collect())?;
+        let more_size: u32 = (0..added.len()).map(|pattern| more.size(pattern)).sum();
+        // The limits are those of one automaton for all rules.
+        let fits = size.saturating_add(more_size) <= MAX_TOTAL_SIZE
+            && automaton.memory() + more.memory() <= MAX_AUTOMATON / 2;
+        let added = Layer { automaton: more, indexes: added.into_iter().map(Some).collect() };
+        fits.then(|| Self::of(base, Some(added), rules))
+    }
+
+    /// True where half of the differences that [`Self::updated`] allows are used up, so that a matcher of [`Self::new`] should
+    /// replace this one.
+    pub fn is_worn(&self) -> bool {
+        let removed = self.base.indexes.iter().filter(|index| index.is_none()).count();
+        let added = self.added.as_ref().map_or(0, |added| added.indexes.len());
+        removed + added > max_differences(self.base.indexes.len()) / 2
+    }
+
+    /// The number of rules.
+    pub fn rule_count(&self) -> usize {
+        self.rule_count
+    }
+
+    fn of(base: Layer, added: Option<Layer>, rules: &[HttpRule]) -> Self {
+        let headers = rules.iter().flat_map(|rule| &rule.headers);
+        let names = headers.map(|header| header.name.to_ascii_lowercase()).collect();
         let decides_on_method = rules.iter().any(|rule| rule.method.is_some());
-        let has_host = rules.iter().map(|rule| rule.host.is_some()).collect();
-        Ok(Self { automaton, caches, headers, has_host, names, decides_on_method })
+        Self { base, added, names, decides_on_method, rule_count: rules.len() }
+    }
+
+    /// The automaton of these rules; the present one of the added rules where they are the same.
+    fn automaton_of(&self, rules: Vec<HttpRule>) -> Option<Arc<Automaton>> {
+        let known = self.added.as_ref().map(|added| &added.automaton);
+        match known.filter(|known| known.rules() == rules) {
+            Some(known) => Some(Arc::clone(known)),
+            None => Some(Arc::new(Automaton::new(&rules).ok()?)),
+        }
     }
 
     /// Returns the first rule that the request matches; none where matching costs too much.
@@ -104,14 +115,13 @@ impl Matcher {
     /// # Errors
     /// The request needs more new states of the automaton than one request may build.
     pub fn decide(&self, request: &RequestView<'_>) -> Result<Option<usize>, TooCostly> {
-        let mut cache = self.caches.get();
-        let Some(end) = self.walk(&mut cache, request)? else { return Ok(None) };
-        let matched = (0..self.automaton.match_len(&cache, end))
-            .map(|index| self.automaton.match_pattern(&cache, end, index).as_usize())
-            // An expression may match the empty text, but a request without a host matches no host at all.
-            .filter(|&rule| !request.host.is_empty() || !self.has_host[rule])
-            .filter(|&rule| self.headers[rule].iter().all(|header| header.matches(request.headers)));
-        Ok(matched.min())
+        let mut budget = Budget::default();
+        let mut first: Option<u32> = None;
+        for Layer { automaton, indexes } in std::iter::once(&self.base).chain(&self.added) {
+            let found = automaton.first_match(request, &mut budget, |pattern| indexes[pattern])?;
+            first = first.into_iter().chain(found).min();
+        }
+        Ok(first.map(|first| first as usize))
     }
 
     /// Returns why a server may understand the request differently from the rules. Such a request must be refused, even
@@ -131,183 +141,54 @@ impl Matcher {
         }
         None
     }
+}
 
-    /// Returns the final state where it matches. A walk that the automaton gives up counts as no match.
-    fn walk(
-        &self,
-        cache: &mut dfa::Cache,
-        request: &RequestView<'_>,
-    ) -> Result<Option<LazyStateID>, TooCostly> {
-        let start = Input::new("").anchored(Anchored::Yes);
-        let Ok(mut state) = self.automaton.start_state_forward(cache, &start) else { return Ok(None) };
-        let mut budget = Budget::default();
-        for (index, part) in [request.method, request.path, request.host].into_iter().enumerate() {
-            let separator = if index == 0 { &[][..] } else { &[SEPARATOR] };
-            for &byte in separator.iter().chain(part.as_bytes()) {
-                if let Some(next) = self.known_state(cache, state, byte) {
-                    state = next;
-                    continue;
-                }
-                let next = budget.spend(cache, |cache| self.automaton.next_state(cache, state, byte))?;
-                match next.filter(|next| !next.is_dead()) {
-                    Some(next) => state = next,
-                    None => return Ok(None),
-                }
-            }
-            if part.as_bytes().contains(&SEPARATOR) {
-                return Ok(None);
-            }
-        }
-        let end = budget.spend(cache, |cache| self.automaton.next_eoi_state(cache, state))?;
-        Ok(end.filter(|end| end.is_match()))
-    }
+/// How a sorted list of rules differs from the rules of an automaton.
+struct Difference {
+    /// For each rule of the automaton its index in the list; none where the list lacks it.
+    indexes: Vec<Option<u32>>,
+    /// The indexes of the rules that the automaton lacks.
+    added: Vec<u32>,
+}
 
-    /// The next state, where the cache has it and it can still lead to a match.
-    fn known_state(&self, cache: &dfa::Cache, state: LazyStateID, byte: u8) -> Option<LazyStateID> {
-        if state.is_tagged() {
+impl Difference {
+    /// None where the differences are too many, or where one of the lists is not sorted.
+    fn between(known: &[HttpRule], rules: &[HttpRule]) -> Option<Self> {
+        let limit = max_differences(known.len());
+        if known.len().abs_diff(rules.len()) > limit {
             return None;
         }
-        let next = self.automaton.next_state_untagged(cache, state, byte);
-        (!next.is_unknown() && !next.is_dead()).then_some(next)
-    }
-}
-
-/// The bytes of new states that one request may still build.
-///
-/// The size of a new state grows with the number of active positions, and so with the time to compute it. A request without
-/// a limit would delay all other requests, and evict the states that they use from the cache.
-struct Budget {
-    left: usize,
-    /// The cost of a step that computes a state which the cache has already: the time was spent, but no memory. The size of
-    /// the last new state is the estimate.
-    usual: usize,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { left: BUDGET, usual: 1024 }
-    }
-}
-
-impl Budget {
-    /// Takes a step that may build a state; none where the automaton gives up.
-    fn spend<E>(
-        &mut self,
-        cache: &mut dfa::Cache,
-        step: impl FnOnce(&mut dfa::Cache) -> Result<LazyStateID, E>,
-    ) -> Result<Option<LazyStateID>, TooCostly> {
-        let before = cache.memory_usage();
-        let next = step(cache).ok();
-        let grown = cache.memory_usage().saturating_sub(before);
-        if grown > 0 {
-            self.usual = grown;
+        let is_sorted = |rules: &[HttpRule], at: usize| at == 0 || rules[at - 1] < rules[at];
+        let (mut indexes, mut added, mut removed) = (Vec::with_capacity(known.len()), Vec::new(), 0);
+        let mut at = 0;
+        while indexes.len() < known.len() || at < rules.len() {
+            let pattern = indexes.len();
+            let order = match (known.get(pattern), rules.get(at)) {
+                (Some(known), Some(rule)) => known.cmp(rule),
+                (Some(_), None) => Ordering::Less,
+                (None, _) => Ordering::Greater,
+            };
+            if order != Ordering::Greater {
+                is_sorted(known, pattern).then_some(())?;
+                indexes.push((order == Ordering::Equal).then_some(at as u32));
+                removed += usize::from(order == Ordering::Less);
+            }
+            if order != Ordering::Less {
+                is_sorted(rules, at).then_some(())?;
+                if order == Ordering::Greater {
+                    added.push(at as u32);
+                }
+                at += 1;
+            }
+            if removed + added.len() > limit {
+                return None;
+            }
         }
-        self.left = self.left.checked_sub(self.usual).ok_or(TooCostly)?;
-        Ok(next)
+        Some(Self { indexes, added })
     }
 }
 
-/// The request needs more new states of the automaton than one request may build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooCostly;
-
-impl fmt::Display for TooCostly {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("matching the HTTP rules against this request takes too long")
-    }
+/// How many rules may differ from the rules of an automaton.
+fn max_differences(known: usize) -> usize {
+    (known / MAX_SHARE).max(MIN_DIFFERENCES)
 }
-
-impl std::error::Error for TooCostly {}
-
-/// A rule as one expression over all fields, and its size. The caller sets the rule index of an error.
-pub(crate) fn pattern(rule: &HttpRule) -> Result<(Hir, u32), RuleError> {
-    let mut parts = Vec::with_capacity(5);
-    let mut total = 0u32;
-    let fields =
-        [(RuleField::Method, &rule.method), (RuleField::Path, &rule.path), (RuleField::Host, &rule.host)];
-    for (field, text) in fields {
-        if !parts.is_empty() {
-            parts.push(Hir::literal([SEPARATOR]));
-        }
-        let Some(text) = text else {
-            parts.push(expression::anything());
-            total += 3;
-            continue;
-        };
-        let part = expression::parse(text).map_err(|error| RuleError {
-            rule: 0,
-            field,
-            position: error.position,
-            message: error.message,
-        })?;
-        parts.push(part.hir);
-        total += part.size + 1;
-    }
-    for (index, header) in rule.headers.iter().enumerate() {
-        if let Some(position) = not_a_name(&header.name) {
-            let message = "a header's name is made of letters, digits and !#$%&'*+-.^_`|~";
-            return Err(RuleError { rule: 0, field: RuleField::Header(index), position, message });
-        }
-    }
-    Ok((Hir::concat(parts), total))
-}
-
-/// The offset of the first byte that a field name cannot have.
-fn not_a_name(text: &str) -> Option<usize> {
-    if text.is_empty() {
-        return Some(0);
-    }
-    text.bytes().position(|byte| !is_token(byte))
-}
-
-/// The automaton of some patterns; none where they are too large. States that its cache evicts are built again.
-pub(crate) fn compile(patterns: &[Hir]) -> Option<dfa::DFA> {
-    let config = dfa::Config::new()
-        .cache_capacity(CACHE)
-        // A large set of rules has large states, so the cache may exceed its target to hold a few of them.
-        .skip_cache_capacity_check(true);
-    automaton(patterns, config)
-}
-
-/// An automaton that tells for each pattern whether it matches.
-pub(crate) fn automaton(patterns: &[Hir], config: dfa::Config) -> Option<dfa::DFA> {
-    let mut looks = LookMatcher::new();
-    // The anchors are compiled as line anchors with the separator as the end of a line, so that they match at the ends of a
-    // field.
-    looks.set_line_terminator(SEPARATOR);
-    let nfa = thompson::Compiler::new()
-        .configure(
-            thompson::Config::new()
-                .utf8(false)
-                .which_captures(WhichCaptures::None)
-                .nfa_size_limit(Some(MAX_AUTOMATON))
-                .look_matcher(looks),
-        )
-        .build_many_from_hir(patterns)
-        .ok()?;
-    dfa::Builder::new().configure(config.match_kind(MatchKind::All)).build_from_nfa(nfa).ok()
-}
-
-fn too_large(rule: usize) -> RuleError {
-    let message = "the HTTP rules that apply here together are too large";
-    RuleError { rule, field: RuleField::Path, position: 0, message }
-}
-
-impl fmt::Display for RuleField {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Method => f.write_str("method"),
-            Self::Path => f.write_str("path"),
-            Self::Host => f.write_str("host"),
-            Self::Header(index) => write!(f, "headers[{index}]"),
-        }
-    }
-}
-
-impl fmt::Display for RuleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http[{}].{}: {} (at offset {})", self.rule, self.field, self.message, self.position)
-    }
-}
-
-impl std::error::Error for RuleError {}

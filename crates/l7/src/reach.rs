@@ -1,8 +1,8 @@
 //! Finds expressions that match no method or path of any request, and expressions that another one contains.
 
+use crate::automaton;
 use crate::expression::{self, ExpressionError};
 use crate::head::is_token;
-use crate::matcher;
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::{Anchored, Input};
@@ -90,7 +90,7 @@ struct Walk {
 
 impl Walk {
     fn along(text: &str) -> Result<Self, ExpressionError> {
-        let automaton = matcher::compile(&[expression::hir(text)?]);
+        let automaton = automaton::compile(&[expression::hir(text)?]);
         Ok(Self { automaton: automaton.map(|automaton| (automaton.clone(), automaton.create_cache())) })
     }
 

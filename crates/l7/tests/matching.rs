@@ -1,7 +1,7 @@
 //! Rules: the requests that they match, and rules that are refused.
 
-use l7::matcher::RuleField;
 use l7::rule::HeaderRule;
+use l7::rule_error::RuleField;
 use l7::{Field, HttpRule, Matcher, RequestView, expression};
 
 fn rule(method: &str, path: &str, host: &str) -> HttpRule {

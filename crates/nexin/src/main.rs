@@ -3,6 +3,7 @@
 
 mod arguments;
 mod command;
+mod duration;
 mod global;
 mod inside;
 mod interrupt;

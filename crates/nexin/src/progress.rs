@@ -17,11 +17,24 @@ impl Progress {
 
     /// Shows the number and name of the next step.
     pub(crate) fn show(&mut self, name: &str, done: usize, all: usize) {
+        self.show_text(&format!("{} of {all}: {name}", done + 1));
+    }
+
+    /// Shows a text, as much of it as fits into a line.
+    pub(crate) fn show_text(&mut self, text: &str) {
         if self.on_terminal {
+            let width =
+                rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+            let fits: String = text.chars().take(if width == 0 { usize::MAX } else { width }).collect();
             // Errors are ignored: the line only shows progress.
-            let _ = write!(io::stderr(), "\r\u{1b}[K{} of {all}: {name}", done + 1);
+            let _ = write!(io::stderr(), "\r\u{1b}[K{fits}");
             self.is_shown = true;
         }
+    }
+
+    /// Whether there is a terminal that shows the line.
+    pub(crate) fn is_visible(&self) -> bool {
+        self.on_terminal
     }
 
     /// Removes the line.

@@ -46,6 +46,21 @@ fn help_succeeds_and_bad_usage_is_an_error() {
 }
 
 #[test]
+fn waiting_for_an_agent_ends_and_says_what_it_waited_for() {
+    let began = std::time::Instant::now();
+    check(&nexin(&["status"]), 1, "", "no agent answers at /nonexistent/agent.sock");
+    let waited = nexin(&["status", "--wait", "--wait-duration", "600ms"]);
+    check(&waited, 1, "", "waiting (0s of 600ms): no agent answers at /nonexistent/agent.sock");
+    assert!(began.elapsed() > std::time::Duration::from_millis(600));
+    assert_eq!(
+        String::from_utf8_lossy(&waited.stderr).matches("waiting").count(),
+        1,
+        "only what changed is printed"
+    );
+    check(&nexin(&["status", "--wait-duration", "5"]), 2, "", "write it as 30s, 5m or 1m30s");
+}
+
+#[test]
 fn objects_to_delete_may_be_given_as_manifests() {
     // There is no agent; the names are read before it is called.
     let tutorial = format!("{}/../../examples/tutorial", env!("CARGO_MANIFEST_DIR"));

@@ -1,9 +1,9 @@
 //! Rules: the automaton of all rules agrees with a simple matcher of each rule, and so do the analyses of rules alone.
 
 use super::reading;
-use l7::matcher::RuleField;
 use l7::reach::{self, RequestPart};
 use l7::rule::HeaderRule;
+use l7::rule_error::RuleField;
 use l7::{Field, HttpRule, Matcher, RequestView, cost, equivalence, expression, path};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
@@ -29,7 +29,10 @@ pub fn rules(bytes: &[u8], flags: u8) {
     rules.iter().for_each(check_expressions);
     let checked = cost::check(&rules);
     match Matcher::new(&rules) {
-        Ok(matcher) => check_matcher(&matcher, &rules, &request),
+        Ok(matcher) => {
+            check_matcher(&matcher, &rules, &request);
+            check_updates(&rules, &request, flags);
+        }
         Err(error) => return check_error(&rules, &error),
     }
     if flags & ANALYSES != 0 && checked.is_ok() && rules.iter().all(is_short) {
@@ -88,6 +91,20 @@ fn check_matcher(matcher: &Matcher, rules: &[HttpRule], request: &RequestView<'_
     assert_eq!(matcher.decide(request), Ok(decided), "the cache makes no difference");
     let expected = rules.iter().position(|rule| holds(rule, request));
     assert_eq!(decided, expected, "{rules:#?} on {request:?}");
+}
+
+/// A matcher that is updated twice, from some of the rules to others and to all, agrees with one of all rules.
+fn check_updates(rules: &[HttpRule], request: &RequestView<'_>, flags: u8) {
+    let all: BTreeSet<&HttpRule> = rules.iter().collect();
+    let chosen = |bits: u8| -> Vec<HttpRule> {
+        all.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, rule)| (*rule).clone()).collect()
+    };
+    let mut matcher = Matcher::new(&chosen(flags)).expect("fewer rules than all are within the limits");
+    for rules in [chosen(!flags.rotate_left(1)), chosen(u8::MAX)] {
+        let Some(updated) = matcher.updated(&rules) else { return };
+        matcher = updated;
+        check_matcher(&matcher, &rules, request);
+    }
 }
 
 /// A simple matcher of one rule.

@@ -1,30 +1,18 @@
 //! Copies of the last valid text of each policy file, beside the agent's state: a file that is broken when the agent
 //! starts keeps its policies in force.
 
-use crate::storage;
-use serde::{Deserialize, Serialize};
+mod earlier;
+
+use crate::entry_log::{EntryLog, LogEntry, ReadLogError};
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Extension of a copy.
-const ENDING: &str = "json";
-/// Extension of a copy of earlier releases: the text alone, under the escaped path.
-const EARLIER_ENDING: &str = "copies";
-/// Maximum length of a name that shows the whole path; a longer path is complete only inside the copy.
-const MAX_NAME: usize = 160;
+/// Name of the log that contains the copies.
+const LOG: &str = "files.log";
 
-/// A copy.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoredCopy {
-    file: String,
-    text: String,
-}
-
-/// A copy that cannot be read.
+/// A copy, or the log of copies, that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DamagedCopy {
     /// Where it is.
@@ -36,148 +24,77 @@ pub(crate) struct DamagedCopy {
 /// The copies in one directory.
 #[derive(Debug)]
 pub(crate) struct Copies {
-    directory: PathBuf,
-    known: BTreeMap<String, KnownCopy>,
-}
-
-/// A copy on disk.
-#[derive(Debug)]
-struct KnownCopy {
-    place: PathBuf,
-    text: u64,
+    log: EntryLog,
+    /// Changes that are not saved yet: the new text of a file, or none for a file that is deleted.
+    unsaved: BTreeMap<String, Option<String>>,
+    /// Copies of an earlier release that the log does not replace yet.
+    earlier: Vec<PathBuf>,
 }
 
 impl Copies {
     /// Reads the copies of a directory: the texts by the names of their files, and the copies that cannot be read.
     pub(crate) fn load(directory: &Path) -> io::Result<(Self, BTreeMap<String, String>, Vec<DamagedCopy>)> {
-        let mut known = Self { directory: directory.to_path_buf(), known: BTreeMap::new() };
-        let (mut texts, mut damaged) = (BTreeMap::new(), Vec::new());
-        for place in copies(directory)? {
-            match read(&place) {
-                Ok(Some(StoredCopy { file, text })) => {
-                    known.known.insert(file.clone(), KnownCopy { place, text: digest(&text) });
-                    texts.insert(file, text);
+        let place = directory.join(LOG);
+        let (mut unsaved, mut earlier, mut damaged) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (log, mut texts) = match EntryLog::read(&place) {
+            Ok(found) => found,
+            Err(ReadLogError::Unreadable(error)) if !place.is_dir() => return Err(error),
+            Err(error) => {
+                damaged.push(DamagedCopy { copy: place.clone(), why: error.to_string() });
+                (EntryLog::empty(&place), BTreeMap::new())
+            }
+        };
+        for place in earlier::places(directory)? {
+            match earlier::read(&place) {
+                Ok(Some(copy)) => {
+                    unsaved.insert(copy.file.clone(), Some(copy.text.clone()));
+                    texts.insert(copy.file, copy.text);
+                    earlier.push(place);
                 }
                 Ok(None) => {}
                 Err(why) => damaged.push(DamagedCopy { copy: place, why }),
             }
         }
-        Ok((known, texts, damaged))
+        Ok((Self { log, unsaved, earlier }, texts, damaged))
     }
 
-    /// Saves the texts of files, and removes the copies of files that do not exist. A failure of one file does not
-    /// affect the others; the failures are returned.
-    pub(crate) fn keep<'a>(
+    /// Saves the new texts of files, and removes the copies of files without a text, with one fsync. What cannot be saved
+    /// is saved by the next call.
+    pub(crate) fn save(
         &mut self,
-        texts: impl Iterator<Item = (&'a str, &'a str)>,
-        is_there: impl Fn(&str) -> bool,
-    ) -> Vec<String> {
-        let mut failures = Vec::new();
-        if let Err(error) = storage::make_directory(&self.directory) {
-            failures.push(format!("{} cannot be created: {error}", self.directory.display()));
+        changes: impl IntoIterator<Item = (String, Option<String>)>,
+    ) -> io::Result<()> {
+        self.unsaved.extend(changes);
+        let entries = self.unsaved.iter().map(|change| match change {
+            (file, Some(text)) => LogEntry::Put(file, text),
+            (file, None) => LogEntry::Remove(file),
+        });
+        let pending = self.log.append(&entries.collect::<Vec<_>>())?;
+        self.log.commit(pending);
+        self.unsaved.clear();
+        while let Some(first) = self.earlier.last() {
+            remove(first)?;
+            self.earlier.pop();
         }
-        let mut is_changed = false;
-        for (file, text) in texts {
-            match self.keep_one(file, text) {
-                Ok(is_new) => is_changed |= is_new,
-                Err(error) => failures.push(format!("{file}: {error}")),
-            }
-        }
-        if is_changed && let Err(error) = storage::sync_directory(&self.directory) {
-            failures.push(format!("{}: {error}", self.directory.display()));
-        }
-        let gone: Vec<String> = self.known.keys().filter(|file| !is_there(file)).cloned().collect();
-        for file in gone {
-            match self.known.get(&file).map_or(Ok(()), |known| fs::remove_file(&known.place)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    failures.push(format!("the copy of {file}, which is gone, cannot be removed: {error}"));
-                }
-                _ => drop(self.known.remove(&file)),
-            }
-        }
-        failures
+        Ok(())
     }
 
     /// Removes copies that cannot be read and are not needed.
     pub(crate) fn discard(damaged: &[DamagedCopy]) {
         for DamagedCopy { copy, .. } in damaged {
-            if let Err(error) = fs::remove_file(copy) {
+            if let Err(error) = remove(copy) {
                 tracing::warn!(%error, copy = %copy.display(), "a damaged copy cannot be removed");
             }
         }
     }
+}
 
-    /// Saves one text; returns whether it differs from the copy.
-    fn keep_one(&mut self, file: &str, text: &str) -> io::Result<bool> {
-        let (place, digest) = (self.place(file), digest(text));
-        let known = self.known.get(file);
-        if known.is_some_and(|known| known.place == place && known.text == digest) {
-            return Ok(false);
-        }
-        let copy = StoredCopy { file: file.to_string(), text: text.to_string() };
-        storage::move_into(&place, &serde_json::to_vec(&copy)?)?;
-        if let Some(earlier) = known.filter(|known| known.place != place) {
-            fs::remove_file(&earlier.place)?;
-        }
-        self.known.insert(file.to_string(), KnownCopy { place, text: digest });
-        Ok(true)
+/// Removes a file, which may be gone.
+fn remove(place: &Path) -> io::Result<()> {
+    match fs::remove_file(place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-
-    fn place(&self, file: &str) -> PathBuf {
-        let name = escape(file);
-        let name = if name.len() <= MAX_NAME {
-            name
-        } else {
-            // The end of a path distinguishes files best.
-            let start = (name.len() - MAX_NAME..).find(|&place| name.is_char_boundary(place));
-            format!("{:016x}{}", digest(file), &name[start.unwrap_or(name.len())..])
-        };
-        self.directory.join(format!("{name}.{ENDING}"))
-    }
-}
-
-/// The copies in a directory; none if the directory does not exist.
-fn copies(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut places = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    places
-        .retain(|place| place.extension().is_some_and(|ending| ending == ENDING || ending == EARLIER_ENDING));
-    // A copy of this release comes after the copy of an earlier release that it replaces.
-    places.sort_by_key(|place| (place.extension().is_some_and(|ending| ending == ENDING), place.clone()));
-    Ok(places)
-}
-
-/// Reads a copy; none if it was removed meanwhile.
-fn read(place: &Path) -> Result<Option<StoredCopy>, String> {
-    let bytes = match fs::read(place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        bytes => bytes.map_err(|error| error.to_string())?,
-    };
-    if place.extension().is_some_and(|ending| ending == ENDING) {
-        return serde_json::from_slice(&bytes).map(Some).map_err(|error| error.to_string());
-    }
-    let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
-    let name = place.file_stem().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
-    Ok(Some(StoredCopy { file: unescape(name), text }))
-}
-
-/// A hash of a text.
-fn digest(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// A file name for a path: `/` and `%` are percent-encoded.
-fn escape(path: &str) -> String {
-    path.replace('%', "%25").replace('/', "%2F")
-}
-
-fn unescape(name: &str) -> String {
-    name.replace("%2F", "/").replace("%25", "%")
 }
 
 #[cfg(test)]
@@ -204,66 +121,83 @@ mod tests {
         }
     }
 
-    #[test]
-    fn escaped_paths_are_unescaped_to_the_same_path() {
-        for path in ["/etc/nexin/a.yaml", "a%2Fb", "%", "%25/x"] {
-            assert_eq!(unescape(&escape(path)), path);
-            assert!(!escape(path).contains('/'));
-        }
+    fn save(copies: &mut Copies, changes: &[(&str, Option<&str>)]) -> io::Result<()> {
+        let change = |(file, text): &(&str, Option<&str>)| (file.to_string(), text.map(ToString::to_string));
+        copies.save(changes.iter().map(change))
+    }
+
+    fn texts(texts: &[(&str, &str)]) -> BTreeMap<String, String> {
+        texts.iter().map(|(file, text)| (file.to_string(), text.to_string())).collect()
     }
 
     #[test]
     fn a_saved_copy_is_read_until_its_file_is_gone() {
         let scratch = ScratchDirectory::new("found");
         let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
-        let both = [("/a/b.yaml", "one"), ("/a/c.yaml", "two")];
-        assert_eq!(copies.keep(both.into_iter(), |_| true), Vec::<String>::new());
-        assert_eq!(copies.keep(std::iter::empty(), |file| file == "/a/c.yaml"), Vec::<String>::new());
-        assert_eq!(scratch.texts(), [("/a/c.yaml".to_string(), "two".to_string())].into());
+        let long = format!("/p/{}.yaml", "\u{e9}".repeat(125));
+        save(&mut copies, &[("/a/b.yaml", Some("one")), ("/a/c.yaml", Some("two")), (&long, Some("l"))])
+            .unwrap();
+        save(&mut copies, &[("/a/b.yaml", None), ("/none.yaml", None)]).unwrap();
+        assert_eq!(scratch.texts(), texts(&[("/a/c.yaml", "two"), (&long, "l")]));
     }
 
     #[test]
-    fn long_names_that_end_alike_have_copies_of_their_own() {
-        let scratch = ScratchDirectory::new("long");
-        let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
-        let names = ["x", "y", "\u{e9}"].map(|first| format!("/p/{}.yaml", first.repeat(250 / first.len())));
-        let texts = names.iter().map(|name| (name.as_str(), name.as_str()));
-        assert_eq!(copies.keep(texts, |_| true), Vec::<String>::new());
-        let expected = names.iter().map(|name| (name.clone(), name.clone())).collect();
-        assert_eq!(scratch.texts(), expected);
-        assert_eq!(copies.keep(std::iter::empty(), |_| false), Vec::<String>::new());
-        assert!(scratch.texts().is_empty());
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_saved_does_not_affect_others() {
+    fn copies_that_cannot_be_saved_are_saved_later() {
         let scratch = ScratchDirectory::new("stopped");
-        let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
-        copies.keep([("/b", "b"), ("/old", "old")].into_iter(), |_| true);
-        // A directory blocks the name of the copy.
-        fs::create_dir(copies.place("/a")).unwrap();
-        let failures =
-            copies.keep([("/a", "a"), ("/b", "new"), ("/c", "c")].into_iter(), |file| file != "/old");
-        assert!(failures.len() == 1 && failures[0].starts_with("/a: "), "{failures:?}");
-        fs::remove_dir(copies.place("/a")).unwrap();
-        let expected = [("/b", "new"), ("/c", "c")].map(|(file, text)| (file.to_string(), text.to_string()));
-        assert_eq!(scratch.texts(), expected.into());
+        // A directory blocks the path of the log.
+        fs::create_dir(scratch.0.join(LOG)).unwrap();
+        let mut copies = Copies::load(&scratch.0).unwrap().0;
+        save(&mut copies, &[("/a", Some("a")), ("/b", Some("b"))]).unwrap_err();
+        save(&mut copies, &[("/b", None), ("/c", Some("c"))]).unwrap_err();
+        fs::remove_dir(scratch.0.join(LOG)).unwrap();
+        save(&mut copies, &[]).unwrap();
+        assert_eq!(scratch.texts(), texts(&[("/a", "a"), ("/c", "c")]));
     }
 
     #[test]
-    fn copies_of_an_earlier_release_are_replaced_and_damaged_copies_are_named() {
+    fn many_copies_are_one_change_of_one_file() {
+        let scratch = ScratchDirectory::new("many");
+        let (mut copies, ..) = Copies::load(&scratch.0).unwrap();
+        let files: Vec<String> = (0..5000).map(|number| format!("/p/{number}.yaml")).collect();
+        let all: Vec<(&str, Option<&str>)> = files.iter().map(|file| (file.as_str(), Some("text"))).collect();
+        save(&mut copies, &all).unwrap();
+        assert_eq!((scratch.texts().len(), fs::read_dir(&scratch.0).unwrap().count()), (5000, 1));
+    }
+
+    #[test]
+    fn copies_of_an_earlier_release_are_taken_over_and_damaged_copies_are_named() {
         let scratch = ScratchDirectory::new("earlier");
-        fs::write(scratch.0.join("%2Fp%2Fa.yaml.copies"), "old").unwrap();
-        fs::write(scratch.0.join("%2Fp%2Fb.yaml.json"), "{\"file\": \"/p/b.yaml\", \"te").unwrap();
-        let (mut copies, texts, damaged) = Copies::load(&scratch.0).unwrap();
-        assert_eq!(texts, [("/p/a.yaml".to_string(), "old".to_string())].into());
+        fs::write(scratch.0.join("%2Fp%2F%251.yaml.copies"), "old").unwrap();
+        fs::write(scratch.0.join("%2Fp%2Fa.yaml.copies"), "older").unwrap();
+        fs::write(scratch.0.join("%2Fp%2Fa.yaml.json"), r#"{"file": "/p/a.yaml", "text": "old"}"#).unwrap();
+        fs::write(scratch.0.join("%2Fp%2Fb.yaml.json"), r#"{"file": "/p/b.yaml", "te"#).unwrap();
+        let (mut copies, found, damaged) = Copies::load(&scratch.0).unwrap();
+        assert_eq!(found, texts(&[("/p/%1.yaml", "old"), ("/p/a.yaml", "old")]));
         assert_eq!(damaged.len(), 1);
         assert!(
             damaged[0].copy.ends_with("%2Fp%2Fb.yaml.json") && damaged[0].why.contains("EOF"),
             "{damaged:?}"
         );
-        copies.keep([("/p/a.yaml", "old")].into_iter(), |_| true);
-        assert!(!scratch.0.join("%2Fp%2Fa.yaml.copies").exists());
-        assert_eq!(scratch.texts(), texts);
+        Copies::discard(&damaged);
+        save(&mut copies, &[("/p/c.yaml", Some("new"))]).unwrap();
+        assert_eq!(
+            scratch.texts(),
+            texts(&[("/p/%1.yaml", "old"), ("/p/a.yaml", "old"), ("/p/c.yaml", "new")])
+        );
+        assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_log_is_named_and_replaced() {
+        let scratch = ScratchDirectory::new("damaged");
+        save(&mut Copies::load(&scratch.0).unwrap().0, &[("/a", Some("one"))]).unwrap();
+        let mut bytes = fs::read(scratch.0.join(LOG)).unwrap();
+        bytes[50] ^= 1;
+        fs::write(scratch.0.join(LOG), bytes).unwrap();
+        let (mut copies, found, damaged) = Copies::load(&scratch.0).unwrap();
+        assert!(found.is_empty() && damaged.len() == 1 && damaged[0].copy.ends_with(LOG), "{damaged:?}");
+        Copies::discard(&damaged);
+        save(&mut copies, &[("/a", Some("two"))]).unwrap();
+        assert_eq!(scratch.texts(), texts(&[("/a", "two")]));
     }
 }

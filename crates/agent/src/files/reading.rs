@@ -1,11 +1,12 @@
 //! Reads the files of a directory: each is text, unreadable for a reason, or unfinished.
 
-use crate::objects::{FileState, parse};
+use crate::objects::FileState;
 use loader::ReadLease;
 use rustix::fs::OFlags;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -25,18 +26,15 @@ pub(crate) enum Reading {
     Unreadable(String),
     /// The file is being written.
     Unfinished,
-    /// The name has just disappeared and may return.
-    Missing,
 }
 
 impl Reading {
     /// The state of the file with this name.
     pub(crate) fn state(&self, file: &str) -> FileState {
         match self {
-            Self::Text(text) => parse(file, text).map_or_else(FileState::Invalid, FileState::Valid),
+            Self::Text(text) => FileState::parse(file, text),
             Self::Unreadable(why) => FileState::Unreadable(why.clone()),
             Self::Unfinished => FileState::Unfinished,
-            Self::Missing => FileState::Missing,
         }
     }
 }
@@ -53,33 +51,41 @@ pub(super) struct Fingerprint {
 /// One file of the directory.
 #[derive(Debug)]
 pub(super) struct FoundFile {
-    pub(super) path: PathBuf,
     pub(super) reading: Reading,
     /// Its fingerprint when it was read; none if it could not be read.
     pub(super) fingerprint: Option<Fingerprint>,
     /// Whether it may change without a report of inotify: the target of a link, or a file with several names.
     pub(super) is_silent: bool,
+    /// Whether the failure to read it may pass without a change of the file.
+    pub(super) is_temporary: bool,
     /// Whether the kernel cannot tell that no process has it open for writing.
     pub(super) is_unproven: bool,
 }
 
-/// Reads every manifest in the directory, by its path as it is shown.
-pub(super) fn scan(directory: &Path) -> io::Result<BTreeMap<String, FoundFile>> {
-    let mut found: BTreeMap<String, FoundFile> = BTreeMap::new();
+/// The manifests in a directory: the paths by the name as it is shown, which is that of one file unless names are not
+/// UTF-8.
+pub(super) fn list(directory: &Path) -> io::Result<BTreeMap<String, Vec<PathBuf>>> {
+    let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if !is_manifest(&entry.file_name()) {
-            continue;
+        if is_manifest(&entry.file_name()) {
+            let path = entry.path();
+            found.entry(shown(&path)).or_default().push(path);
         }
-        let Some(file) = read(&entry.path()) else { continue };
-        if let Some(first) = found.get_mut(&shown(&file.path)) {
-            let why = "another file's name is shown alike, since one of the two is not UTF-8; rename it";
-            first.reading = Reading::Unreadable(why.into());
-            continue;
-        }
-        found.insert(shown(&file.path), file);
     }
     Ok(found)
+}
+
+/// Several files whose names are shown alike.
+pub(super) fn alike() -> FoundFile {
+    let why = "another file's name is shown alike, since one of the two is not UTF-8; rename it";
+    FoundFile {
+        reading: Reading::Unreadable(why.into()),
+        fingerprint: None,
+        is_silent: false,
+        is_temporary: false,
+        is_unproven: false,
+    }
 }
 
 /// A path as it is shown: bytes that are not UTF-8 are written as `\xff`.
@@ -97,28 +103,36 @@ pub(super) fn fingerprint(path: &Path) -> Option<Fingerprint> {
     fs::metadata(path).ok().map(|status| Fingerprint::from_metadata(&status))
 }
 
-fn is_manifest(name: &OsStr) -> bool {
+/// A hash of a text.
+pub(super) fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether files of this name are read.
+pub(super) fn is_manifest(name: &OsStr) -> bool {
     let ending = Path::new(name).extension().unwrap_or_default();
     !name.as_bytes().starts_with(b".") && ENDINGS.iter().any(|known| ending == *known)
 }
 
 /// Reads one file; none if its name is gone.
-fn read(path: &Path) -> Option<FoundFile> {
+pub(super) fn read(path: &Path) -> Option<FoundFile> {
     let is_link = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         name => name.is_ok_and(|name| name.is_symlink()),
     };
     let unread = |reading| FoundFile {
-        path: path.to_path_buf(),
         reading,
         fingerprint: fingerprint(path),
         is_silent: is_link,
+        is_temporary: false,
         is_unproven: false,
     };
     let unreadable = |why: String| Some(unread(Reading::Unreadable(why)));
     match open(path) {
         Ok((file, status)) => {
-            Some(FoundFile { is_silent: is_link || status.nlink() > 1, ..read_open(path, file, &status) })
+            Some(FoundFile { is_silent: is_link || status.nlink() > 1, ..read_open(file, &status) })
         }
         Err(Refusal::Gone) if is_link => {
             let target = fs::read_link(path).map(|target| shown(&target)).unwrap_or_default();
@@ -130,7 +144,8 @@ fn read(path: &Path) -> Option<FoundFile> {
         Err(Refusal::Gone) => None,
         Err(Refusal::Busy) => Some(unread(Reading::Unfinished)),
         Err(Refusal::Kind(kind)) => unreadable(format!("is {kind}; expected a file")),
-        Err(Refusal::System(error)) => unreadable(format!("cannot be read: {error}")),
+        Err(Refusal::System(error)) => unreadable(format!("cannot be read: {error}"))
+            .map(|file| FoundFile { is_temporary: true, ..file }),
     }
 }
 
@@ -171,13 +186,13 @@ fn check_kind(status: &Metadata) -> Result<(), Refusal> {
 }
 
 /// Reads a file, unless a process has it open for writing.
-fn read_open(path: &Path, mut file: File, status: &Metadata) -> FoundFile {
+fn read_open(mut file: File, status: &Metadata) -> FoundFile {
     let lease = loader::read_lease(&file);
     FoundFile {
-        path: path.to_path_buf(),
         reading: if lease == ReadLease::Written { Reading::Unfinished } else { read_all(&mut file) },
         fingerprint: Some(Fingerprint::from_metadata(status)),
         is_silent: false,
+        is_temporary: false,
         is_unproven: lease == ReadLease::Unknown,
     }
 }

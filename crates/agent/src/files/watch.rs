@@ -1,13 +1,24 @@
 //! Watches a directory by inotify, also when its path leads to another directory later.
 
-use rustix::fs::inotify::{self, WatchFlags};
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
+use std::ffi::OsString;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+/// A change that inotify reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reported {
+    /// The file of this name in the directory changed.
+    Name(OsString),
+    /// Any file may have changed.
+    Any,
+}
 
 /// A watched path. inotify watches the inode that the path led to; [`Self::renew`] resolves the path again.
 #[derive(Debug)]
@@ -16,29 +27,20 @@ pub(super) struct Watcher {
     path: PathBuf,
     /// The watch descriptor.
     watched: Option<i32>,
-    /// Whether a change was reported since the last [`Self::renew`].
-    is_reported: Arc<AtomicBool>,
 }
 
 impl Watcher {
-    /// Calls `changed` when the directory may have changed, at most once between two calls of [`Self::renew`].
-    pub(super) fn new(path: &Path, changed: impl Fn() + Send + 'static) -> io::Result<Self> {
+    /// Calls `report` for each change of the directory.
+    pub(super) fn new(path: &Path, report: impl Fn(Reported) + Send + 'static) -> io::Result<Self> {
         let inotify = Arc::new(inotify::init(inotify::CreateFlags::CLOEXEC)?);
-        let is_reported = Arc::new(AtomicBool::new(false));
-        let (events, once) = (Arc::clone(&inotify), Arc::clone(&is_reported));
-        let report = move || {
-            if !once.swap(true, Ordering::AcqRel) {
-                changed();
-            }
-        };
-        thread::Builder::new().name("files".into()).spawn(move || wait_and_report(&events, report))?;
-        Ok(Self { inotify, path: path.to_path_buf(), watched: None, is_reported })
+        let events = Arc::clone(&inotify);
+        thread::Builder::new().name("files-watch".into()).spawn(move || wait_and_report(&events, report))?;
+        Ok(Self { inotify, path: path.to_path_buf(), watched: None })
     }
 
     /// Watches the directory that the path leads to now; returns whether it is another directory than before. Later
     /// changes are reported.
     pub(super) fn renew(&mut self) -> io::Result<bool> {
-        self.is_reported.store(false, Ordering::Release);
         use WatchFlags as Watch;
         // A write is reported when the file is closed: before, the file is unfinished.
         let what = Watch::ONLYDIR
@@ -62,11 +64,16 @@ impl Watcher {
     }
 }
 
-fn wait_and_report(inotify: &OwnedFd, report: impl Fn()) {
-    let mut buffer = [0; 4096];
+fn wait_and_report(inotify: &OwnedFd, report: impl Fn(Reported)) {
+    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+    let mut reader = inotify::Reader::new(inotify, &mut buffer);
     loop {
-        match rustix::io::read(inotify, &mut buffer) {
-            Ok(_) => report(),
+        match reader.next() {
+            // The events that found no room are unknown.
+            Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => report(Reported::Any),
+            Ok(event) => report(event.file_name().map_or(Reported::Any, |name| {
+                Reported::Name(std::ffi::OsStr::from_bytes(name.to_bytes()).to_owned())
+            })),
             Err(Errno::INTR) => {}
             Err(error) => {
                 tracing::error!(%error, "the policy directory is polled from now on");

@@ -1,37 +1,102 @@
 //! `nexin status`: the state of the agent of this node.
 
+use crate::duration;
 use crate::outcome::Outcome;
+use crate::progress::Progress;
 use crate::session::{Session, Tone};
-use api::ApiRequest;
 use api::view;
+use api::{ApiRequest, CallError, Client};
 use clap::Args;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the agent may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The time between two attempts of `--wait`.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// Show the state of the agent of this node; exits with 1 if there are problems
+///
+/// Notes are no problems: they name what the agent does without, and what it has repaired.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  nexin status\n  nexin status -o json --socket /run/nexin/agent.sock")]
-pub(crate) struct StatusCommand {}
+#[command(after_help = "Examples:\n  nexin status\n  nexin status --wait --wait-duration 30s\n  \
+        nexin status -o json --socket /run/nexin/agent.sock")]
+pub(crate) struct StatusCommand {
+    /// Wait until the agent runs and there are no problems
+    #[arg(long)]
+    wait: bool,
+    /// Maximum time to wait: 30s, 5m, 1m30s
+    #[arg(long, value_name = "DURATION", default_value = "5m", requires = "wait", value_parser = duration::parse)]
+    wait_duration: Duration,
+}
 
 impl StatusCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let status: view::Status = session.agent()?.call(ApiRequest::Status)?;
+        let limit = if self.wait { self.wait_duration } else { Duration::ZERO };
+        let status = wait(session, limit)?;
         if session.is_json() {
             session.print_json(&status)?;
         } else {
-            for (name, value) in facts(&status) {
-                session.print_line(&format!(
-                    "{} {value}",
-                    session.paint(Tone::Strong, &format!("{name:<12}"))
-                ))?;
-            }
-            for note in &status.notes {
-                session.print_line(&format!("{} {note}", session.paint(Tone::Strong, "note        ")))?;
-            }
-            for problem in &status.problems {
-                session.print_line(&format!("{} {problem}", session.paint(Tone::Bad, "problem     ")))?;
-            }
+            print(session, &status)?;
         }
-        Ok(if status.problems.is_empty() { Outcome::Holds } else { Outcome::Fails })
+        if status.problems.is_empty() {
+            return Ok(Outcome::Holds);
+        }
+        if self.wait {
+            session.print_error(&format!("there are still problems after {}", duration::print(limit)));
+        }
+        Ok(Outcome::Fails)
     }
+}
+
+/// Reads the status until there are no problems, or the time is over: the last status.
+fn wait(session: &Session, limit: Duration) -> Result<view::Status, CallError> {
+    let began = Instant::now();
+    let mut progress = Progress::start();
+    let mut known = String::new();
+    loop {
+        let left = limit.saturating_sub(began.elapsed());
+        let state = read(session, if limit.is_zero() { ANSWER } else { left.clamp(RETRY, ANSWER) });
+        if left.is_zero() || is_final(&state) {
+            return state;
+        }
+        let why = match &state {
+            Ok(status) => status.problems.join("; "),
+            Err(error) => error.to_string(),
+        };
+        let spent = Duration::from_secs(began.elapsed().as_secs());
+        let (spent, limit) = (duration::print(spent), duration::print(limit));
+        progress.show_text(&format!("waiting ({spent} of {limit}): {why}"));
+        if !progress.is_visible() && why != known {
+            session.print_error_line(&format!("waiting ({spent} of {limit}): {why}"));
+        }
+        known = why;
+        thread::sleep(RETRY.min(left));
+    }
+}
+
+fn read(session: &Session, limit: Duration) -> Result<view::Status, CallError> {
+    Client::connect(&session.socket)?.with_limit(limit)?.call(ApiRequest::Status)
+}
+
+/// Whether waiting cannot change a state for the better.
+fn is_final(state: &Result<view::Status, CallError>) -> bool {
+    match state {
+        Ok(status) => status.problems.is_empty(),
+        Err(CallError::Unreachable { source, .. }) => source.kind() == io::ErrorKind::PermissionDenied,
+        Err(CallError::Refused(failure)) => failure.cause == api::Cause::Invalid,
+        Err(CallError::Silent { .. } | CallError::Garbled { .. }) => false,
+    }
+}
+
+fn print(session: &Session, status: &view::Status) -> io::Result<()> {
+    let line = |tone: Tone, name: &str, value: &str| {
+        session.print_line(&format!("{} {value}", session.paint(tone, &format!("{name:<12}"))))
+    };
+    facts(status).iter().try_for_each(|(name, value)| line(Tone::Strong, name, value))?;
+    status.notes.iter().try_for_each(|note| line(Tone::Strong, "note", note))?;
+    status.problems.iter().try_for_each(|problem| line(Tone::Bad, "problem", problem))
 }
 
 fn facts(status: &view::Status) -> Vec<(&'static str, String)> {

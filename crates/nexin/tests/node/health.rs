@@ -85,8 +85,17 @@ fn the_status_fails_while_another_program_has_the_proxy_s_port() {
     bed.start();
     let (code, said) = expect_problem(&bed, "the proxy does not run");
     assert!(code == Some(1) && said.contains("127.0.0.1:10000") && said.contains("proxyPort"), "{said}");
-    drop(other);
-    assert!(eventually(|| bed.status().problems.is_empty().then_some(())).is_some(), "{:?}", bed.status());
+    let (code, said) = bed.says(&["status", "--wait", "--wait-duration", "1s"]);
+    assert!(code == Some(1) && said.contains("there are still problems after 1s"), "{said}");
+    let wait = || bed.says(&["status", "--wait", "--wait-duration", "30s"]);
+    let (code, said) = std::thread::scope(|scope| {
+        let waiting = scope.spawn(wait);
+        std::thread::sleep(Duration::from_millis(300));
+        drop(other);
+        waiting.join().unwrap()
+    });
+    assert!(code == Some(0) && said.contains("waiting (0s of 30s): the proxy does not run"), "{said}");
+    assert_eq!(bed.status().problems, Vec::<String>::new());
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(REQUESTS);
     assert_eq!(client.reaches(&server, "/public"), Some(200));

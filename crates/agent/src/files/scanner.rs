@@ -1,0 +1,487 @@
+//! Reads what changed in the directory: only files that inotify reports, or whose fingerprint is another one.
+//!
+//! A file that a process has open for writing is unfinished until it is closed. A file whose name has just disappeared
+//! may be about to be replaced, so it counts as deleted only after a moment. The directory's path is resolved anew for
+//! each scan.
+
+use super::reading::{self, Fingerprint, Reading};
+use super::to_read::ToRead;
+use super::waiting::{RETRY, SOON, WaitReason, Waiting};
+use super::watch::Watcher;
+use crate::objects::{FileState, FileStates, Objects};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a name may be missing while its file is replaced.
+const REPLACED: Duration = Duration::from_millis(200);
+/// How many files are polled at a time, of those that may change without a report, and of all: inotify does not report
+/// writes through a mapping, through another name or over a network.
+const POLLED: usize = 64;
+
+/// How often the whole directory is listed: inotify reports no files that another host adds.
+const LISTED: Duration = Duration::from_secs(30);
+
+/// What changed in the directory.
+#[derive(Debug, Default)]
+pub(crate) struct DirectoryChange {
+    /// The states of the files that changed.
+    pub(crate) states: FileStates,
+    /// The texts of those that have one.
+    pub(crate) texts: BTreeMap<String, String>,
+}
+
+/// The files whose objects are in force before the directory is read: the hash of the text, if it is known.
+#[derive(Debug)]
+pub(crate) struct KnownFiles {
+    digests: BTreeMap<String, Option<u64>>,
+}
+
+impl KnownFiles {
+    /// The files of these objects, which were parsed from these texts.
+    pub(crate) fn new(objects: &Objects, texts: &BTreeMap<String, String>) -> Self {
+        let parsed = texts.iter().filter(|(file, _)| objects.is_in_force(file));
+        let mut digests: BTreeMap<String, Option<u64>> = objects
+            .files()
+            .chain(texts.keys().map(String::as_str))
+            .map(|file| (file.to_owned(), None))
+            .collect();
+        digests.extend(parsed.map(|(file, text)| (file.clone(), Some(reading::digest(text)))));
+        Self { digests }
+    }
+}
+
+/// The state of a directory as it was read.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    directory: PathBuf,
+    watcher: Watcher,
+    /// The directory's identity when it was last read.
+    seen: Option<DirectoryState>,
+    /// When its files were last listed.
+    listed: Instant,
+    files: BTreeMap<String, KnownFile>,
+    /// Files that may change without a report of inotify.
+    silent: BTreeSet<String>,
+    /// Files to look at again without a report.
+    waiting: BTreeMap<String, Waiting>,
+    /// Whether several files have names that are shown alike.
+    has_alike: bool,
+    /// The last silent file, and the last of all, that was polled.
+    polled: [String; 2],
+    /// When the whole directory is read again after a failure.
+    retry: Option<Instant>,
+    /// The failure that was handed over last.
+    failure: Option<String>,
+    /// Why the directory is polled instead of watched.
+    unwatched: Option<String>,
+}
+
+/// A file as it was read last.
+#[derive(Debug)]
+struct KnownFile {
+    path: PathBuf,
+    fingerprint: Option<Fingerprint>,
+    delivered: Delivered,
+    /// Since when it is open for writing.
+    unfinished: Option<Instant>,
+}
+
+/// What the agent has of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Delivered {
+    /// Nothing.
+    Nothing,
+    /// The text with this hash.
+    Text(u64),
+    /// Why it cannot be read.
+    Unreadable(String),
+    /// Something that it could not apply.
+    Rejected,
+}
+
+/// Device, inode and modification time of a directory.
+type DirectoryState = ((u64, u64), (i64, i64));
+
+impl Scanner {
+    /// A scanner of a directory; the agent knows these files already.
+    pub(super) fn new(directory: &Path, watcher: Watcher, known: KnownFiles) -> Self {
+        let file = |(name, digest): (String, Option<u64>)| {
+            let delivered = digest.map_or(Delivered::Rejected, Delivered::Text);
+            let file = KnownFile { delivered, ..KnownFile::new(PathBuf::from(&name)) };
+            (name, file)
+        };
+        Self {
+            directory: directory.to_path_buf(),
+            watcher,
+            seen: None,
+            listed: Instant::now(),
+            files: known.digests.into_iter().map(file).collect(),
+            silent: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            has_alike: false,
+            polled: Default::default(),
+            retry: None,
+            failure: None,
+            unwatched: None,
+        }
+    }
+
+    /// Reads what changed; none if nothing did since the last scan. A failure is handed over once.
+    pub(super) fn scan(&mut self, to_read: ToRead) -> Option<Result<DirectoryChange, String>> {
+        match self.read(&to_read) {
+            Ok(change) => {
+                let has_failed = self.failure.take().is_some();
+                let is_change =
+                    has_failed || change.states.values().any(|state| *state != FileState::Missing);
+                is_change.then_some(Ok(change))
+            }
+            Err(error) => {
+                // The cause, such as a lack of descriptors, may pass without a change of the directory.
+                self.retry = Some(Instant::now() + RETRY);
+                self.seen = None;
+                let failure = Some(error.to_string());
+                let is_new = self.failure != failure;
+                self.failure = failure;
+                is_new.then(|| Err(error.to_string()))
+            }
+        }
+    }
+
+    /// Why the directory is polled, if it is.
+    pub(super) fn unwatched(&self) -> Option<&str> {
+        self.unwatched.as_deref()
+    }
+
+    /// The files that are open for writing, and since when.
+    pub(super) fn unfinished(&self) -> BTreeMap<String, Instant> {
+        let waiting = self.waiting.keys().filter_map(|name| Some((name, self.files.get(name)?.unfinished?)));
+        waiting.map(|(name, since)| (name.clone(), since)).collect()
+    }
+
+    /// Records that the agent could not apply a change, which is read again.
+    pub(super) fn reject(&mut self, files: impl IntoIterator<Item = String>) {
+        let now = Instant::now();
+        for name in files {
+            let path = PathBuf::from(&name);
+            let known = self.files.entry(name.clone()).or_insert_with(|| KnownFile::new(path));
+            known.delivered = Delivered::Rejected;
+            self.waiting.insert(name, Waiting { since: now, again: now + RETRY, reason: WaitReason::Failed });
+        }
+    }
+
+    /// When [`Self::poll`] must be called though nothing is reported.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.waiting.values().map(|waiting| waiting.again).chain(self.retry).min()
+    }
+
+    /// What to read whose time has come.
+    pub(super) fn poll_waiting(&mut self, to_read: &mut ToRead) {
+        let now = Instant::now();
+        if self.retry.is_some_and(|retry| retry <= now) {
+            to_read.add_all();
+        }
+        for (name, _) in self.waiting.iter().filter(|(_, waiting)| waiting.again <= now) {
+            to_read.add_known(name);
+        }
+    }
+
+    /// What may have changed without a report of inotify: the directory itself, and some of its files.
+    pub(super) fn poll_silent(&mut self, to_read: &mut ToRead) {
+        let is_moved = match self.watcher.renew() {
+            Ok(moved) => moved,
+            // A deletion counts as a change once; the watch reports when the directory is back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.seen.is_some(),
+            Err(_) => true,
+        };
+        if is_moved || identity(&self.directory).ok() != self.seen || self.listed.elapsed() >= LISTED {
+            return to_read.add_all();
+        }
+        let behind = |name: &str| (Bound::Excluded(name.to_owned()), Bound::Unbounded);
+        let silent: Vec<&String> = self.silent.range(behind(&self.polled[0])).take(POLLED).collect();
+        let any = self.files.range(behind(&self.polled[1])).map(|(name, _)| name);
+        let any: Vec<&String> = any.take(POLLED).collect();
+        // The next turn begins behind the last file of this turn, or with the first file.
+        let next = |polled: &[&String]| polled.get(POLLED - 1).map(ToString::to_string).unwrap_or_default();
+        self.polled = [next(&silent), next(&any)];
+        for name in silent.into_iter().chain(any) {
+            let is_same = |file: &KnownFile| reading::fingerprint(&file.path) == file.fingerprint;
+            if !self.files.get(name).is_some_and(is_same) {
+                to_read.add_known(name);
+            }
+        }
+    }
+
+    fn read(&mut self, to_read: &ToRead) -> io::Result<DirectoryChange> {
+        // Watched before it is read, so that a change during the scan is reported.
+        self.unwatched = self.watcher.renew().err().map(|error| error.to_string());
+        let seen = identity(&self.directory)?;
+        let mut files = self.paths(to_read);
+        let is_other =
+            |(name, path): (&String, &PathBuf)| self.files.get(name).is_some_and(|known| known.path != *path);
+        let mut change = DirectoryChange::default();
+        if to_read.is_all() || self.has_alike || files.iter().any(is_other) {
+            let wanted = files.into_keys().collect();
+            for (name, paths) in self.list(&wanted)? {
+                self.look(name, &paths, &mut change);
+            }
+            self.listed = Instant::now();
+        } else {
+            while let Some((name, path)) = files.pop_first() {
+                self.look(name, &[path], &mut change);
+            }
+        }
+        self.seen = Some(seen);
+        // A file that is missing may have been renamed to one of the new files, which then replaces it.
+        if !change.texts.is_empty() {
+            let missing = self.waiting.iter().filter(|(_, waiting)| waiting.reason == WaitReason::Missing);
+            for (name, _) in missing {
+                change.states.entry(name.clone()).or_insert(FileState::Missing);
+                if let Some(known) = self.files.get_mut(name) {
+                    known.delivered = Delivered::Rejected;
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    /// The files to read, by the name as it is shown.
+    fn paths(&self, to_read: &ToRead) -> BTreeMap<String, PathBuf> {
+        let mut paths = BTreeMap::new();
+        let mut known: Vec<&String> = to_read.known().collect();
+        for name in to_read.reported() {
+            if reading::is_manifest(name) {
+                let path = self.directory.join(name);
+                paths.insert(reading::shown(&path), path);
+            } else {
+                // The links of files may lead through the directory or link of this name.
+                known.extend(&self.silent);
+            }
+        }
+        for name in known {
+            if let Some(file) = self.files.get(name) {
+                paths.entry(name.clone()).or_insert_with(|| file.path.clone());
+            }
+        }
+        paths
+    }
+
+    /// The files of the directory that changed, are wanted, or are gone.
+    fn list(&mut self, wanted: &BTreeSet<String>) -> io::Result<Vec<(String, Vec<PathBuf>)>> {
+        let mut found = reading::list(&self.directory)?;
+        self.retry = None;
+        self.has_alike = found.values().any(|paths| paths.len() > 1);
+        let gone = self.files.iter().filter(|(name, _)| !found.contains_key(*name));
+        let gone: Vec<_> = gone.map(|(name, file)| (name.clone(), vec![file.path.clone()])).collect();
+        found.retain(|name, paths| {
+            let is_same = |known: &KnownFile| {
+                known.path == paths[0] && known.fingerprint == reading::fingerprint(&paths[0])
+            };
+            let is_known = paths.len() == 1 && self.files.get(name).is_some_and(is_same);
+            !is_known || wanted.contains(name) || self.waiting.contains_key(name)
+        });
+        Ok(found.into_iter().chain(gone).collect())
+    }
+
+    /// Reads one file, and adds its state where it is new to the agent. Several paths are shown by the same name.
+    fn look(&mut self, name: String, paths: &[PathBuf], change: &mut DirectoryChange) {
+        let path = &paths[0];
+        let is_inside = path.parent() == Some(&self.directory);
+        let file = match paths.len() {
+            1 if is_inside => reading::read(path),
+            1 => None,
+            _ => Some(reading::alike()),
+        };
+        let Some(file) = file else { return self.miss(name, is_inside, change) };
+        let waiting = Waiting::of(&file, self.waiting.remove(&name));
+        let known = self.files.entry(name.clone()).or_insert_with(|| KnownFile::new(path.clone()));
+        known.path.clone_from(path);
+        known.fingerprint = file.fingerprint;
+        if file.is_silent {
+            self.silent.insert(name.clone());
+        } else {
+            self.silent.remove(&name);
+        }
+        if let Some(waiting) = waiting {
+            self.waiting.insert(name.clone(), waiting);
+            if waiting.reason != WaitReason::Failed {
+                known.unfinished.get_or_insert_with(Instant::now);
+                return;
+            }
+        }
+        known.unfinished = None;
+        let delivered = match &file.reading {
+            Reading::Text(text) => Delivered::Text(reading::digest(text)),
+            Reading::Unreadable(why) => Delivered::Unreadable(why.clone()),
+            Reading::Unfinished => return,
+        };
+        if known.delivered != delivered {
+            known.delivered = delivered;
+            change.states.insert(name.clone(), file.reading.state(&name));
+            if let Reading::Text(text) = file.reading {
+                change.texts.insert(name, text);
+            }
+        }
+    }
+
+    /// Records that a name is missing: its file counts as deleted after a moment.
+    fn miss(&mut self, name: String, is_inside: bool, change: &mut DirectoryChange) {
+        let now = Instant::now();
+        let before = self.waiting.remove(&name).filter(|before| before.reason == WaitReason::Missing);
+        let since = before.map_or(now, |before| before.since);
+        let Some(known) = self.files.get_mut(&name) else { return };
+        if known.delivered != Delivered::Nothing && is_inside && since.elapsed() < REPLACED {
+            // A file that returns is read, also if it is the same one.
+            known.fingerprint = None;
+            self.waiting.insert(name, Waiting { since, again: now + SOON, reason: WaitReason::Missing });
+            return;
+        }
+        self.silent.remove(&name);
+        if self.files.remove(&name).is_some_and(|known| known.delivered != Delivered::Nothing) {
+            change.states.insert(name, FileState::Deleted);
+        }
+    }
+}
+
+/// The present identity of a directory.
+fn identity(directory: &Path) -> io::Result<DirectoryState> {
+    let status = fs::metadata(directory)?;
+    Ok(((status.dev(), status.ino()), (status.mtime(), status.mtime_nsec())))
+}
+
+impl KnownFile {
+    fn new(path: PathBuf) -> Self {
+        Self { path, fingerprint: None, delivered: Delivered::Nothing, unfinished: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::watch::Reported;
+
+    struct Scratch {
+        directory: PathBuf,
+        scanner: Scanner,
+    }
+
+    impl Scratch {
+        /// A directory with this many files, which are scanned.
+        fn new(name: &str, files: usize) -> Self {
+            let directory = std::env::temp_dir().join(format!("nexin-scan-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&directory);
+            fs::create_dir_all(&directory).unwrap();
+            let watcher = Watcher::new(&directory, |_| {}).unwrap();
+            let known = KnownFiles { digests: BTreeMap::new() };
+            let scanner = Scanner::new(&directory, watcher, known);
+            let mut scratch = Self { directory, scanner };
+            (0..files).for_each(|file| scratch.write(&format!("f{file:04}.yaml"), "one"));
+            let found = scratch.scan(ToRead::all());
+            assert_eq!(found.len(), files);
+            scratch
+        }
+
+        fn write(&self, file: &str, label: &str) {
+            let text = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {label}}}}}");
+            fs::write(self.directory.join(file), text).unwrap();
+        }
+
+        fn rename(&self, from: &str, to: &str) {
+            fs::rename(self.directory.join(from), self.directory.join(to)).unwrap();
+        }
+
+        /// The states of a scan, as `file state`.
+        fn scan(&mut self, to_read: ToRead) -> Vec<String> {
+            let change = self.scanner.scan(to_read).map_or_else(Default::default, Result::unwrap);
+            let said = |(file, state): (&String, &FileState)| {
+                let file = Path::new(file).file_stem().unwrap().to_str().unwrap();
+                let state = match state {
+                    FileState::Valid(_) => "valid",
+                    FileState::Missing => "missing",
+                    FileState::Deleted => "deleted",
+                    other => panic!("{other:?}"),
+                };
+                format!("{file} {state}")
+            };
+            change.states.iter().map(said).collect()
+        }
+
+        /// The states after inotify reported these files.
+        fn reported(&mut self, files: &[&str]) -> Vec<String> {
+            let mut to_read = ToRead::default();
+            files.iter().for_each(|file| to_read.add(Reported::Name(file.into())));
+            self.scan(to_read)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.directory).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_edit_of_one_file_reads_that_file_alone() {
+        let mut scratch = Scratch::new("edit", 1000);
+        // The other one would be found if it was read, or if its fingerprint was compared.
+        scratch.write("f0007.yaml", "changed");
+        scratch.write("f0008.yaml", "changed");
+        assert_eq!(scratch.reported(&["f0007.yaml"]), ["f0007 valid"]);
+        assert_eq!(scratch.scan(ToRead::all()), ["f0008 valid"]);
+        scratch.write("f0007.yaml", "changed");
+        assert!(scratch.reported(&["f0007.yaml"]).is_empty(), "it has the same text");
+        assert!(scratch.scan(ToRead::all()).is_empty());
+    }
+
+    #[test]
+    fn files_are_polled_in_turn() {
+        let mut scratch = Scratch::new("poll", 300);
+        let files: Vec<String> = (0..300).map(|file| format!("f{file:04}.yaml")).collect();
+        let mut idle = ToRead::default();
+        (0..10).for_each(|_| scratch.scanner.poll_silent(&mut idle));
+        assert!(idle.is_empty());
+        files.iter().for_each(|file| scratch.write(file, "changed"));
+        let mut found = 0;
+        for _ in 0..2 * 300_usize.div_ceil(POLLED) {
+            let mut to_read = ToRead::default();
+            scratch.scanner.poll_silent(&mut to_read);
+            let polled = scratch.scan(to_read).len();
+            assert!(polled <= POLLED);
+            found += polled;
+        }
+        assert_eq!(found, 300);
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_and_renamed_back_is_handed_over_again() {
+        let mut scratch = Scratch::new("back", 1);
+        scratch.rename("f0000.yaml", "g.yaml");
+        assert_eq!(scratch.reported(&["f0000.yaml", "g.yaml"]), ["f0000 missing", "g valid"]);
+        scratch.rename("g.yaml", "f0000.yaml");
+        assert_eq!(scratch.reported(&["f0000.yaml", "g.yaml"]), ["f0000 valid", "g missing"]);
+        std::thread::sleep(REPLACED);
+        let mut to_read = ToRead::default();
+        scratch.scanner.poll_waiting(&mut to_read);
+        assert_eq!(scratch.scan(to_read), ["g deleted"]);
+    }
+
+    #[test]
+    fn a_rejected_change_is_handed_over_again() {
+        let mut scratch = Scratch::new("reject", 3);
+        scratch.write("f0000.yaml", "changed");
+        fs::remove_file(scratch.directory.join("f0001.yaml")).unwrap();
+        assert_eq!(scratch.reported(&["f0000.yaml", "f0001.yaml"]), ["f0000 valid", "f0001 missing"]);
+        std::thread::sleep(REPLACED);
+        assert_eq!(scratch.reported(&["f0001.yaml"]), ["f0001 deleted"]);
+        let path = |file: &str| scratch.directory.join(file).display().to_string();
+        scratch.scanner.reject([path("f0000.yaml"), path("f0001.yaml")]);
+        assert!(scratch.scanner.due().is_some());
+        assert_eq!(scratch.reported(&["f0000.yaml", "f0001.yaml"]), ["f0000 valid", "f0001 missing"]);
+        std::thread::sleep(REPLACED);
+        assert_eq!(scratch.reported(&["f0001.yaml"]), ["f0001 deleted"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! What to read in the next scan of the directory.
+
+use super::watch::Reported;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+
+/// The files to read.
+#[derive(Debug, Default)]
+pub(super) struct ToRead {
+    /// All files whose fingerprint changed.
+    is_all: bool,
+    /// Names that inotify reported.
+    reported: BTreeSet<OsString>,
+    /// Known files, by their name as it is shown.
+    known: BTreeSet<String>,
+}
+
+impl ToRead {
+    /// The whole directory.
+    pub(super) fn all() -> Self {
+        Self { is_all: true, ..Self::default() }
+    }
+
+    /// Adds the whole directory.
+    pub(super) fn add_all(&mut self) {
+        self.is_all = true;
+    }
+
+    /// Adds a known file.
+    pub(super) fn add_known(&mut self, name: &str) {
+        self.known.insert(name.to_owned());
+    }
+
+    /// Adds what inotify reported.
+    pub(super) fn add(&mut self, reported: Reported) {
+        match reported {
+            Reported::Name(name) => drop(self.reported.insert(name)),
+            Reported::Any => self.is_all = true,
+        }
+    }
+
+    /// Whether there is nothing to read.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.is_all && self.reported.is_empty() && self.known.is_empty()
+    }
+
+    /// Whether the whole directory is read.
+    pub(super) fn is_all(&self) -> bool {
+        self.is_all
+    }
+
+    /// The names that inotify reported.
+    pub(super) fn reported(&self) -> impl Iterator<Item = &OsStr> {
+        self.reported.iter().map(OsString::as_os_str)
+    }
+
+    /// The known files.
+    pub(super) fn known(&self) -> impl Iterator<Item = &String> {
+        self.known.iter()
+    }
+}
