@@ -55,7 +55,7 @@ fn waiting(events: &mut EventRings) -> [u64; 2] {
 }
 
 #[test]
-fn every_event_is_read_or_counted_while_nobody_reads() {
+fn every_event_is_read_or_counted() {
     if !possible() {
         return;
     }

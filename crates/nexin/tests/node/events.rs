@@ -101,7 +101,7 @@ fn the_level_of_aggregation_chooses_the_packets_that_are_shown() {
         }
         drop(open);
         let filters = [port.as_str()];
-        let is_over = || flows(&bed, &filters).iter().any(|flow| ends(flow)).then_some(());
+        let is_over = || flows(&bed, &filters).iter().any(ends).then_some(());
         if level != "Maximum" {
             assert!(eventually(is_over).is_some(), "{level}");
         }
