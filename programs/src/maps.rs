@@ -85,6 +85,11 @@ macro_rules! declare_one {
             fn insert(&self, key: &<map::$map as Map>::Key, value: &<map::$map as Map>::Value) -> bool {
                 $name.insert(key, value, 0).is_ok()
             }
+
+            #[inline(always)]
+            fn remove(&self, key: &<map::$map as Map>::Key) {
+                let _ = $name.remove(key);
+            }
         }
     };
     (Array, $map:ident, $name:ident) => {

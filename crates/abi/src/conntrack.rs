@@ -6,7 +6,7 @@
 use crate::Address;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Key of [`crate::map::Conntrack`], seen from the workload, which is the source of packets out and the destination of
+/// Key of [`crate::map::Conntrack`] and [`crate::map::Openings`], seen from the workload, which is the source of packets out and the destination of
 /// packets in.
 ///
 /// A flow between two workloads of one node has two rows, one for each end.
@@ -137,6 +137,9 @@ pub mod flag {
     pub const PROXIED: u32 = 32;
     /// The workload reached the other end through a service address.
     pub const TRANSLATED: u32 = 64;
+    /// The first segment that made the entry did not open the connection: [`LOCAL_OPENED`] tells who sent that segment, and
+    /// the rules of both directions apply.
+    pub const TAKEN_UP: u32 = 512;
     /// [`ConnInfo::way_out`](super::ConnInfo::way_out) is known.
     pub const WAY_OUT: u32 = 128;
     /// [`ConnInfo::way_in`](super::ConnInfo::way_in) is known.

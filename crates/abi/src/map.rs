@@ -103,9 +103,13 @@ macro_rules! with_maps {
             /// The configuration of the node.
             Config = NX_CONFIG: Array<u32, $crate::config::Config>,
                 capacity 1, in tests 1, written by Control, value Config;
-            /// The connections of the endpoints.
+            /// The connections of the endpoints: the flows that both ends have sent packets of.
             Conntrack = NX_CONNTRACK: LruHash<ConnKey, ConnInfo>,
                 capacity 256 * 1024, in tests 16 * 1024, written by Kernel;
+            /// The flows of which one end alone has sent packets. A flow that is refused on its way stays here, so refused
+            /// flows take no room from connections, however many there are.
+            Openings = NX_OPENINGS: LruHash<ConnKey, ConnInfo>,
+                capacity 64 * 1024, in tests 4096, written by Kernel;
             /// The backends that were chosen for flows to services. Room for as many as the connections' map holds where each
             /// flow has an entry at both of its ends.
             Choices = NX_CHOICES: LruHash<ChoiceKey, ChoiceInfo>,

@@ -27,7 +27,10 @@ impl Addresses {
             services: pools(&config.service_addresses),
         };
         let own = addresses.workloads.iter_mut().map(Pool::take).collect::<Result<_, _>>()?;
-        reserve(&mut addresses.workloads, state.workloads.iter().flat_map(|known| &known.wanted.addresses))?;
+        reserve(
+            &mut addresses.workloads,
+            state.workloads.values().flat_map(|known| &known.wanted.addresses),
+        )?;
         reserve(&mut addresses.services, state.services.values().flatten())?;
         Ok((addresses, own))
     }

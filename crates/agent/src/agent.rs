@@ -1,61 +1,68 @@
-//! The agent: one thread that takes events from a queue, hands changes to the reconciler and answers requests.
+//! The agent: its parts, and the thread that takes one turn after another from the queue.
 
 use crate::addresses::Addresses;
+use crate::command::Command;
 use crate::config::AgentConfig;
-use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
 use crate::files::{Copies, KnownFiles};
-use crate::host_devices::HostDevices;
+use crate::host_devices::{DeviceCache, HostDevices};
 use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::locks::Locks;
-use crate::node_addresses::NodeAddresses;
+use crate::node_network::NodeNetwork;
+use crate::notifier::Notifier;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
 use crate::policy_files::PolicyFiles;
-use crate::problems::{Problems, message};
+use crate::problems::{Problem, Problems, message};
+use crate::published::{Publication, Published};
+use crate::queue::{PendingCommand, Queue, Turn};
+use crate::reader::Reader;
 use crate::reconciler::Reconciler;
-use crate::source::{ChangeSource, Notifier};
+use crate::source::ChangeSource;
 use crate::state::State;
-use crate::status::Parts;
+use crate::status::StatusParts;
 use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
-use crate::{descriptors, events, families, identities, recall, requests, server, signals, workloads};
+use crate::workloads::{Lifecycle, Workloads};
+use crate::{
+    descriptors, events, families, identities, map_usage, recall, requests, server, signals, workloads,
+};
 use anyhow::Context;
-use api::ApiRequest;
 use control::{Change, Node, ProxyLocation};
-use loader::EventSignal;
-use std::collections::VecDeque;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How often the agent checks what it gets no event of: the proxy, owners of workloads, sources that it polls.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Maximum number of workloads that are removed together; requests of other kinds wait meanwhile.
-const MAX_REMOVALS: usize = 1024;
+/// The index of the source [`Workloads`].
+const WORKLOADS: usize = 0;
 
 /// The failures, as status and log name them.
-const API: &str = "the API does not accept requests";
-const RULE_SETS: &str = "requests cannot be judged";
-const GUARD: &str = "the node's policy is not enforced at every interface";
+const API: Problem =
+    Problem::new("the API does not accept requests", "the agent tries again until that succeeds");
+const RULE_SETS: Problem = Problem::new(
+    "requests cannot be judged",
+    "the agent writes the rule sets twice a second until that succeeds; make their directory writable",
+);
 
 /// The agent's thread and its queue.
 #[derive(Debug)]
 struct Agent {
     reconciler: Reconciler,
-    /// The sources of changes; an event names a source by its index.
+    /// The sources of changes; the queue names a source by its index.
     sources: Vec<Box<dyn ChangeSource>>,
-    supervisor: Supervisor,
+    supervisor: Arc<Supervisor>,
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
-    queue: Sender<Event>,
-    /// Events that arrived while removals were collected, oldest first.
-    postponed: VecDeque<Event>,
+    queue: Queue,
+    publication: Publication,
+    /// Answers the queries of clients.
+    reader: Arc<Reader>,
     /// The socket of the API, if the agent listens. Another program may remove it.
     socket: Option<DeviceInode>,
     max_clients: usize,
@@ -75,14 +82,15 @@ pub fn run(config: AgentConfig) -> anyhow::Result<()> {
 }
 
 fn run_here(config: AgentConfig) -> anyhow::Result<()> {
-    let (queue, events) = channel();
-    let mut agent = Agent::start(config, &queue)?;
+    let mut agent = Agent::start(config, Queue::default())?;
     let socket = agent.reconciler.paths.socket();
     match agent.socket {
         Some(_) => tracing::info!(socket = %socket.display(), "ready"),
-        None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {API} yet"),
+        None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {} yet", API.what()),
     }
-    agent.process(&events);
+    agent.process();
+    agent.queue.close();
+    agent.supervisor.end();
     agent.feed.end();
     // Without an agent a client must not find the socket.
     let _ = fs::remove_file(socket);
@@ -93,11 +101,13 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 fn sources(
     config: &AgentConfig,
     (copies, known): (Copies, KnownFiles),
-    queue: &Sender<Event>,
+    devices: DeviceCache,
+    queue: &Queue,
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
     let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
-    sources.push(Box::new(NodeAddresses));
+    sources.push(Box::new(Workloads));
+    sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources))?));
     sources.push(Box::new(PolicyFiles::watch(&config.policies, (copies, known), notifier(&sources))?));
     Ok(sources)
 }
@@ -117,13 +127,36 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
     }
 }
 
+/// What answers the queries of clients.
+fn reader(
+    reconciler: &Reconciler,
+    publication: &Publication,
+    outputs: (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
+) -> Reader {
+    let Reconciler { config, paths, kernel, problems, .. } = reconciler;
+    Reader::new(publication.clone(), StatusParts::new((config, paths), kernel, problems.clone(), outputs))
+}
+
+/// What is in force.
+fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Published {
+    let mut problems = reconciler.objects.problems();
+    problems.extend(sources.iter().flat_map(|source| source.problems()));
+    Published {
+        world: reconciler.world().snapshot(),
+        objects: reconciler.objects.by_name(),
+        workloads: reconciler.state.workloads.clone(),
+        problems,
+        notes: reconciler.notes.clone(),
+    }
+}
+
 impl Agent {
-    fn start(mut config: AgentConfig, queue: &Sender<Event>) -> anyhow::Result<Self> {
+    fn start(mut config: AgentConfig, queue: Queue) -> anyhow::Result<Self> {
         let max_clients = descriptors::clients(descriptors::raise());
         let paths = config.paths();
         let mut wiring = Wiring::claim(&paths)?;
-        let mut problems = Problems::default();
-        let locks = Locks::take(&paths, &mut problems)?;
+        let problems = Problems::default();
+        let locks = Locks::take(&paths, &problems)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
         notes.extend(wiring.find_groups());
         notes.iter().for_each(|note| tracing::warn!("{note}"));
@@ -142,50 +175,81 @@ impl Agent {
         kernel.attach_proxy(proxy.interface)?;
         let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
         let taken =
-            workloads::take_over(state.workloads, (&mut wiring, &mut kernel), &mut addresses, &mut changes)?;
+            workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let supervisor = Supervisor::start(&paths, (config.proxy_port, config.proxy))?;
-        let sources = sources(&config, (copies, known), queue)?;
+        let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy), &problems)?);
+        let lifecycle =
+            Lifecycle::new(&paths, &wiring, kernel.attacher(), Notifier::new(queue.clone(), WORKLOADS))?;
+        let sources = sources(&config, (copies, known), kernel.devices(), &queue)?;
         let state = State { workloads: taken, ..state };
-        let mut reconciler =
-            Reconciler { config, paths, state, kernel, addresses, wiring, journal, problems, notes, objects };
+        let mut reconciler = Reconciler {
+            config,
+            paths,
+            state,
+            kernel,
+            addresses,
+            wiring,
+            lifecycle,
+            journal,
+            problems,
+            notes,
+            objects,
+        };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
-        let events = reconciler.kernel.events()?;
-        let signal = events.signal()?;
-        let feed = Arc::new(Feed::new(reconciler.kernel.names(), Some(events)));
-        let mut agent = Self {
+        let mut agent = Self::new(reconciler, sources, supervisor, (queue, max_clients), locks);
+        agent.begin()?;
+        Ok(agent)
+    }
+
+    /// An agent whose policy is in force.
+    fn new(
+        reconciler: Reconciler,
+        sources: Vec<Box<dyn ChangeSource>>,
+        supervisor: Arc<Supervisor>,
+        (queue, max_clients): (Queue, usize),
+        locks: Locks,
+    ) -> Self {
+        let feed = Arc::new(Feed::new(reconciler.kernel.names()));
+        let occupancy = LatestOccupancy::default();
+        let publication = Publication::new(published(&reconciler, &sources));
+        let outputs = (Arc::clone(&feed), occupancy.clone(), Arc::clone(&supervisor));
+        let reader = Arc::new(reader(&reconciler, &publication, outputs));
+        Self {
             reconciler,
             sources,
             supervisor,
             feed,
-            occupancy: LatestOccupancy::default(),
-            queue: queue.clone(),
-            postponed: VecDeque::new(),
+            occupancy,
+            queue,
+            reader,
+            publication,
             socket: None,
             max_clients,
             is_stopping: false,
             _locks: locks,
-        };
-        agent.begin(signal)?;
-        Ok(agent)
+        }
     }
 
     /// Starts everything but the packet path, which enforces policy already. From here on a failure is a problem of the
     /// status and is retried.
-    fn begin(&mut self, events: EventSignal) -> anyhow::Result<()> {
+    fn begin(&mut self) -> anyhow::Result<()> {
         self.reconciler.kernel.clean_up_leftovers();
         if let Err(error) = loader::remove_other_layouts(&self.reconciler.paths.pins()) {
             tracing::warn!(%error, "maps of an earlier release could not be removed");
         }
-        workloads::remove_orphans(&mut self.reconciler);
-        self.reconciler.save_or_note();
+        workloads::start(&mut self.reconciler);
+        self.reconciler.save_soon();
+        let Reconciler { kernel, problems, .. } = &self.reconciler;
+        map_usage::start(kernel.usage(), problems)?;
         self.supervisor.wait_for_first();
         let socket = self.reconciler.paths.request_events();
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
-        events::start(events, socket, outputs)?;
+        events::start(kernel.events()?, socket, outputs, problems)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
         signals::forward(self.queue.clone())?;
+        self.publish();
+        workloads::save(&mut self.reconciler);
         self.listen();
         Ok(())
     }
@@ -193,25 +257,25 @@ impl Agent {
     /// Listens for requests; a failure is retried at the next tick.
     fn listen(&mut self) {
         let (socket, feed) = (self.reconciler.paths.socket(), Arc::clone(&self.feed));
-        let listening = server::serve(&socket, self.queue.clone(), feed, self.max_clients);
+        let answers = (self.queue.clone(), Arc::clone(&self.reader));
+        let listening = server::serve(&socket, answers, feed, self.max_clients, &self.reconciler.problems);
         self.socket = listening.as_ref().ok().copied();
         self.reconciler.problems.note(API, listening.map(drop).map_err(message));
     }
 
-    /// Takes one event after another until the agent is stopped.
-    fn process(&mut self, events: &Receiver<Event>) {
+    /// Takes one turn after another until the agent is stopped.
+    fn process(&mut self) {
         let mut tick = Instant::now() + TICK;
         while !self.is_stopping {
             let sources = self.sources.iter().filter_map(|source| source.due());
             let due = sources.chain(self.reconciler.kernel.clean_up_due()).fold(tick, Instant::min);
-            let postponed = self.postponed.pop_front().map(Ok);
-            let wait = || events.recv_timeout(due.saturating_duration_since(Instant::now()));
-            match postponed.unwrap_or_else(wait) {
-                Ok(Event::Request(request)) if request.is_removal() => self.remove(request, events),
-                Ok(Event::Request(request)) => self.answer(request),
-                Ok(Event::Changed(source)) => self.sources[source].deliver(&mut self.reconciler),
-                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => self.is_stopping = true,
-                Err(RecvTimeoutError::Timeout) => {}
+            match self.queue.next(due) {
+                Some(Turn::Commands(commands)) => self.carry_out(commands),
+                Some(Turn::Sources(sources)) => {
+                    sources.into_iter().for_each(|source| self.sources[source].deliver(&mut self.reconciler));
+                }
+                Some(Turn::Stop) => self.is_stopping = true,
+                None => {}
             }
             let now = Instant::now();
             let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
@@ -225,49 +289,38 @@ impl Agent {
                 self.tick();
                 tick = now + TICK;
             }
+            self.publish();
+            workloads::save(&mut self.reconciler);
         }
+        let saved = self.reconciler.save();
+        self.reconciler.note_saved(saved.map_err(message));
     }
 
-    fn answer(&mut self, PendingRequest { request, reply }: PendingRequest) {
-        self.is_stopping |= matches!(request, ApiRequest::Stop);
-        let answer = match request {
-            ApiRequest::Status => {
-                workloads::check_interfaces(&mut self.reconciler);
-                requests::status(&self.reconciler, &self.status_parts())
-            }
-            request => requests::answer(&mut self.reconciler, request),
-        };
-        // The client may have disconnected.
-        let _ = reply.send(answer);
+    /// Publishes what is in force now. It costs the same whatever is stored.
+    fn publish(&mut self) {
+        self.publication.publish(published(&self.reconciler, &self.sources));
     }
 
-    fn status_parts(&self) -> Parts<'_> {
-        Parts {
-            sources: &self.sources,
-            supervisor: &self.supervisor,
-            feed: &self.feed,
-            occupancy: &self.occupancy,
-        }
-    }
-
-    /// Removes a workload together with the workloads of all removal requests in the queue: a removal of many takes
-    /// hardly longer than a removal of one.
-    fn remove(&mut self, first: PendingRequest, events: &Receiver<Event>) {
-        let mut removals = vec![first];
-        for event in self.postponed.drain(..).collect::<Vec<_>>().into_iter().chain(events.try_iter()) {
-            match event {
-                Event::Request(request) if request.is_removal() && removals.len() < MAX_REMOVALS => {
-                    removals.push(request);
+    fn carry_out(&mut self, commands: Vec<PendingCommand>) {
+        let (mut others, mut replies) = (Vec::new(), Vec::new());
+        for (command, reply) in commands.into_iter().map(PendingCommand::split) {
+            match command {
+                // Answered once the workload is complete, or gone.
+                Command::CreateWorkload(wanted) => workloads::create(&mut self.reconciler, wanted, reply),
+                Command::RemoveWorkload { namespace, name } => {
+                    workloads::remove(&mut self.reconciler, &namespace, &name, reply);
                 }
-                other => self.postponed.push_back(other),
+                other => {
+                    others.push(other);
+                    replies.push(reply);
+                }
             }
         }
-        let (requests, replies): (Vec<_>, Vec<_>) =
-            removals.into_iter().map(|PendingRequest { request, reply }| (request, reply)).unzip();
-        for (answer, reply) in requests::remove(&mut self.reconciler, &requests).into_iter().zip(replies) {
-            // The client may have disconnected.
-            let _ = reply.send(answer);
-        }
+        self.is_stopping |= others.iter().any(|command| matches!(command, Command::Stop));
+        let answers = requests::carry_out(&mut self.reconciler, others);
+        // A client that has its answer must find its change.
+        self.publish();
+        replies.into_iter().zip(answers).for_each(|(reply, answer)| reply.send(answer));
     }
 
     /// Checks what the agent gets no event of, and retries what failed.
@@ -277,12 +330,9 @@ impl Agent {
         reconciler.problems.note(RULE_SETS, restored.map_err(message));
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
-        let guarded = reconciler.kernel.guard_node();
-        reconciler.problems.note(GUARD, guarded.map_err(message));
         reconciler.retry();
         if self.socket.is_none() || self.socket != storage::identity(&self.reconciler.paths.socket()).ok() {
             self.listen();
         }
-        workloads::check(&mut self.reconciler);
     }
 }

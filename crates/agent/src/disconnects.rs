@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn only_the_subscription_of_a_disconnected_client_ends() {
-        let feed = Arc::new(Feed::new(SharedNames::default(), None));
+        let feed = Arc::new(Feed::new(SharedNames::default()));
         let disconnects = Disconnects::new(Arc::clone(&feed)).unwrap();
         let follow = |(ours, theirs): (UnixStream, UnixStream)| {
             let (feed, disconnects) = (Arc::clone(&feed), Arc::clone(&disconnects));

@@ -2,10 +2,12 @@
 
 use crate::feed::Feed;
 use crate::occupancy::LatestOccupancy;
+use crate::problems::{Problem, Problems};
 use crate::record::Record;
 use crate::request_events::{EventReceiver, ProxyMessage};
+use crate::threads;
 use flow::LostSource;
-use loader::EventSignal;
+use loader::{EventRings, EventSignal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -14,46 +16,72 @@ use std::time::Duration;
 /// Delay before binding the socket is retried.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// The failures, as status and log name them.
+const PACKETS: Problem = Problem::new(
+    "events of the packet path cannot be read and are lost; traffic is not affected",
+    "the agent tries again until that succeeds",
+);
+const REQUESTS: Problem = Problem::new(
+    "events of the proxy cannot be received and are lost; traffic is not affected",
+    "the agent tries again until that succeeds",
+);
+
 /// Starts the threads that read events of the packet path and of the proxy at `socket`.
 pub(crate) fn start(
-    signal: EventSignal,
+    rings: EventRings,
     socket: PathBuf,
     (feed, occupancy): (Arc<Feed>, LatestOccupancy),
+    problems: &Problems,
 ) -> anyhow::Result<()> {
-    let packet_feed = Arc::clone(&feed);
-    thread::Builder::new().name("packets".into()).spawn(move || packets(&signal, &packet_feed))?;
-    thread::Builder::new()
-        .name("requests".into())
-        .spawn(move || requests(bind(&socket), &feed, &occupancy))?;
+    let signal = rings.signal()?;
+    feed.read_from(rings);
+    let (packet_feed, shared) = (Arc::clone(&feed), problems.clone());
+    threads::start("packets", problems.clone(), PACKETS.what(), move || {
+        packets(&signal, &packet_feed, &shared)
+    })?;
+    let shared = problems.clone();
+    threads::start("requests", problems.clone(), REQUESTS.what(), move || {
+        loop {
+            requests(bind(&socket, &shared), &feed, &occupancy, &shared);
+            thread::sleep(RETRY);
+        }
+    })?;
     Ok(())
 }
 
-fn packets(signal: &EventSignal, feed: &Feed) {
+fn packets(signal: &EventSignal, feed: &Feed, problems: &Problems) {
     loop {
         if let Err(error) = signal.wait(None) {
-            tracing::error!(%error, "events of the packet path cannot be read any more");
-            return;
+            problems.note(PACKETS, Err(error));
+            thread::sleep(RETRY);
+            continue;
+        }
+        if problems.has(PACKETS) {
+            problems.note(PACKETS, Ok::<(), String>(()));
         }
         feed.read_packets();
     }
 }
 
 /// Binds the socket of the proxy's events, and retries until that succeeds.
-fn bind(socket: &Path) -> EventReceiver {
-    let mut is_new = true;
+fn bind(socket: &Path, problems: &Problems) -> EventReceiver {
     loop {
         match EventReceiver::bind(socket) {
-            Ok(receiver) => return receiver,
-            Err(error) if std::mem::take(&mut is_new) => {
-                tracing::error!(%error, socket = %socket.display(), "events of the proxy cannot be received and are lost");
+            Ok(receiver) => {
+                problems.note(REQUESTS, Ok::<(), String>(()));
+                return receiver;
             }
-            Err(_) => {}
+            Err(error) => {
+                let path = socket.display();
+                problems.note(REQUESTS, Err(format!("cannot bind {path}: {error}; remove what is there")));
+            }
         }
         thread::sleep(RETRY);
     }
 }
 
-fn requests(mut receiver: EventReceiver, feed: &Feed, occupancy: &LatestOccupancy) {
+/// Receives events until that fails.
+fn requests(mut receiver: EventReceiver, feed: &Feed, occupancy: &LatestOccupancy, problems: &Problems) {
     let mut known = None;
     loop {
         match receiver.receive() {
@@ -65,8 +93,7 @@ fn requests(mut receiver: EventReceiver, feed: &Feed, occupancy: &LatestOccupanc
             }
             Ok(ProxyMessage::Occupancy(report)) => occupancy.update(report),
             Err(error) => {
-                tracing::error!(%error, "events of the proxy cannot be received any more");
-                return;
+                return problems.note(REQUESTS, Err(error));
             }
         }
     }

@@ -18,7 +18,7 @@ use destinations::Destinations;
 use l7::RequestView;
 use policy::model::{Query, Verdict};
 use policy::rule::Direction;
-use policy::set::PolicySet;
+use policy::set::SubmittedPolicies;
 use protocol::protocol_number;
 use std::net::IpAddr;
 
@@ -73,7 +73,7 @@ struct Judged {
 fn connection(
     from: &ConnectionEnd,
     to: &ConnectionEnd,
-    policies: &PolicySet,
+    policies: &SubmittedPolicies,
     traffic: &ProbedTraffic<'_>,
     is_service: bool,
 ) -> Result<Judged, Failure> {

@@ -56,19 +56,21 @@ pub(crate) struct Taken {
 }
 
 impl Feed {
-    /// An empty feed, with the rings to read packets from.
-    pub(crate) fn new(names: SharedNames, rings: Option<EventRings>) -> Self {
+    /// An empty feed.
+    pub(crate) fn new(names: SharedNames) -> Self {
         let parts = CAPACITY.map(|bytes| RingBuffer::new(bytes, Record::size));
         let state = State { parts, waiting: 0, lost: BTreeMap::new(), ended: false };
-        let lost = rings.as_ref().map_or(0, lost);
-        let packets = Mutex::new(Packets { rings, lost });
-        Self { names, packets, state: Mutex::new(state), changed: Condvar::new() }
+        Self { names, packets: Mutex::default(), state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// From now on reads packets from these rings.
+    pub(crate) fn read_from(&self, rings: EventRings) {
+        *self.packets() = Packets { lost: lost(&rings), rings: Some(rings) };
     }
 
     /// Adds the packets that the packet path has reported by now.
     pub(crate) fn read_packets(&self) {
-        // A panic leaves events in the rings, and the next call reads them.
-        let mut packets = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut packets = self.packets();
         let Packets { rings: Some(rings), lost: known } = &mut *packets else { return };
         self.push(rings.batch().map(Record::Packet));
         let lost = lost(rings);
@@ -141,6 +143,11 @@ impl Feed {
         (!(ends && taken.records.is_empty())).then_some(taken)
     }
 
+    fn packets(&self) -> MutexGuard<'_, Packets> {
+        // A panic leaves events in the rings, and the next call reads them.
+        self.packets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change of a part is a single call, so a panic cannot leave it inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -190,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_forwards_evicts_no_denial() {
-        let feed = Feed::new(SharedNames::default(), None);
+        let feed = Feed::new(SharedNames::default());
         feed.push([packet(PacketVerdict::Drop, 1), packet(PacketVerdict::Audit, 2)]);
         feed.push((0..100_000).map(|time| packet(PacketVerdict::Forward, time)));
         let (records, _) = feed.all();
@@ -201,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_a_slow_reader_takes_and_misses_is_all_there_was() {
-        let feed = Feed::new(SharedNames::default(), None);
+        let feed = Feed::new(SharedNames::default());
         let mut position = feed.end_position();
         feed.push((0..50_000).map(|time| packet(PacketVerdict::Forward, time)));
         feed.push((0..10).map(|time| packet(PacketVerdict::Drop, time)));

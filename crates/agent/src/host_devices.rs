@@ -2,6 +2,8 @@
 
 use anyhow::Context;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use workload::{Link, Network};
 
 /// Finds the external interfaces.
@@ -9,17 +11,50 @@ use workload::{Link, Network};
 pub(crate) struct HostDevices {
     network: Network,
     named: Vec<String>,
+    known: BTreeSet<u32>,
+    cache: DeviceCache,
+}
+
+/// Whether the external interfaces that were found last are still right.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeviceCache {
+    is_valid: Arc<AtomicBool>,
+}
+
+impl DeviceCache {
+    /// Records that interfaces or default routes changed.
+    pub(crate) fn invalidate(&self) {
+        self.is_valid.store(false, Ordering::Release);
+    }
 }
 
 impl HostDevices {
     /// The interfaces with these names in the network namespace of the calling thread; without names, those of the
     /// default routes.
     pub(crate) fn new(named: Vec<String>) -> anyhow::Result<Self> {
-        Ok(Self { network: Network::current()?, named })
+        let cache = DeviceCache::default();
+        Ok(Self { network: Network::current()?, named, known: BTreeSet::new(), cache })
+    }
+
+    /// The record of whether the interfaces must be searched again.
+    pub(crate) fn cache(&self) -> DeviceCache {
+        self.cache.clone()
     }
 
     /// The present indices of the interfaces.
     pub(crate) fn interfaces(&mut self) -> anyhow::Result<BTreeSet<u32>> {
+        // Set before the search: a change during the search leads to another one.
+        if !self.cache.is_valid.swap(true, Ordering::AcqRel) {
+            let found = self.find();
+            if found.is_err() {
+                self.cache.invalidate();
+            }
+            self.known = found?;
+        }
+        Ok(self.known.clone())
+    }
+
+    fn find(&mut self) -> anyhow::Result<BTreeSet<u32>> {
         let links = self.network.links()?;
         let found = if self.named.is_empty() {
             by_routes(&mut self.network, &links)?

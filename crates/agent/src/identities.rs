@@ -2,17 +2,16 @@
 
 use crate::state::State;
 use anyhow::Context;
-use identity::{Allocator, Labels, Source};
+use identity::Allocator;
+use std::sync::Arc;
 
 /// Restores the allocator from the state file.
 pub(crate) fn restore(state: &State) -> anyhow::Result<Allocator> {
     let mut allocator = Allocator::new();
-    for (number, stored) in &state.identities {
-        let mut labels = Labels::default();
-        for (source, name, value) in stored {
-            labels.insert(source_named(source), name, value);
-        }
-        allocator.restore(*number, labels).context("the state file contains an identity twice")?;
+    for (number, labels) in &state.identities {
+        allocator
+            .restore(*number, Arc::clone(labels))
+            .context("the state file contains an identity twice")?;
     }
     if let Some(next) = state.next_identity {
         allocator.continue_at(next).context("the state file contains an invalid identity number")?;
@@ -22,28 +21,14 @@ pub(crate) fn restore(state: &State) -> anyhow::Result<Allocator> {
 
 /// Records the allocated numbers in the state.
 pub(crate) fn record(allocator: &Allocator, state: &mut State) {
-    let stored = allocator.allocated().map(|(number, labels)| {
-        let labels = labels
-            .iter()
-            .map(|(key, value)| (key.source.to_string(), key.name.to_string(), value.to_owned()));
-        (number, labels.collect())
-    });
-    state.identities = stored.collect();
+    state.identities = allocator.all_labels();
     state.next_identity = Some(allocator.next());
-}
-
-fn source_named(name: &str) -> Source {
-    match name {
-        "k8s" => Source::K8s,
-        "reserved" => Source::Reserved,
-        other => Source::Other(other.into()),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use identity::Labels;
 
     #[test]
     fn an_identity_has_the_same_number_after_a_restart() {
@@ -52,7 +37,10 @@ mod tests {
         let (web, db) = (before.acquire(&labels("web")).unwrap(), before.acquire(&labels("db")).unwrap());
         let mut state = State::default();
         record(&before, &mut state);
-        let mut after = restore(&state).unwrap();
+        let path = std::env::temp_dir().join(format!("nexin-identities-{}.json", std::process::id()));
+        state.save(&path).unwrap();
+        let mut after = restore(&State::load(&path).unwrap()).unwrap();
+        std::fs::remove_file(&path).unwrap();
         assert_eq!(after.acquire(&labels("db")), Ok(db));
         assert_eq!(after.acquire(&labels("web")), Ok(web));
         let new = after.acquire(&labels("cache")).unwrap();

@@ -1,23 +1,22 @@
-//! The world as an inventory for `explain`: workloads, nodes and services by name and address.
+//! The published world as an inventory for `explain`: workloads, nodes and services by name and address.
 
 use crate::explain::{ConnectionEnd, Inventory};
-use control::World;
+use control::Snapshot;
 use identity::{Labels, Source, key};
-use policy::set::PolicySet;
+use policy::set::SubmittedPolicies;
 use service::{Candidate, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-impl Inventory for World {
+impl Inventory for Snapshot {
     fn named(&self, text: &str) -> Option<ConnectionEnd> {
         let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-        let is_named = |id: &u32| self.workload(*id).is_some_and(|known| known.name == name);
-        let workload = || workload(self, self.workloads_in(namespace).find(is_named)?);
+        let named = || workload(self, self.workload_named(namespace, name)?);
         let node = || self.remote_nodes().find(|node| node.name == text).map(|node| remote_node(self, node));
         match text {
             "host" => Some(host(self)),
             _ if !self.node().name.is_empty() && self.node().name == text => Some(host(self)),
-            _ => workload().or_else(node),
+            _ => named().or_else(node),
         }
     }
 
@@ -33,7 +32,8 @@ impl Inventory for World {
 
     /// The labels that the known workloads of the namespace have; none without such a workload.
     fn namespace_labels(&self, name: &str) -> Vec<(&str, &str)> {
-        let labels = self.workloads_in(name).find_map(|id| self.view(id)).map(|party| party.labels);
+        let mut within = self.workloads().filter(|(_, workload)| workload.namespace == name);
+        let labels = within.find_map(|(id, _)| self.view(id)).map(|view| view.labels);
         let labels = labels.into_iter().flat_map(Labels::iter);
         labels
             .filter_map(|(key, value)| Some((key.name.strip_prefix(key::NAMESPACE_LABELS)?, value)))
@@ -41,7 +41,7 @@ impl Inventory for World {
     }
 
     fn candidates(&self) -> Vec<Candidate> {
-        let candidates = self.endpoints().map(|endpoint| Candidate {
+        let candidates = self.endpoints().values().map(|endpoint| Candidate {
             namespace: endpoint.workload.namespace.clone(),
             labels: endpoint.workload.labels.clone(),
             addresses: endpoint.workload.addresses.clone(),
@@ -51,19 +51,19 @@ impl Inventory for World {
     }
 
     fn services(&self) -> Box<dyn Iterator<Item = &Service> + '_> {
-        Box::new(Self::services(self))
+        Box::new(Self::services(self).services())
     }
 
     fn listed_slices(&self, service: &Service) -> Vec<&EndpointSlice> {
-        Self::listed_slices(self, &service.full_name()).collect()
+        Self::services(self).listed(&service.full_name()).collect()
     }
 
     fn api_servers(&self) -> BTreeSet<IpAddr> {
         Self::api_servers(self).clone()
     }
 
-    fn policies(&self) -> &PolicySet {
-        &self.registry().policies
+    fn policies(&self) -> &SubmittedPolicies {
+        Self::policies(self)
     }
 
     fn audits(&self) -> bool {
@@ -71,9 +71,8 @@ impl Inventory for World {
     }
 
     fn workloads(&self) -> Vec<String> {
-        let own = self.endpoints().map(|endpoint| &endpoint.workload);
-        let all = own.chain(self.remote_workloads().map(|remote| &remote.workload));
-        all.map(|workload| format!("{}/{}", workload.namespace, workload.name)).collect()
+        let names = Self::workloads(self);
+        names.map(|(_, workload)| format!("{}/{}", workload.namespace, workload.name)).collect()
     }
 
     fn place(&self) -> &'static str {
@@ -82,22 +81,22 @@ impl Inventory for World {
 }
 
 /// A workload of this node or of another. Whether audit mode is on there is not known here.
-fn workload(world: &World, id: u32) -> Option<ConnectionEnd> {
+fn workload(world: &Snapshot, id: u32) -> Option<ConnectionEnd> {
     let workload = world.workload(id)?;
     let name = format!("{}/{}", workload.namespace, workload.name);
     let end = match world.view(id) {
-        Some(party) => ConnectionEnd {
-            ports: party.ports.clone(),
-            ..ConnectionEnd::new(&name, party.number, party.labels.clone())
+        Some(view) => ConnectionEnd {
+            ports: view.ports,
+            ..ConnectionEnd::new(&name, view.identity, view.labels.clone())
         },
         None => ConnectionEnd::new(&name, abi::identity::INIT, Labels::default()),
     };
-    let audit = world.endpoint_of(id).is_some_and(|endpoint| endpoint.audit || world.node().audit);
-    let node = world.remote_workload_of(id).map(|remote| remote.node.clone());
+    let audit = world.endpoints().get(&id).is_some_and(|endpoint| endpoint.audit || world.node().audit);
+    let node = world.remote_workloads().get(&id).map(|remote| remote.node.clone());
     Some(ConnectionEnd { addresses: workload.addresses.clone(), is_one: true, audit, node, ..end })
 }
 
-fn host(world: &World) -> ConnectionEnd {
+fn host(world: &Snapshot) -> ConnectionEnd {
     let node = world.node();
     let labels = labelled("host", &node.labels);
     let (addresses, audit, node) = (node.addresses.clone(), node.audit, Some(node.name.clone()));
@@ -111,7 +110,7 @@ fn host(world: &World) -> ConnectionEnd {
     end.among(world.api_servers())
 }
 
-fn remote_node(world: &World, node: &control::RemoteNode) -> ConnectionEnd {
+fn remote_node(world: &Snapshot, node: &control::RemoteNode) -> ConnectionEnd {
     let (labels, addresses) = (labelled("remote-node", &node.labels), node.addresses.clone());
     let end = ConnectionEnd {
         addresses,
@@ -128,10 +127,10 @@ fn labelled(kind: &str, own: &BTreeMap<String, String>) -> Labels {
 }
 
 /// An address outside the cluster, with its known domain names.
-fn external(world: &World, address: IpAddr) -> ConnectionEnd {
+fn external(world: &Snapshot, address: IpAddr) -> ConnectionEnd {
     let number = abi::identity::WORLD;
-    let labels = world.identities().labels(number).map(|labels| Labels::clone(labels)).unwrap_or_default();
-    let (names, addresses) = (world.names(address).clone(), vec![address]);
+    let labels = world.labels(number).map(|labels| Labels::clone(labels)).unwrap_or_default();
+    let (names, addresses) = (world.names().of(address).clone(), vec![address]);
     ConnectionEnd { names, addresses, ..ConnectionEnd::new(&address.to_string(), number, labels) }
         .among(world.api_servers())
 }
@@ -141,7 +140,7 @@ mod tests {
     use super::*;
     use api::ExplainProbe;
     use api::view::Explanation;
-    use control::{Change, Node};
+    use control::{Change, Node, World};
     use identity::{Operator, Selector};
     use policy::fixtures::{allow, app, policy, spec, tcp};
     use policy::rule::Direction::Ingress;
@@ -193,7 +192,7 @@ mod tests {
     fn ask(world: &World, from: &str, to: &str, port: u16) -> Explanation {
         let (from, to, protocol) = (from.to_owned(), to.to_owned(), "TCP".to_owned());
         let probe = ExplainProbe { from, to, port, port_name: None, protocol, family: None, http: None };
-        crate::explain::explain(world, &probe).unwrap()
+        crate::explain::explain(&world.snapshot(), &probe).unwrap()
     }
 
     #[test]
@@ -231,14 +230,14 @@ mod tests {
             assert_eq!(explanation.sides[0].subject, "default/app4", "{explanation:?}");
             assert_eq!(ask(&world, from, "app1", 81).verdict, "drop");
         }
-        assert!(Inventory::workloads(&world).contains(&"default/app4".to_owned()));
+        assert!(Inventory::workloads(&world.snapshot()).contains(&"default/app4".to_owned()));
     }
 
     #[test]
     fn this_node_is_a_remote_node_to_a_workload_of_another_node() {
         let mut world = world();
         world.apply([remote()]);
-        let [host, own, remote] = ["host", "app2", "app4"].map(|name| world.named(name).unwrap());
+        let [host, own, remote] = ["host", "app2", "app4"].map(|name| world.snapshot().named(name).unwrap());
         assert_eq!(host.as_peer_of(&own).number, abi::identity::HOST);
         assert_eq!(host.as_peer_of(&remote).number, abi::identity::REMOTE_NODE);
     }
@@ -272,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_external_address_has_its_domain_names() {
-        let end = world().at(IpAddr::from([198, 51, 100, 7]));
+        let end = world().snapshot().at(IpAddr::from([198, 51, 100, 7]));
         assert_eq!(end.names, BTreeSet::from(["www.example.com".to_owned()]));
     }
 }

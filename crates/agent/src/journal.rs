@@ -255,6 +255,28 @@ mod tests {
     }
 
     #[test]
+    fn an_object_among_many_is_stored_once_with_its_own_text() {
+        let scratch = ScratchDirectory::new("many");
+        let text = |label: usize| {
+            let filler = "x".repeat(250);
+            format!(
+                "{{apiVersion: v1, kind: Namespace, metadata: {{name: a, labels: {{a: v{label}, b: {filler}}}}}}}"
+            )
+        };
+        let names: Vec<String> = (0..1000).map(|number| format!("Namespace/n{number}")).collect();
+        let whole = text(0);
+        let mut journal = scratch.journal();
+        record(&mut journal, &names.iter().map(|name| LogEntry::Put(name, &whole)).collect::<Vec<_>>());
+        for (edit, name) in names.iter().take(100).enumerate() {
+            record(&mut journal, &[LogEntry::Put(name, &text(edit))]);
+        }
+        let applied = Journal::load(&scratch.0).unwrap().1;
+        assert!(applied.len() == 1000 && applied.iter().all(|one| one.text.len() <= text(100).len()));
+        let stored = fs::metadata(scratch.0.join(LOG)).unwrap().len();
+        assert!(stored < 2 * 1000 * whole.len() as u64, "{stored} bytes");
+    }
+
+    #[test]
     fn a_damaged_journal_is_reported_with_advice() {
         let scratch = ScratchDirectory::new("damaged");
         record(&mut scratch.journal(), &[LogEntry::Put("a", "one")]);

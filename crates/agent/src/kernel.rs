@@ -1,6 +1,6 @@
 //! The world and the kernel's maps: a change of the world becomes map writes, all or none.
 
-use crate::host_devices::HostDevices;
+use crate::host_devices::{DeviceCache, HostDevices};
 use crate::names::{self, SharedNames};
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
@@ -11,7 +11,7 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{AttachError, CounterRow, EventRings, Loaded, LostCounts, Mode, Options, ReadError};
+use loader::{AttachError, Attacher, Counters, EventRings, Loaded, Mode, Options, UsageReader};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -89,13 +89,8 @@ impl Kernel {
     }
 
     /// The packet counters.
-    pub(crate) fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
+    pub(crate) fn counters(&self) -> Counters {
         self.loaded.counters()
-    }
-
-    /// How many events found no room in a ring buffer.
-    pub(crate) fn lost_events(&self) -> Result<LostCounts, ReadError> {
-        self.loaded.lost_events()
     }
 
     /// How programs are attached: `tcx` or `clsact`.
@@ -103,9 +98,14 @@ impl Kernel {
         self.loaded.attachment()
     }
 
-    /// Attaches the programs of a workload's interface.
-    pub(crate) fn attach(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.loaded.attach(interface)
+    /// The record of whether the external interfaces must be searched again.
+    pub(crate) fn devices(&self) -> DeviceCache {
+        self.devices.cache()
+    }
+
+    /// Attaches and detaches the programs of workloads, from any thread.
+    pub(crate) fn attacher(&self) -> Attacher {
+        self.loaded.attacher()
     }
 
     /// Attaches the programs of the proxy's interface.
@@ -113,9 +113,9 @@ impl Kernel {
         self.loaded.attach_proxy(interface)
     }
 
-    /// Detaches the programs of an interface that is gone.
-    pub(crate) fn detach(&mut self, interface: u32) -> Result<(), AttachError> {
-        self.loaded.detach(interface)
+    /// How full the maps are, for a thread that watches them.
+    pub(crate) fn usage(&self) -> UsageReader {
+        self.loaded.usage()
     }
 
     /// Applies changes together and atomically.

@@ -18,7 +18,7 @@ pub(crate) struct Locks {
 impl Locks {
     /// Creates the agent's directories, and locks them and the pinned maps of its instance. Works on a full or
     /// read-only disk, too.
-    pub(crate) fn take(paths: &Paths, problems: &mut Problems) -> anyhow::Result<Self> {
+    pub(crate) fn take(paths: &Paths, problems: &Problems) -> anyhow::Result<Self> {
         const OWN: &str =
             "stop it, or give this agent a directory, an instance and a network namespace of its own";
         let directory = paths.directory();

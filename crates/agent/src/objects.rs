@@ -12,6 +12,8 @@ pub(crate) use object_id::{Named, ObjectId};
 pub(crate) use parsing::{Described, parse_described};
 
 use control::Change;
+use identity::SharedMap;
+pub(crate) use index::SourcedObject;
 use index::{Index, Replacements};
 use manifest::Object;
 use parsing::parse;
@@ -71,6 +73,15 @@ impl ObjectChanges {
     /// Takes what the world must change.
     pub(crate) fn take(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
+    }
+
+    /// Adds a change of other objects, which was computed from the same objects as this one.
+    pub(crate) fn append(&mut self, other: Self) {
+        let Self { changes, replacements, problems, refused } = other;
+        self.changes.extend(changes);
+        self.replacements.extend(replacements);
+        self.problems.extend(problems);
+        self.refused.extend(refused);
     }
 }
 
@@ -151,6 +162,11 @@ impl Objects {
         self.problems.extend(update.problems);
         self.problems.retain(|_, messages| !messages.is_empty());
         self.index.replace(update.replacements);
+    }
+
+    /// The objects by name, each with its source, as they are now.
+    pub(crate) fn by_name(&self) -> SharedMap<ObjectId, SourcedObject> {
+        self.index.by_name()
     }
 
     /// The object with this name as text, and the source that contains it.

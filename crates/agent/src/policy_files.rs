@@ -1,10 +1,11 @@
 //! The watched directory of policy files as a source of changes.
 
 use crate::files::{Copies, DirectoryChange, Files, KnownFiles};
+use crate::notifier::Notifier;
 use crate::objects::{FileState, FileStates};
-use crate::problems::message;
+use crate::problems::{Problem, message};
 use crate::reconciler::{Persistence, Reconciler};
-use crate::source::{ChangeSource, Notifier};
+use crate::source::ChangeSource;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -14,11 +15,22 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The failures, as status and log name them.
-const READ: &str = "the policy directory cannot be read, and the policies of its files stay in force";
-const APPLY: &str = "changed manifests could not be applied";
-const COPIES: &str =
-    "the copies of policy files, from which a start with broken files recovers, are out of date";
-const WATCH: &str = "the policy directory cannot be watched and is polled instead";
+const READ: Problem = Problem::new(
+    "the policy directory cannot be read, and the policies of its files stay in force",
+    "create the directory or make it readable",
+);
+const APPLY: Problem = Problem::new(
+    "changed manifests could not be applied",
+    "what was in force stays; correct or remove the manifests",
+);
+const COPIES: Problem = Problem::new(
+    "the copies of policy files, from which a start with broken files recovers, are out of date",
+    "free space on the disk or make it writable; the agent writes again until that succeeds",
+);
+const WATCH: Problem = Problem::new(
+    "the policy directory cannot be watched and is polled instead",
+    "raise fs.inotify.max_user_watches and max_user_instances",
+);
 
 /// The policy files, and the copies of their last valid texts.
 #[derive(Debug)]

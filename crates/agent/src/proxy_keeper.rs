@@ -114,6 +114,11 @@ impl ProxyKeeper {
         self.proxy.as_ref().map(|proxy| proxy.process).filter(|process| !process.has_ended())
     }
 
+    /// Whether there is no proxy, not even one whose end was not noted yet.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.proxy.is_none()
+    }
+
     /// A descriptor that is readable once the proxy has ended; none if no proxy runs.
     pub(crate) fn end_of_process(&self) -> Option<OwnedFd> {
         let process = self.process()?;

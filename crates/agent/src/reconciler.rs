@@ -9,14 +9,18 @@ use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::objects::{ObjectChanges, Objects};
 use crate::paths::Paths;
-use crate::problems::{Problems, message};
+use crate::problems::{Problem, Problems};
 use crate::state::State;
 use crate::wiring::Wiring;
+use crate::workloads::Lifecycle;
 use crate::{directories, identities};
 use control::{Change, World};
 
 /// The failure to write the state file, as status and log name it.
-const STATE: &str = "the state of the next start cannot be saved";
+const STATE: Problem = Problem::new(
+    "the state of the next start cannot be saved",
+    "free space on the disk or make it writable; the agent writes again until that succeeds",
+);
 
 /// What the agent's thread owns of the node: the desired state, its record on disk, the kernel and the network.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub(crate) struct Reconciler {
     pub(crate) kernel: Kernel,
     pub(crate) addresses: Addresses,
     pub(crate) wiring: Wiring,
+    /// The workloads that are being created or removed.
+    pub(crate) lifecycle: Lifecycle,
     /// The manifests that clients applied, on disk.
     pub(crate) journal: Journal,
     /// What fails at present and is retried.
@@ -69,7 +75,7 @@ impl Reconciler {
             if self.state.services != before.1 {
                 match persistence {
                     Persistence::Required => self.save()?,
-                    Persistence::Retried => self.save_or_note(),
+                    Persistence::Retried => self.save_soon(),
                 }
             }
             self.kernel.apply(changes)
@@ -79,7 +85,7 @@ impl Reconciler {
         } else {
             (self.addresses, self.state.services) = before;
         }
-        self.save_or_note();
+        self.save_soon();
         applied
     }
 
@@ -91,25 +97,35 @@ impl Reconciler {
 
     /// Writes the state file.
     pub(crate) fn save(&mut self) -> anyhow::Result<()> {
+        let state = self.record();
+        self.lifecycle.save_now(state)
+    }
+
+    /// Writes the state file after this turn, on another thread; a failure is a problem and is retried.
+    pub(crate) fn save_soon(&mut self) {
+        self.lifecycle.save_soon();
+    }
+
+    /// Records the result of writing the state file.
+    pub(crate) fn note_saved(&mut self, saved: Result<(), String>) {
+        self.problems.note(STATE, saved);
+    }
+
+    /// The state as the next start needs it.
+    pub(crate) fn record(&mut self) -> State {
         identities::record(self.kernel.world().identities(), &mut self.state);
         let last = self.kernel.world().registry().book.last_set();
         self.state.last_rule_set = self.state.last_rule_set.max(last);
-        self.state.save(&self.paths.state())
-    }
-
-    /// Writes the state file; a failure is a problem and is retried.
-    pub(crate) fn save_or_note(&mut self) {
-        let saved = self.save();
-        self.problems.note(STATE, saved.map_err(message));
+        self.state.clone()
     }
 
     /// Retries what failed before.
     pub(crate) fn retry(&mut self) {
         if directories::are_due(&self.problems) {
-            directories::prepare(&self.paths, &mut self.problems);
+            directories::prepare(&self.paths, &self.problems);
         }
         if self.problems.has(STATE) {
-            self.save_or_note();
+            self.save_soon();
         }
     }
 

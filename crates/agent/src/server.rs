@@ -1,11 +1,15 @@
 //! The local API: a unix socket, a thread for each connection, one line of JSON a request.
 
+use crate::command::Request;
 use crate::descriptors;
 use crate::disconnects::Disconnects;
-use crate::event::{Event, PendingRequest};
 use crate::feed::Feed;
+use crate::problems::Problems;
+use crate::queue::Queue;
+use crate::reader::Reader;
 use crate::storage::{self, DeviceInode};
 use crate::subscription::Subscription;
+use crate::threads;
 use anyhow::Context;
 use api::request_reader::{self, Next};
 use api::{Answer, ApiRequest, Cause, Failure};
@@ -18,13 +22,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 /// Delay after a connection could not be accepted, for instance for lack of descriptors; the connection stays in the
 /// backlog.
 const REST: Duration = Duration::from_millis(200);
+
+/// What is missing when the thread ends.
+const UNSERVED: &str = "the API accepts no further connections";
 
 /// Advice for too many clients.
 const ADVICE: &str = "stop some (`nexin observe --follow`?) and try again";
@@ -36,7 +42,8 @@ const SCARCE: &str = "too many clients: the agent has reached its limit of open 
 /// The state that all connections share.
 #[derive(Debug)]
 struct ApiContext {
-    queue: Sender<Event>,
+    queue: Queue,
+    reader: Arc<Reader>,
     feed: Arc<Feed>,
     departures: Arc<Disconnects>,
     /// Number of connected clients, and its maximum.
@@ -44,13 +51,24 @@ struct ApiContext {
     max_clients: usize,
 }
 
+impl ApiContext {
+    /// Answers a request: a query at once, a command when it has taken effect.
+    fn answer(&self, request: ApiRequest) -> Result<Value, Failure> {
+        match Request::parse(request)? {
+            Request::Query(query) => self.reader.answer(&query),
+            Request::Command(command) => self.queue.carry_out(command),
+        }
+    }
+}
+
 /// Listens at the path, for the owner and its group only, and serves at most this many clients at once. Returns the
 /// identity of the socket.
 pub(crate) fn serve(
     path: &Path,
-    queue: Sender<Event>,
+    (queue, reader): (Queue, Arc<Reader>),
     feed: Arc<Feed>,
     max_clients: usize,
+    problems: &Problems,
 ) -> anyhow::Result<DeviceInode> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -63,10 +81,11 @@ pub(crate) fn serve(
     storage::close_socket(path)?;
     let identity = storage::identity(path)?;
     let departures = Disconnects::new(Arc::clone(&feed))?;
-    let context = Arc::new(ApiContext { queue, feed, departures, clients: AtomicUsize::new(0), max_clients });
-    thread::Builder::new()
-        .name("api".into())
-        .spawn(move || accept(&listener, |stream| serve_in_thread(stream, &context)))?;
+    let context =
+        Arc::new(ApiContext { queue, reader, feed, departures, clients: AtomicUsize::new(0), max_clients });
+    threads::start("api", problems.clone(), UNSERVED, move || {
+        accept(&listener, |stream| serve_in_thread(stream, &context));
+    })?;
     Ok(identity)
 }
 
@@ -149,17 +168,10 @@ fn serve_client(stream: UnixStream, context: &ApiContext) -> io::Result<()> {
                     Err(message) => send(answers, Err(Failure::new(Cause::Invalid, message)))?,
                 }
             }
-            Ok(request) => send(answers, ask(request, &context.queue))?,
+            Ok(request) => send(answers, context.answer(request))?,
             Err(failure) => send(answers, Err(failure))?,
         }
     }
-}
-
-fn ask(request: ApiRequest, queue: &Sender<Event>) -> Result<Value, Failure> {
-    let (reply, answer) = sync_channel(1);
-    let ended = || Failure::new(Cause::Internal, "the agent is stopping");
-    queue.send(Event::Request(PendingRequest { request, reply })).map_err(|_| ended())?;
-    answer.recv().map_err(|_| ended())?
 }
 
 /// Sends flows and gaps, each as an answer of its own, together.

@@ -1,59 +1,89 @@
 //! The status of the agent, as the API returns it.
 
+use crate::config::AgentConfig;
 use crate::feed::Feed;
+use crate::kernel::Kernel;
 use crate::occupancy::LatestOccupancy;
-use crate::reconciler::Reconciler;
-use crate::source::ChangeSource;
+use crate::paths::Paths;
+use crate::problems::Problems;
+use crate::published::Published;
 use crate::supervisor::Supervisor;
+use abi::identity::FIRST_ALLOCATED;
 use api::view;
 use control::Node;
 use flow::LostSource;
-use loader::LostCounts;
+use loader::{Counters, LostCounts};
 use policy::rule::EnforcementMode;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Where the status is read from, besides the reconciler.
+/// Where the status is read from, besides what is published.
 #[derive(Debug)]
-pub(crate) struct Parts<'a> {
-    /// The sources of changes.
-    pub(crate) sources: &'a [Box<dyn ChangeSource>],
-    /// The supervisor of the proxy.
-    pub(crate) supervisor: &'a Supervisor,
-    /// The flows.
-    pub(crate) feed: &'a Feed,
-    /// The proxy's connections.
-    pub(crate) occupancy: &'a LatestOccupancy,
+pub(crate) struct StatusParts {
+    counters: Counters,
+    problems: Problems,
+    feed: Arc<Feed>,
+    occupancy: LatestOccupancy,
+    supervisor: Arc<Supervisor>,
+    /// How programs are attached.
+    attachment: &'static str,
+    pins: String,
+    policies_from: String,
+}
+
+impl StatusParts {
+    /// The parts of an agent.
+    pub(crate) fn new(
+        (config, paths): (&AgentConfig, &Paths),
+        kernel: &Kernel,
+        problems: Problems,
+        (feed, occupancy, supervisor): (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
+    ) -> Self {
+        Self {
+            counters: kernel.counters(),
+            problems,
+            feed,
+            occupancy,
+            supervisor,
+            attachment: kernel.attachment(),
+            pins: paths.pins().display().to_string(),
+            policies_from: config.policies.display().to_string(),
+        }
+    }
 }
 
 /// Reads the status.
-pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> anyhow::Result<view::Status> {
-    let world = reconciler.world();
+pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Result<view::Status> {
+    let world = &published.world;
     let mut packets: BTreeMap<String, u64> = BTreeMap::new();
-    for row in reconciler.kernel.counters()? {
+    for row in parts.counters.read()? {
         let name = row.reason.map_or("forwarded".to_string(), |reason| reason.describe().to_string());
         *packets.entry(name).or_default() += row.counter.packets;
     }
-    let lost_events = lost_events(reconciler, parts.feed)?;
+    let lost_events = lost_events(parts)?;
     let (proxy_connections, refusals) = parts.occupancy.view();
-    let mut problems = reconciler.objects.problems();
-    problems.extend(parts.sources.iter().flat_map(|source| source.problems()));
-    problems.extend(reconciler.problems.messages());
+    let mut problems = published.problems.clone();
+    problems.extend(parts.problems.messages());
     problems.extend(parts.supervisor.problems());
     problems.extend(refusals);
+    let mut notes = published.notes.clone();
+    notes.extend(parts.supervisor.notes());
+    notes.extend(parts.problems.repairs());
+    let allocated = world.identities().keys().filter(|number| **number >= FIRST_ALLOCATED);
     Ok(view::Status {
         version: env!("CARGO_PKG_VERSION").into(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         agent: std::process::id(),
         proxy: parts.supervisor.process(),
         proxy_connections,
-        attach: reconciler.kernel.attachment().into(),
-        pins: reconciler.paths.pins().display().to_string(),
-        policies_from: reconciler.config.policies.display().to_string(),
+        attach: parts.attachment.into(),
+        pins: parts.pins.clone(),
+        policies_from: parts.policies_from.clone(),
         problems,
-        notes: reconciler.notes.iter().cloned().chain(parts.supervisor.notes()).collect(),
-        endpoints: world.endpoints().count(),
-        identities: world.identities().allocated().count(),
-        policies: world.registry().policies.iter().count(),
+        notes,
+        endpoints: world.endpoints().len(),
+        identities: allocated.count(),
+        policies: world.policies().count(),
         services: world.services().count(),
         enforcement: enforcement(world.node()),
         packets,
@@ -63,12 +93,12 @@ pub(crate) fn status(reconciler: &Reconciler, parts: &Parts<'_>) -> anyhow::Resu
 }
 
 /// The lost events by cause: those that found no room in a ring since the maps were made, others since the agent started.
-fn lost_events(reconciler: &Reconciler, feed: &Feed) -> anyhow::Result<BTreeMap<String, u64>> {
-    let LostCounts { forwards, denials } = reconciler.kernel.lost_events()?;
+fn lost_events(parts: &StatusParts) -> anyhow::Result<BTreeMap<String, u64>> {
+    let LostCounts { forwards, denials } = parts.counters.lost_events()?;
     let full = LostSource::PacketRing.describe();
     let in_rings =
         [(full.to_string(), forwards), (format!("{full}, of denied packets"), denials)].into_iter();
-    let others = feed.lost().into_iter().filter(|(source, _)| *source != LostSource::PacketRing);
+    let others = parts.feed.lost().into_iter().filter(|(source, _)| *source != LostSource::PacketRing);
     let others = others.map(|(source, count)| (source.describe().to_string(), count));
     Ok(in_rings.chain(others).filter(|(_, count)| *count > 0).collect())
 }

@@ -3,7 +3,7 @@
 use crate::confinement::ConfinementReport;
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
-use crate::problems::{Problems, message};
+use crate::problems::{Problem, Problems, message};
 use crate::proxy_keeper::{Health, ProxyKeeper, START};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,13 +16,20 @@ const CHECK: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(500);
 /// A proxy that ended sooner after its start than this is not started again at once.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long the status mentions that a proxy was replaced.
-const FRESH: Duration = Duration::from_secs(600);
 
 /// The failures, as status and log name them.
-const PROXY: &str = "the proxy does not run, and connections that policy redirects to it wait";
-const HEALTH: &str = "the proxy does not answer, and connections that policy redirects to it wait";
-const RECORD: &str = "the proxy's process is not recorded; the next agent searches for it";
+const PROXY: Problem = Problem::new(
+    "the proxy does not run, and connections that policy redirects to it wait",
+    "its log may say why; the agent starts it twice a second until it serves",
+);
+const HEALTH: Problem = Problem::new(
+    "the proxy does not answer, and connections that policy redirects to it wait",
+    "if that lasts, it is killed and started again",
+);
+const RECORD: Problem = Problem::new(
+    "the proxy's process is not recorded; the next agent searches for it",
+    "free space on the disk or make it writable; the agent writes again until that succeeds",
+);
 
 /// The supervisor of the node's proxy. Dropping it ends the supervision, and not the proxy.
 #[derive(Debug)]
@@ -30,7 +37,7 @@ pub(crate) struct Supervisor {
     paths: Paths,
     published: Arc<Mutex<ProxyState>>,
     stop: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// How the proxy is.
@@ -38,9 +45,8 @@ pub(crate) struct Supervisor {
 struct ProxyState {
     process: Option<u32>,
     started: Option<Instant>,
-    problems: Problems,
-    /// When and why the proxy replaced the one before.
-    replaced: Option<(Instant, String)>,
+    /// Whether a start is under way.
+    is_starting: bool,
     /// Whether a start was tried, or a proxy adopted.
     is_settled: bool,
 }
@@ -48,13 +54,18 @@ struct ProxyState {
 impl Supervisor {
     /// Adopts the running proxy of an earlier agent, or ends it, as [`ProxyKeeper::new`] does; a thread then keeps a proxy
     /// running.
-    pub(crate) fn start(paths: &Paths, settings: (u16, ProxyLimits)) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        paths: &Paths,
+        settings: (u16, ProxyLimits),
+        problems: &Problems,
+    ) -> anyhow::Result<Self> {
         let keeper = ProxyKeeper::new(paths, settings)?;
         let published = Arc::default();
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let supervision = Supervision { keeper, published: Arc::clone(&published), stop: Arc::clone(&stop) };
+        let (problems, shared, stopped) = (problems.clone(), Arc::clone(&published), Arc::clone(&stop));
+        let supervision = Supervision { keeper, problems, published: shared, stop: stopped };
         let thread = thread::Builder::new().name("supervisor".into()).spawn(move || supervision.run())?;
-        Ok(Self { paths: paths.clone(), published, stop, thread: Some(thread) })
+        Ok(Self { paths: paths.clone(), published, stop, thread: Mutex::new(Some(thread)) })
     }
 
     /// Waits until a proxy serves, or could not be started.
@@ -70,60 +81,62 @@ impl Supervisor {
         self.published().process
     }
 
-    /// What is wrong with the proxy.
+    /// What is wrong with the supervision, and a start that is under way.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> = self.published().problems.messages().collect();
-        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
-            problems.push("the proxy is not supervised any more; restart the agent".into());
-        }
-        problems
+        let is_starting = self.published().is_starting.then(|| format!("{}: it is starting", PROXY.what()));
+        let is_over = self.thread().as_ref().is_none_or(JoinHandle::is_finished);
+        let over = is_over.then(|| "the proxy is not supervised any more; restart the agent".to_owned());
+        is_starting.into_iter().chain(over).collect()
     }
 
-    /// The confinement steps that failed in the proxy, and why it replaced another one.
+    /// The confinement steps that failed in the proxy.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let (process, started, replaced) = {
+        let (process, started) = {
             let state = self.published();
-            (state.process, state.started, state.replaced.clone())
+            (state.process, state.started)
         };
-        let mut notes: Vec<String> = replaced
-            .filter(|(when, _)| when.elapsed() < FRESH)
-            .map(|(when, why)| {
-                format!("the proxy was started again {} s ago: {why}", when.elapsed().as_secs())
-            })
-            .into_iter()
-            .collect();
-        let Some(process) = process else { return notes };
+        let Some(process) = process else { return Vec::new() };
         let file = self.paths.proxy_report();
         match ConfinementReport::read(process, &file) {
-            Some(report) => notes.extend(report.notes()),
+            Some(report) => report.notes().collect(),
             // The proxy has just started.
-            None if started.is_some_and(|started| started.elapsed() < START) => {}
-            None => notes.push(format!(
+            None if started.is_some_and(|started| started.elapsed() < START) => Vec::new(),
+            None => vec![format!(
                 "the failed confinement steps of the proxy are unknown: {} is not of process {process}",
                 file.display()
-            )),
+            )],
         }
-        notes
+    }
+
+    /// Ends the supervision, and not the proxy.
+    pub(crate) fn end(&self) {
+        // The counter cannot overflow by one.
+        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        let thread = self.thread().take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
     }
 
     fn published(&self) -> MutexGuard<'_, ProxyState> {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        // The counter cannot overflow by one.
-        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 
 /// The thread of a supervisor.
 struct Supervision {
     keeper: ProxyKeeper,
+    problems: Problems,
     published: Arc<Mutex<ProxyState>>,
     stop: Arc<OwnedFd>,
 }
@@ -135,15 +148,15 @@ impl Supervision {
         loop {
             let next = match self.step(rest) {
                 Ok(next) => {
-                    self.note(PROXY, Ok(()));
+                    self.problems.note(PROXY, Ok::<(), String>(()));
                     next
                 }
                 Err(error) => {
-                    self.note(PROXY, Err(message(error)));
+                    self.problems.note(PROXY, Err(message(error)));
                     RETRY
                 }
             };
-            self.publish();
+            self.publish(false);
             let end = self.keeper.end_of_process();
             if wait(&self.stop, end.as_ref(), next) {
                 return;
@@ -159,43 +172,40 @@ impl Supervision {
         if self.keeper.note_end()? && rest.is_some_and(|rest| wait(&self.stop, None, rest)) {
             return Ok(Duration::ZERO);
         }
-        if self.keeper.process().is_none() {
-            self.publish();
+        if self.keeper.is_vacant() {
+            self.publish(!self.problems.has(PROXY));
             let stop = Arc::clone(&self.stop);
             let replaces = self.keeper.start(|| !wait(&stop, None, Duration::from_millis(2)))?;
-            let mut state = lock(&self.published);
-            state.replaced = replaces.map(|why| (Instant::now(), why)).or_else(|| state.replaced.take());
+            // Read now which directory it may read: its report may be deleted with the directory before the next step.
+            self.keeper.end_stranded()?;
+            if let Some(why) = replaces {
+                self.problems.note_repair(format!("the proxy was started again: {why}"));
+            }
         } else {
             self.keeper.record_if_needed();
         }
         let health = self.keeper.check().map_err(message);
         let problem = match health {
             Ok(Health::Good) => Ok(()),
-            Ok(Health::Late(late)) => Err(format!("{late}; it is killed and started again if that lasts")),
+            Ok(Health::Late(late)) => Err(late),
             // Its end comes at once.
             Ok(Health::Killed) => Ok(()),
             Err(error) => Err(format!("its heartbeats cannot be read: {error}")),
         };
-        self.note(HEALTH, problem);
-        let recorded = self.keeper.recorded().map_err(str::to_owned);
-        self.note(RECORD, recorded);
-        Ok(CHECK)
+        self.problems.note(HEALTH, problem);
+        self.problems.note(RECORD, self.keeper.recorded());
+        // A proxy that ended since it was looked at is started again at once.
+        let has_ended = !self.keeper.is_vacant() && self.keeper.process().is_none();
+        Ok(if has_ended { Duration::ZERO } else { CHECK })
     }
 
-    fn note(&self, what: &'static str, result: Result<(), String>) {
-        lock(&self.published).problems.note(what, result);
-    }
-
-    fn publish(&self) {
+    fn publish(&self, is_starting: bool) {
         let (process, started) = (self.keeper.process(), self.keeper.started());
-        let mut state = lock(&self.published);
+        let mut state = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         (state.process, state.started) = (process.map(|process| process.process), started);
-        state.is_settled |= process.is_some() || state.problems.has(PROXY);
+        state.is_starting = is_starting;
+        state.is_settled |= process.is_some() || self.problems.has(PROXY);
     }
-}
-
-fn lock(state: &Mutex<ProxyState>) -> MutexGuard<'_, ProxyState> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for the end of a process, at most for a time; true where the supervisor was dropped.

@@ -1,35 +1,34 @@
-//! The views of the world that the API returns.
+//! The views of what is in force that the API returns.
 
 use crate::names::texts;
-use crate::objects::{ObjectId, Objects};
-use crate::state::State;
+use crate::objects::{ObjectId, SourcedObject};
+use crate::published::Published;
+use crate::state::WorkloadRecord;
 use abi::endpoint::flag;
 use abi::service::{BackendInfo, ServiceKey};
 use api::view;
-use control::World;
+use control::Snapshot;
 use policy::book::RuleId;
-use std::collections::BTreeMap;
+use policy::rule::PolicyId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 /// All workloads.
-pub(crate) fn endpoints(world: &World, state: &State) -> Vec<view::EndpointSummary> {
-    world.endpoints().filter_map(|endpoint| self::endpoint(world, state, endpoint)).collect()
+pub(crate) fn endpoints(published: &Published) -> Vec<view::EndpointSummary> {
+    let records = published.workloads.values();
+    records.filter_map(|record| endpoint(&published.world, record)).collect()
 }
 
 /// One workload.
-pub(crate) fn endpoint(
-    world: &World,
-    state: &State,
-    endpoint: &control::Endpoint,
-) -> Option<view::EndpointSummary> {
-    let row = world.endpoint_row(endpoint)?;
-    let record = state.workloads.iter().find(|workload| workload.id == endpoint.id)?;
+pub(crate) fn endpoint(world: &Snapshot, record: &WorkloadRecord) -> Option<view::EndpointSummary> {
+    let endpoint = world.endpoints().get(&record.id)?;
+    let row = world.endpoint_row(record.id)?;
     Some(view::EndpointSummary {
         id: endpoint.id,
         namespace: endpoint.workload.namespace.clone(),
         name: endpoint.workload.name.clone(),
         identity: row.identity,
-        labels: world.identities().labels(row.identity).map(|labels| texts(labels)).unwrap_or_default(),
+        labels: world.labels(row.identity).map(|labels| texts(labels)).unwrap_or_default(),
         addresses: endpoint.workload.addresses.clone(),
         named_ports: named_ports(endpoint),
         interface: record.interface.clone(),
@@ -49,27 +48,25 @@ fn named_ports(endpoint: &control::Endpoint) -> Vec<(String, String)> {
 }
 
 /// All identities, including the reserved ones.
-pub(crate) fn identities(world: &World) -> Vec<view::IdentitySummary> {
-    let mut holders: BTreeMap<u32, usize> = BTreeMap::new();
-    for endpoint in world.endpoints() {
-        if let Some(row) = world.endpoint_row(endpoint) {
-            *holders.entry(row.identity).or_default() += 1;
-        }
+pub(crate) fn identities(world: &Snapshot) -> Vec<view::IdentitySummary> {
+    let mut holders: HashMap<u32, usize> = HashMap::new();
+    for row in world.endpoints().keys().filter_map(|id| world.endpoint_row(*id)) {
+        *holders.entry(row.identity).or_default() += 1;
     }
     let identities = world.identities().iter();
     identities
         .map(|(id, labels)| view::IdentitySummary {
-            id,
+            id: *id,
             labels: texts(labels),
-            workloads: holders.get(&id).copied().unwrap_or(0),
+            workloads: holders.get(id).copied().unwrap_or(0),
         })
         .collect()
 }
 
 /// All services, with their frontends and backends.
-pub(crate) fn services(world: &World) -> Vec<view::ServiceSummary> {
-    let backends: BTreeMap<&ServiceKey, &[BackendInfo]> = world.frontends().collect();
-    let services = world.services().map(|service| {
+pub(crate) fn services(world: &Snapshot) -> Vec<view::ServiceSummary> {
+    let backends: BTreeMap<&ServiceKey, &[BackendInfo]> = world.services().frontends().collect();
+    let services = world.services().services().map(|service| {
         let fronts = service.addresses.iter().flat_map(|address| {
             service.ports.iter().map(move |port| (*address, port.port, port.protocol.number()))
         });
@@ -90,35 +87,51 @@ pub(crate) fn services(world: &World) -> Vec<view::ServiceSummary> {
     services.collect()
 }
 
-/// All policies.
-pub(crate) fn policies(world: &World, objects: &Objects) -> Vec<view::PolicySummary> {
-    let policies = &world.registry().policies;
-    let parties: Vec<_> = world.endpoints().filter_map(|endpoint| world.view(endpoint.id)).collect();
+/// All policies, each with the number of workloads that it applies to.
+pub(crate) fn policies(published: &Published) -> Vec<view::PolicySummary> {
+    let endpoints = endpoints_by_revision(&published.world);
+    let policies = published.world.policies().revisions();
     policies
-        .iter()
-        .map(|policy| view::PolicySummary {
+        .map(|(revision, policy)| view::PolicySummary {
             kind: policy.id.kind.name().into(),
             namespace: policy.id.namespace.clone(),
             name: policy.id.name.clone(),
             rules: policy.specs.iter().map(|spec| spec.rules.len()).sum(),
-            endpoints: parties
-                .iter()
-                .filter(|party| {
-                    policy.specs.iter().any(|spec| spec.subject.selects(party.number, party.labels))
-                })
-                .count(),
-            source: objects.source(&ObjectId::Policy(policy.id.clone())).unwrap_or_default().into(),
+            endpoints: endpoints.get(&revision).copied().unwrap_or(0),
+            source: source(published, &policy.id).into(),
         })
         .collect()
 }
 
+/// The file of a policy, or the client that applied it.
+fn source<'a>(published: &'a Published, policy: &PolicyId) -> &'a str {
+    published.objects.get(&ObjectId::Policy(policy.clone())).map_or("", SourcedObject::source)
+}
+
+/// The number of workloads to which the policy of each revision applies. Workloads with the same compiled policy are counted
+/// together.
+fn endpoints_by_revision(world: &Snapshot) -> HashMap<u64, usize> {
+    let mut by_compiled: HashMap<u32, usize> = HashMap::new();
+    for row in world.endpoints().keys().filter_map(|id| world.endpoint_row(*id)) {
+        *by_compiled.entry(row.policy).or_default() += 1;
+    }
+    let mut by_revision: HashMap<u64, usize> = HashMap::new();
+    for (compiled, workloads) in by_compiled {
+        let revisions = world.selection(compiled).into_iter().flat_map(|selection| selection.revisions());
+        // Several specs of one policy may apply.
+        for revision in revisions.collect::<BTreeSet<u64>>() {
+            *by_revision.entry(revision).or_default() += workloads;
+        }
+    }
+    by_revision
+}
+
 /// All rules by number.
-pub(crate) fn rules(world: &World) -> Vec<view::RuleSummary> {
+pub(crate) fn rules(world: &Snapshot) -> Vec<view::RuleSummary> {
     let local_host = RuleId::LOCAL_HOST.0;
     let built_in =
         view::RuleSummary { id: local_host, policy: "Node/local-host".into(), place: String::new() };
-    let rules = world.registry().book.rules();
-    let rules = rules.map(|(id, origin)| view::RuleSummary {
+    let rules = world.rules().iter().map(|(id, origin)| view::RuleSummary {
         id: id.0,
         policy: origin.policy.to_string(),
         place: origin.place.to_string(),

@@ -1,26 +1,33 @@
 //! The network of workloads: namespaces, veth pairs, programs and control groups, created and removed in an order
 //! that never leaves a workload without policy.
 
-use crate::kernel::Kernel;
 use crate::paths::Paths;
 use crate::state::{Process, WorkloadRecord, WorkloadStage};
 use abi::protocol;
 use anyhow::Context;
 use control::{Change, Endpoint, ProxyLocation, Wire, Workload};
+use loader::Attacher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use workload::{
-    ExpeditedRcu, Group, Ipv6, Link, Network, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, Plan,
-    ProxyRouting, WORKLOAD_INTERFACE, WireError, Wired, kill_all,
+    Group, Ipv6, Link, Network, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, Plan, ProxyRouting,
+    RcuExpediter, WORKLOAD_INTERFACE, WireError, Wired, kill_all,
 };
 
 /// MTU of a workload's veth pair.
 const MTU: u32 = 1500;
 
+/// Prefix of the names of workloads' interfaces; a number follows.
+const INTERFACE: &str = "nx";
+
 /// From this number of interfaces on, their deletion is expedited.
 const MANY: usize = 4;
+
+/// Number of workloads that are taken down together. The kernel makes no other change of the network meanwhile.
+const TOGETHER: usize = 128;
 
 /// The routing of packets to the node proxy; Cilium uses the same table for its proxy.
 const PROXY: ProxyRouting =
@@ -33,8 +40,7 @@ pub(crate) struct Wiring {
     instance: String,
     /// Directory of the workloads' control groups, if these can be created.
     groups: Option<PathBuf>,
-    /// The file that exists while RCU is expedited.
-    marker: PathBuf,
+    expediter: Arc<RcuExpediter>,
 }
 
 /// The remains of a workload that the state file does not name.
@@ -65,7 +71,18 @@ impl Wiring {
                  are gone for good, delete its interface: ip link delete {PROXY_INTERFACE}"
             );
         }
-        Ok(Self { node, instance: instance.to_owned(), groups: None, marker: paths.hurry() })
+        let expediter = RcuExpediter::new(paths.hurry());
+        Ok(Self { node, instance: instance.to_owned(), groups: None, expediter })
+    }
+
+    /// The same, for another thread.
+    pub(crate) fn duplicate(&self) -> anyhow::Result<Self> {
+        Ok(Self {
+            node: self.node.duplicate()?,
+            instance: self.instance.clone(),
+            groups: self.groups.clone(),
+            expediter: Arc::clone(&self.expediter),
+        })
     }
 
     /// Creates the directory of the workloads' control groups; returns a note if that fails.
@@ -114,8 +131,7 @@ impl Wiring {
 
     /// Prepares the network namespace as a node with these addresses; returns the proxy's interface and port.
     pub(crate) fn prepare(&mut self, addresses: &[IpAddr], port: u16) -> anyhow::Result<ProxyLocation> {
-        ExpeditedRcu::recover(&self.marker)
-            .context("resetting a sysctl that an agent set before it crashed")?;
+        self.expediter.recover().context("resetting a sysctl that an agent set before it crashed")?;
         let node = &mut self.node;
         node.prepare()?;
         let interface = node.create_proxy(&PROXY, &alias(&self.instance, "proxy"))?.interface;
@@ -129,31 +145,21 @@ impl Wiring {
         Ok(ProxyLocation { interface, port })
     }
 
-    /// The addresses of the node on all interfaces, without link-local ones, which are not routed.
+    /// The addresses of the node on all interfaces.
     pub(crate) fn node_addresses(&mut self) -> anyhow::Result<Vec<IpAddr>> {
-        let mut addresses = self.node.network().addresses()?;
-        addresses.retain(|address| match address {
-            IpAddr::V4(_) => true,
-            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-        });
-        addresses.sort();
-        addresses.dedup();
-        Ok(addresses)
+        Ok(routed(&self.node.network().addresses()?.into_iter().collect()))
     }
 
     /// The next workload number whose names are unused: objects of earlier agents or other programs with these names
     /// are left alone.
     pub(crate) fn free_number(&mut self, last: u32) -> anyhow::Result<u32> {
-        let namespaces = NetworkNamespace::names()?;
-        let links = self.node.network().links()?;
-        let is_free = |id: &u32| {
-            let (interface, namespace) = (interface(*id), namespace(&self.instance, *id));
-            !namespaces.contains(&namespace)
-                && links
-                    .iter()
-                    .all(|link| link.name != interface && link.alias != number_alias(&self.instance, *id))
-        };
-        (last + 1..=u32::MAX).find(is_free).context("all workload numbers are taken")
+        for id in last + 1..=u32::MAX {
+            let is_taken = NetworkNamespace::is_taken(&namespace(&self.instance, id))?;
+            if !is_taken && self.node.network().link(&interface(id))?.is_none() {
+                return Ok(id);
+            }
+        }
+        anyhow::bail!("all workload numbers are taken")
     }
 
     /// The record of a workload with this number and the names that follow from it; nothing is created.
@@ -173,13 +179,14 @@ impl Wiring {
         })
     }
 
-    /// Creates a workload. Its veth pair is down until its map entries are written and its programs attached. After a
-    /// failure the caller must take down what exists.
+    /// Creates a workload except for its map entries, and returns its endpoint. Its veth pair is down until its programs are
+    /// attached; they drop its packets until its map entries are written. After a failure the caller must take down what
+    /// exists.
     pub(crate) fn create(
         &mut self,
-        kernel: &mut Kernel,
+        attacher: &Attacher,
         workload: &mut WorkloadRecord,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Endpoint> {
         let namespace = NetworkNamespace::create(&workload.network_namespace)?;
         if let Some(directory) = &workload.group {
             Group::at(directory).create().with_context(|| format!("creating {}", directory.display()))?;
@@ -191,15 +198,11 @@ impl Wiring {
         workload.mac = wired.mac;
         let interface = Wire { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac };
         let endpoint = endpoint(workload, interface)?;
-        kernel.apply([Change::Endpoint(Box::new(endpoint.clone()))])?;
-        anyhow::ensure!(
-            kernel.world().endpoint_row(&endpoint).is_some(),
-            "no identity is left for these labels: all {} are in use; remove workloads, or give this one labels that \
-             other workloads have",
-            kernel.world().identities().allocated().count()
-        );
-        kernel.attach(wired.interface).context("the programs cannot be attached")?;
-        Ok(self.node.up(&wired)?)
+        let expedited = self.expediter.begin();
+        attacher.attach(wired.interface).context("the programs cannot be attached")?;
+        drop(expedited);
+        self.node.up(&wired)?;
+        Ok(endpoint)
     }
 
     /// Adopts a workload of an earlier run; returns the change to apply and its interface, or none if its interface
@@ -209,7 +212,9 @@ impl Wiring {
         if !self.is_of(&link, workload) {
             return Ok(None);
         }
-        self.node.network().set_alias(link.index, &number_alias(&self.instance, workload.id))?;
+        if link.alias.is_empty() {
+            self.node.network().set_alias(link.index, &number_alias(&self.instance, workload.id))?;
+        }
         let mac = workload.mac;
         let interface = Wire { interface: link.index, mac, host_mac: link.mac };
         Ok(Some((Change::Endpoint(Box::new(endpoint(workload, interface)?)), link.index)))
@@ -220,57 +225,72 @@ impl Wiring {
         Ok(NetworkNamespace::find(&workload.network_namespace)?.is_some())
     }
 
-    /// The workloads whose interface is gone.
-    pub(crate) fn missing<'a>(
+    /// Whether the interface of a workload exists, under its name.
+    pub(crate) fn has_interface(&mut self, workload: &WorkloadRecord) -> anyhow::Result<bool> {
+        let link = self.node.network().link(&workload.interface)?;
+        Ok(link.is_some_and(|link| self.is_of(&link, workload)))
+    }
+
+    /// Removes workloads from the network and the system, as far as they exist; returns the result for each, by its
+    /// number. Their map entries are removed already.
+    pub(crate) fn remove(
         &mut self,
-        workloads: &'a [WorkloadRecord],
-    ) -> anyhow::Result<Vec<&'a WorkloadRecord>> {
-        let links = self.node.network().links()?;
-        let has_interface = |workload: &WorkloadRecord| {
-            links.iter().any(|link| link.name == workload.interface && self.is_of(link, workload))
-        };
-        let complete = workloads.iter().filter(|workload| workload.stage == WorkloadStage::Made);
-        Ok(complete.filter(|workload| !has_interface(workload)).collect())
+        attacher: &Attacher,
+        workloads: &[WorkloadRecord],
+    ) -> Vec<(u32, anyhow::Result<()>)> {
+        let mut results = Vec::new();
+        for some in workloads.chunks(TOGETHER) {
+            if some.len() > 1 && self.remove_together(attacher, some).is_ok() {
+                results.extend(some.iter().map(|one| (one.id, Ok(()))));
+            } else {
+                // Where one of them failed: removed one by one, each has its own error.
+                let alone = some
+                    .iter()
+                    .map(|one| (one.id, self.remove_together(attacher, std::slice::from_ref(one))));
+                results.extend(alone);
+            }
+        }
+        results
+    }
+
+    fn remove_together(&mut self, attacher: &Attacher, workloads: &[WorkloadRecord]) -> anyhow::Result<()> {
+        self.take_down(attacher, workloads)?;
+        workloads.iter().try_for_each(|one| self.forget(one))
     }
 
     /// Kills the processes of workloads, then deletes their interfaces, then detaches the programs, so that no packet
     /// passes without policy. Missing parts are not errors.
-    pub(crate) fn take_down(
-        &mut self,
-        kernel: &mut Kernel,
-        workloads: &[WorkloadRecord],
-    ) -> anyhow::Result<()> {
+    fn take_down(&mut self, attacher: &Attacher, workloads: &[WorkloadRecord]) -> anyhow::Result<()> {
         let found = workloads.iter().map(|workload| NetworkNamespace::find(&workload.network_namespace));
         let namespaces: Vec<NetworkNamespace> =
             found.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         // An owner that removes its own workload must survive, to report the exit code of the command.
         let owners = workloads.iter().filter_map(|workload| workload.owner).map(|owner| owner.process);
         kill_all(&namespaces, &owners.collect())?;
-        for directory in workloads.iter().filter_map(|workload| workload.group.as_ref()) {
-            let killed = Group::at(directory).kill();
-            killed.with_context(|| format!("killing the processes of {}", directory.display()))?;
+        let groups = workloads.iter().filter_map(|workload| workload.group.as_ref()).map(Group::at);
+        Group::kill_all(&groups.collect::<Vec<_>>())
+            .map_err(|(group, error)| error_of(&group, "killing the processes of", error))?;
+        let mut links = Vec::new();
+        for workload in workloads {
+            let link = self.node.network().link(&workload.interface)?;
+            match link.filter(|link| self.is_of(link, workload)) {
+                Some(link) => links.push(link),
+                None => delete_unmarked_link(workload)?,
+            }
         }
-        let links = self.node.network().links()?;
-        let is_theirs = |link: &Link| {
-            workloads.iter().any(|workload| link.name == workload.interface && self.is_of(link, workload))
-        };
-        let links: Vec<Link> = links.into_iter().filter(is_theirs).collect();
-        let expedited = if links.len() < MANY { None } else { ExpeditedRcu::begin(&self.marker) };
+        let expedited = (links.len() >= MANY).then(|| self.expediter.begin());
         self.node.network().delete_links(&links)?;
         drop(expedited);
-        for namespace in &namespaces {
-            // A veth pair without an alias yet is deleted by its end in the namespace.
-            Network::of(namespace)?.delete_link(WORKLOAD_INTERFACE)?;
-        }
-        links.iter().try_for_each(|link| Ok(kernel.detach(link.index)?))
+        links.iter().try_for_each(|link| Ok(attacher.detach(link.index)?))
     }
 
     /// Deletes the network namespace and the control group of a workload that was taken down.
-    pub(crate) fn forget(&self, workload: &WorkloadRecord) -> anyhow::Result<()> {
+    fn forget(&self, workload: &WorkloadRecord) -> anyhow::Result<()> {
         NetworkNamespace::delete(&workload.network_namespace)?;
         match &workload.group {
             Some(directory) => {
-                Group::at(directory).remove().with_context(|| format!("removing {}", directory.display()))
+                let group = Group::at(directory);
+                group.remove().map_err(|error| error_of(&group, "removing", error))
             }
             None => Ok(()),
         }
@@ -304,12 +324,12 @@ impl Wiring {
     }
 
     /// Removes the remains of a workload without processes.
-    pub(crate) fn clear(&mut self, kernel: &mut Kernel, stray: &Orphan) -> anyhow::Result<()> {
+    pub(crate) fn clear(&mut self, attacher: &Attacher, stray: &Orphan) -> anyhow::Result<()> {
         let mark = number_alias(&self.instance, stray.id);
         let links = self.node.network().links()?;
         let links: Vec<Link> = links.into_iter().filter(|link| link.alias == mark).collect();
         self.node.network().delete_links(&links)?;
-        links.iter().try_for_each(|link| kernel.detach(link.index))?;
+        links.iter().try_for_each(|link| attacher.detach(link.index))?;
         if let Some(namespace) = NetworkNamespace::find(&stray.namespace)? {
             Network::of(&namespace)?.delete_link(WORKLOAD_INTERFACE)?;
         }
@@ -330,6 +350,18 @@ impl fmt::Display for Orphan {
     }
 }
 
+/// Deletes a veth pair that has no alias yet by its end in the namespace.
+fn delete_unmarked_link(workload: &WorkloadRecord) -> anyhow::Result<()> {
+    match NetworkNamespace::find(&workload.network_namespace)? {
+        Some(namespace) => Ok(Network::of(&namespace)?.delete_link(WORKLOAD_INTERFACE)?),
+        None => Ok(()),
+    }
+}
+
+fn error_of(group: &Group, operation: &str, error: std::io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context(format!("{operation} {}", group.directory().display()))
+}
+
 /// The alias of an interface of an agent, by which the agent recognises it.
 pub(crate) fn alias(instance: &str, part: &str) -> String {
     format!("nexin/{instance}/{part}")
@@ -340,7 +372,21 @@ fn number_alias(instance: &str, id: u32) -> String {
 }
 
 fn interface(id: u32) -> String {
-    format!("nx{id}")
+    format!("{INTERFACE}{id}")
+}
+
+/// Whether an interface's name is one that an agent gives to the interface of a workload.
+pub(crate) fn is_interface(name: &str) -> bool {
+    number_of(name, INTERFACE).is_some()
+}
+
+/// Addresses without link-local ones, which are not routed; sorted.
+pub(crate) fn routed(addresses: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    let is_routed = |address: &&IpAddr| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    };
+    addresses.iter().filter(is_routed).copied().collect()
 }
 
 /// The name of a workload's network namespace.

@@ -7,9 +7,9 @@
 use abi::address::AddressInfo;
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::row::Row;
+use identity::SharedMap;
 use policy::cidr::{AddressSide, address_key};
 use policy::rule::Cidr;
-use std::collections::BTreeMap;
 
 /// Something that has at most one row, which follows from the world as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,9 +35,9 @@ pub(crate) enum Entry {
 /// keys that follow from the subjects.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
-    endpoints: BTreeMap<u32, (EndpointKey, EndpointInfo)>,
-    addresses: BTreeMap<Cidr, AddressInfo>,
-    nestings: BTreeMap<(Cidr, AddressSide), (u32, u32)>,
+    endpoints: SharedMap<u32, (EndpointKey, EndpointInfo)>,
+    addresses: SharedMap<Cidr, AddressInfo>,
+    nestings: SharedMap<(Cidr, AddressSide), (u32, u32)>,
 }
 
 impl Entry {
@@ -52,6 +52,16 @@ impl Entry {
 }
 
 impl Ledger {
+    /// The endpoint rows, by the number of the workload.
+    pub(crate) fn endpoints(&self) -> &SharedMap<u32, (EndpointKey, EndpointInfo)> {
+        &self.endpoints
+    }
+
+    /// The values of the address rows.
+    pub(crate) fn addresses(&self) -> &SharedMap<Cidr, AddressInfo> {
+        &self.addresses
+    }
+
     /// Replaces the entry of a subject; the entry before is returned.
     pub(crate) fn enter(&mut self, entry: Entry) -> Entry {
         match entry {
@@ -80,7 +90,7 @@ impl FromIterator<Entry> for Ledger {
                 Entry::Nesting(block, row) => nestings.extend(row.map(|row| (block, row))),
             }
         }
-        // A tree that is made of all its entries at once has full nodes; one that grows has nodes half empty.
+        // A map that is made of all its entries at once has full nodes; one that grows has nodes half empty.
         Self {
             endpoints: endpoints.into_iter().collect(),
             addresses: addresses.into_iter().collect(),
@@ -89,7 +99,7 @@ impl FromIterator<Entry> for Ledger {
     }
 }
 
-fn replace<K: Ord, V>(rows: &mut BTreeMap<K, V>, key: K, row: Option<V>) -> Option<V> {
+fn replace<K: Clone + Ord, V: Clone>(rows: &mut SharedMap<K, V>, key: K, row: Option<V>) -> Option<V> {
     match row {
         Some(row) => rows.insert(key, row),
         None => rows.remove(&key),

@@ -15,6 +15,7 @@ mod peers;
 mod planner;
 mod policies;
 mod rows;
+mod snapshot;
 mod step;
 mod surroundings;
 mod workloads;
@@ -28,5 +29,6 @@ pub use change::{
 pub use enforcement::Rows;
 
 pub use identity::IdentityRequests;
+pub use snapshot::{Snapshot, WorkloadView};
 pub use world::World;
 pub use writes::{Renamed, Writes};

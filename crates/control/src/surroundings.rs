@@ -23,11 +23,11 @@ impl World {
 
     /// The slices that manifests list for a service.
     pub fn listed_slices(&self, service: &ServiceName) -> impl Iterator<Item = &EndpointSlice> {
-        self.services.table().listed(service)
+        self.services.table().listing().listed(service)
     }
 
     pub(crate) fn put_node(&mut self, node: Node, step: &mut Step) -> Option<Change> {
-        if node == self.node {
+        if node == *self.node {
             return None;
         }
         step.mark(RowSubject::Endpoint(NODE));
@@ -41,7 +41,7 @@ impl World {
         if node.cluster != self.node.cluster {
             step.workloads.extend(self.endpoints.keys());
         }
-        let before = std::mem::replace(&mut self.node, node);
+        let before = std::mem::replace(&mut self.node, Arc::new(node));
         if self.node.labels != before.labels || self.is_api_server(&self.node) != self.is_api_server(&before)
         {
             self.label_host();
@@ -50,7 +50,7 @@ impl World {
             self.enforcement.enforce(self.node.mode);
         }
         self.enforcement.mark(HOST);
-        Some(Change::Node(before.into()))
+        Some(Change::Node(Arc::unwrap_or_clone(before).into()))
     }
 
     /// Gives the local node its labels. If an API server has one of its addresses, they contain the API server's label.
@@ -63,7 +63,7 @@ impl World {
     pub(crate) fn put_remote_node(&mut self, node: RemoteNode, step: &mut Step) -> Option<Change> {
         if node.name == self.node.name {
             let RemoteNode { labels, .. } = node;
-            return self.put_node(Node { labels, ..self.node.clone() }, step);
+            return self.put_node(Node { labels, ..Node::clone(&self.node) }, step);
         }
         if self.remote_nodes.get(&node.name).is_some_and(|before| before.node == node) {
             return None;
@@ -79,13 +79,13 @@ impl World {
         let known = self.peers.admit_node(node, &self.api_servers, &mut self.enforcement);
         let before = self.forget_remote_node(&name, step);
         self.own(&addresses, &Owner::RemoteNode(name.as_str().into()), step);
-        self.remote_nodes.insert(name, known);
+        self.remote_nodes.insert(name, Arc::new(known));
         before
     }
 
     pub(crate) fn remove_remote_node(&mut self, name: &str, step: &mut Step) -> Option<Change> {
         if name == self.node.name {
-            return self.put_node(Node { labels: BTreeMap::new(), ..self.node.clone() }, step);
+            return self.put_node(Node { labels: BTreeMap::new(), ..Node::clone(&self.node) }, step);
         }
         self.forget_remote_node(name, step)
     }
@@ -96,7 +96,7 @@ impl World {
             self.release(*address, Owner::RemoteNode(name.into()), step);
         }
         self.peers.dismiss_node(&known, &mut self.enforcement);
-        Some(Change::RemoteNode(known.node.into()))
+        Some(Change::RemoteNode(known.node.clone().into()))
     }
 
     fn is_api_server(&self, node: &Node) -> bool {
@@ -107,14 +107,14 @@ impl World {
     /// cluster, become other peers.
     fn follow_api_servers(&mut self, step: &mut Step) {
         let (namespace, name) = API_SERVER;
-        let listed = self.services.table().listed(&ServiceName::new(namespace, name));
+        let listed = self.services.table().listing().listed(&ServiceName::new(namespace, name));
         let now: BTreeSet<IpAddr> = listed.flat_map(|slice| &slice.addresses).copied().collect();
         let changed: Vec<IpAddr> = now.symmetric_difference(&self.api_servers).copied().collect();
         if changed.is_empty() {
             return;
         }
         let was_api_server = self.is_api_server(&self.node);
-        self.api_servers = now;
+        self.api_servers = Arc::new(now);
         for address in &changed {
             if self.api_servers.contains(address) {
                 self.enforcement.insert_address(*address);
@@ -135,7 +135,7 @@ impl World {
 
     pub(crate) fn put_service(&mut self, service: Service, step: &mut Step) -> Option<Change> {
         let full_name = service.full_name();
-        if self.services.table().service(&full_name) == Some(&service) {
+        if self.services.table().listing().service(&full_name) == Some(&service) {
             return None;
         }
         let ServiceName { namespace, name } = full_name.clone();
@@ -175,15 +175,16 @@ impl World {
     /// Updates the service in the catalog that policies refer to.
     fn refer_to_service(&mut self, full_name: &ServiceName) {
         let ServiceName { namespace, name } = full_name;
-        let listed = self.services.table().listed(full_name);
+        let listed = self.services.table().listing().listed(full_name);
         let addresses = listed.flat_map(|slice| &slice.addresses).copied();
-        let meaning = self.services.table().service(full_name).map(|service| catalog::ServiceEntry {
-            labels: labels(&service.labels),
-            backends: match service.selector.is_empty() {
-                true => Backends::Addresses(addresses.collect()),
-                false => Backends::Selected(service.selector.clone()),
-            },
-        });
+        let meaning =
+            self.services.table().listing().service(full_name).map(|service| catalog::ServiceEntry {
+                labels: labels(&service.labels),
+                backends: match service.selector.is_empty() {
+                    true => Backends::Addresses(addresses.collect()),
+                    false => Backends::Selected(service.selector.clone()),
+                },
+            });
         self.enforcement.refer(|catalog| match meaning {
             Some(meaning) => catalog.put_service(namespace, name, meaning),
             None => catalog.remove_service(namespace, name),

@@ -40,19 +40,19 @@ impl World {
 
     pub(crate) fn put_endpoint(&mut self, mut endpoint: Box<Endpoint>, step: &mut Step) -> Option<Change> {
         let id = endpoint.id;
-        if self.endpoints.get(&id) == Some(&endpoint) {
+        if self.endpoints.get(&id).is_some_and(|known| **known == *endpoint) {
             return None;
         }
         let undo = match self.endpoints.remove(&id) {
             Some(before) => {
                 self.forget_workload(id, &before.workload, step);
-                Change::Endpoint(before)
+                Change::Endpoint(Box::new(Arc::unwrap_or_clone(before)))
             }
             None => Change::RemoveEndpoint(id),
         };
         self.know_workload(id, &mut endpoint.workload, step);
         self.services.put_workload(id, candidate(&endpoint.workload));
-        self.endpoints.insert(id, endpoint);
+        self.endpoints.insert(id, Arc::from(endpoint));
         Some(undo)
     }
 
@@ -62,7 +62,7 @@ impl World {
         self.services.remove_workload(id);
         self.peers.dismiss(id, &mut self.enforcement);
         step.mark(RowSubject::Endpoint(id));
-        Some(Change::Endpoint(before))
+        Some(Change::Endpoint(Box::new(Arc::unwrap_or_clone(before))))
     }
 
     pub(crate) fn put_remote_workload(
@@ -75,18 +75,18 @@ impl World {
         let is_taken = |id| self.remote_workloads.contains_key(&id);
         // If all numbers are taken, the workload stays unknown: no rule matches it.
         let id = known.or_else(|| self.remote_numbers.take(is_taken))?;
-        if self.remote_workloads.get(&id) == Some(&remote) {
+        if self.remote_workloads.get(&id).is_some_and(|known| **known == *remote) {
             return None;
         }
         let undo = match self.remote_workloads.remove(&id) {
             Some(before) => {
                 self.forget_workload(id, &before.workload, step);
-                Change::RemoteWorkload(before)
+                Change::RemoteWorkload(Box::new(Arc::unwrap_or_clone(before)))
             }
             None => Change::RemoveRemoteWorkload { namespace: namespace.clone(), name: name.clone() },
         };
         self.know_workload(id, &mut remote.workload, step);
-        self.remote_workloads.insert(id, remote);
+        self.remote_workloads.insert(id, Arc::from(remote));
         Some(undo)
     }
 
@@ -101,7 +101,7 @@ impl World {
         self.forget_workload(id, &before.workload, step);
         self.peers.dismiss(id, &mut self.enforcement);
         step.renamed.workloads.insert(id);
-        Some(Change::RemoteWorkload(before))
+        Some(Change::RemoteWorkload(Box::new(Arc::unwrap_or_clone(before))))
     }
 
     fn remote_workload_number(&self, namespace: &str, name: &str) -> Option<u32> {
@@ -208,7 +208,7 @@ pub(crate) fn candidate(workload: &Workload) -> Candidate {
 }
 
 /// The workload's named ports that policies can match.
-fn named_ports(workload: &Workload) -> NamedPorts {
+pub(crate) fn named_ports(workload: &Workload) -> NamedPorts {
     let mut ports = NamedPorts::default();
     for ((name, number), port) in workload.named_ports.iter() {
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {

@@ -8,7 +8,7 @@ use abi::config::Config;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
 use enforcement::{Enforcement, RowChanges, Rows};
-use identity::{Allocator, Interned, Sequence};
+use identity::{Allocator, Interned, Sequence, SharedMap};
 use policy::endpoint_view::EndpointView;
 use policy::registry::Registry;
 use policy::rule::Cidr;
@@ -31,14 +31,14 @@ pub(crate) enum Owner {
 /// The world of one node.
 #[derive(Clone, Debug)]
 pub struct World {
-    pub(crate) node: Node,
-    pub(crate) remote_nodes: BTreeMap<String, KnownNode>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) remote_nodes: SharedMap<String, Arc<KnownNode>>,
     /// The addresses of the API servers.
-    pub(crate) api_servers: BTreeSet<IpAddr>,
+    pub(crate) api_servers: Arc<BTreeSet<IpAddr>>,
     pub(crate) namespaces: BTreeMap<String, KnownNamespace>,
-    pub(crate) endpoints: BTreeMap<u32, Box<Endpoint>>,
+    pub(crate) endpoints: SharedMap<u32, Arc<Endpoint>>,
     /// Workloads of other nodes, by numbers above [`LAST_ENDPOINT`].
-    pub(crate) remote_workloads: BTreeMap<u32, Box<RemoteWorkload>>,
+    pub(crate) remote_workloads: SharedMap<u32, Arc<RemoteWorkload>>,
     pub(crate) remote_numbers: Sequence,
     /// Labels and named ports of workloads. Workloads of one controller share them.
     pub(crate) labels: Interned<Arc<BTreeMap<String, String>>>,
@@ -67,12 +67,12 @@ pub(crate) struct KnownNamespace {
 impl Default for World {
     fn default() -> Self {
         Self {
-            node: Node::default(),
-            remote_nodes: BTreeMap::new(),
-            api_servers: BTreeSet::new(),
+            node: Arc::default(),
+            remote_nodes: SharedMap::new(),
+            api_servers: Arc::default(),
             namespaces: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            remote_workloads: BTreeMap::new(),
+            endpoints: SharedMap::new(),
+            remote_workloads: SharedMap::new(),
             remote_numbers: Sequence::new(LAST_ENDPOINT + 1..=u32::MAX),
             labels: Interned::default(),
             named_ports: Interned::default(),
@@ -188,7 +188,7 @@ impl World {
 
     /// The service with this name.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
-        self.services.table().service(&ServiceName::new(namespace, name))
+        self.services.table().listing().service(&ServiceName::new(namespace, name))
     }
 
     /// Identities in use.
@@ -203,12 +203,12 @@ impl World {
 
     /// The services.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.table().services()
+        self.services.table().listing().services()
     }
 
     /// Each service address and port with its backends.
     pub fn frontends(&self) -> impl Iterator<Item = (&ServiceKey, &[BackendInfo])> {
-        self.services.table().frontends()
+        self.services.table().listing().frontends()
     }
 
     /// The owners of the address, workloads first.

@@ -84,7 +84,7 @@ fn nothing_is_held_for_what_is_gone() {
         }
         same(&maps, &nothing, &format!("seed {seed}"));
         let book = &world.registry().book;
-        let held = [book.sets().count(), book.rules().count(), book.class_rows().count(), book.columns()];
+        let held = [book.sets().count(), book.rules().len(), book.class_rows().count(), book.columns()];
         assert_eq!(held, [0; 4], "seed {seed}: rule sets, rules, classes and columns");
         assert_eq!(world.identities().allocated().count(), 0, "seed {seed}");
     }

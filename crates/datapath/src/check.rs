@@ -1,10 +1,11 @@
 //! Decides whether a packet may pass: by the connection that it belongs to, where policy allowed that under the rows in
 //! force, and by policy otherwise.
 
-use crate::conntrack::{self, Observed, Transition};
+use crate::conntrack::{self, Observed, Transition, opened};
 use crate::decision::PacketDecision;
 use crate::found::Found;
-use crate::maps::Maps;
+use crate::maps::{Keep, Maps};
+use crate::openings;
 use crate::packet::{Bytes, Mark};
 use crate::parse::PacketFlow;
 use crate::policy::{self, FlowQuery};
@@ -16,9 +17,9 @@ use abi::address::AddressInfo;
 use abi::config::{self, Config};
 use abi::conntrack::{ConnInfo, LinkAddresses, Way, flag};
 use abi::endpoint;
-use abi::identity;
 use abi::policy::{Direction, VerdictInfo, action};
 use abi::protocol::{ICMP, ICMP6, TCP};
+use abi::{identity, map};
 
 /// Proof that a packet may be delivered; only this module grants it.
 ///
@@ -57,31 +58,35 @@ pub(crate) fn check(
         return Ok(permit);
     }
     scratch.key = conntrack::key(&scratch.found.flow, traffic.direction);
-    let mut known = is_tracked(&scratch.found.flow)
-        .then(|| maps.connection(&scratch.key))
-        .flatten()
-        .filter(|row| conntrack::continues(row, &scratch.found.flow, traffic.direction, observed.now));
-    // The direction in which the flow was opened, where policy has to judge the flow.
-    let opened = match &known {
-        Some(row) if is_current(row, &scratch.found) => None,
-        Some(row) => Some(conntrack::opening_direction(row)),
-        None if is_midstream(&scratch.found) => return Err(DropReason::NotEstablished),
-        None => Some(traffic.direction),
-    };
-    if let Some(opened) = opened {
-        judge(maps, traffic, opened, scratch)?;
+    scratch.opens = scratch.found.flow.opens();
+    let mut known = connection_in_force(maps, traffic.direction, scratch);
+    let is_known = known.is_some();
+    if !is_known && !openings::find(maps, traffic.direction, scratch) {
+        judge_flow(maps, traffic, scratch)?;
     }
-    let is_new = known.is_none();
     let Scratch { found, decision, entry, .. } = &mut **scratch;
-    if is_new {
-        *entry = conntrack::new_entry(traffic.direction);
-        decision.transition = Transition::Opened;
-    }
     let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
-    if is_new && is_tracked(&scratch.found.flow) && !maps.remember(&scratch.key, &scratch.entry) {
-        return Err(DropReason::ConntrackFull);
+    if !is_known && is_tracked(&scratch.found.flow) {
+        openings::keep(maps, scratch)?;
     }
     Ok(permit)
+}
+
+/// The entry of the packet's connection, where the policy in force allowed the connection. It is changed in place; others are
+/// copied, judged and written back.
+#[inline(always)]
+fn connection_in_force<'a, M: Maps>(
+    maps: &'a M,
+    direction: Direction,
+    scratch: &mut Fresh<'_, Scratch>,
+) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
+    if !is_tracked(&scratch.found.flow) {
+        return None;
+    }
+    let row = maps.connection(&scratch.key)?;
+    let continues = conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds);
+    scratch.is_in_force = continues && is_current(&row, &scratch.found);
+    scratch.is_in_force.then_some(row)
 }
 
 /// The permit for an ICMP error on a connection that policy allowed; none where policy judges the error.
@@ -96,12 +101,14 @@ fn check_related(
     if !related::read(packet, &found.flow, observed.direction, related)? {
         return Ok(None);
     }
-    let Some(row) = maps.connection(&scratch.related.key) else { return Ok(None) };
-    if !conntrack::is_live(&row, observed.now) || !is_current(&row, &scratch.found) {
+    if !openings::find_related(maps, scratch) {
         return Ok(None);
     }
-    let Scratch { found, decision, .. } = &mut **scratch;
-    permit(&row, observed, found, decision).map(Some)
+    let Scratch { found, decision, entry, .. } = &mut **scratch;
+    if !conntrack::is_live(entry, observed.now) || !is_current(entry, found) {
+        return Ok(None);
+    }
+    permit(entry, observed, found, decision).map(Some)
 }
 
 /// Lets a packet of a connection pass: stores the verdict and what the packet did in the connection's entry.
@@ -140,7 +147,7 @@ fn store_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision
     row.peer_identity = peer.identity;
     // A flow that went through the proxy stays with the proxy, also when policy has no rules for its requests any more.
     row.l7 = 0;
-    if verdict.action == action::REDIRECT {
+    if decision.is_redirected {
         row.flags |= flag::PROXIED;
         row.l7 = verdict.l7;
     }
@@ -206,42 +213,62 @@ fn permit(
     Ok(Permit(()))
 }
 
-/// Evaluates policy for a flow that is opened in `opened`; in audit mode a refusal is stored, and the packet passes.
+/// Evaluates policy for a flow. Of a connection that was taken up, the rules of both directions must allow it.
 ///
-/// A function of its own in the kernel: most packets belong to a connection that was judged.
+/// A function of its own in the kernel, as is [`judge`]: most packets belong to a connection that was judged.
 #[inline(never)]
-fn judge(
+fn judge_flow(
     maps: &impl Maps,
     traffic: &EndpointTraffic<'_>,
-    opened: Direction,
     scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
-    let Scratch { found, decision, walk, .. } = scratch;
+    let scratch = &mut Fresh::new(scratch);
+    if scratch.flags & flag::TAKEN_UP != 0 {
+        scratch.judged = opened(scratch.flags ^ flag::LOCAL_OPENED);
+        judge(maps, traffic, scratch)?;
+    }
+    scratch.judged = opened(scratch.flags);
+    judge(maps, traffic, scratch)
+}
+
+/// Evaluates policy for a flow as one that is opened in the direction `scratch.judged`. In audit mode a refusal is stored, and
+/// the packet passes.
+#[inline(never)]
+fn judge(maps: &impl Maps, traffic: &EndpointTraffic<'_>, scratch: &mut Scratch) -> Result<(), DropReason> {
+    let Scratch { found, decision, walk, is_midstream, judged, .. } = scratch;
     let flow = &found.flow;
     let port = match flow.protocol {
-        _ if opened == traffic.direction => flow.destination_port,
+        _ if *judged == traffic.direction => flow.destination_port,
         // A reply: the flow was opened to the reply's source, for ICMP by an echo request.
         ICMP => [8, 0],
         ICMP6 => [128, 0],
         _ => flow.source_port,
     };
-    let query = FlowQuery { direction: opened, protocol: flow.protocol, port };
+    let query = FlowQuery { direction: *judged, protocol: flow.protocol, port };
     let verdict = policy::evaluate_in(walk, maps, &found.endpoint, traffic.peer, query);
     decision.rule = verdict.rule;
     decision.verdict = Some(verdict);
-    let refusal = match verdict.action {
+    let reason = match verdict.action {
         action::ALLOW => return Ok(()),
-        action::REDIRECT if has_proxy(found) => return Ok(()),
+        action::REDIRECT if has_proxy(found) => {
+            decision.is_redirected = true;
+            return Ok(());
+        }
         action::REDIRECT => DropReason::ProxyUnavailable,
         _ if verdict.rule == 0 => DropReason::PolicyDefaultDeny,
         _ => DropReason::PolicyDeny,
     };
-    if found.endpoint.flags & endpoint::flag::AUDIT == 0 {
-        return Err(refusal);
+    if found.endpoint.flags & endpoint::flag::AUDIT != 0 {
+        decision.audit = Some(reason);
+        decision.verdict = Some(VerdictInfo { action: action::ALLOW, l7: 0, ..verdict });
+        return Ok(());
     }
-    decision.audit = Some(refusal);
-    decision.verdict = Some(VerdictInfo { action: action::ALLOW, l7: 0, ..verdict });
-    Ok(())
+    if *is_midstream {
+        // No rule refuses the segment: the connection that it would belong to is not known.
+        decision.rule = 0;
+        return Err(DropReason::NotEstablished);
+    }
+    Err(reason)
 }
 
 /// Whether the proxy serves the packet's flow: TCP, and not the node's own.
@@ -252,24 +279,12 @@ fn has_proxy(found: &Found) -> bool {
 
 /// Whether the connection was allowed under the policy and epoch in force.
 #[inline(always)]
-fn is_current(row: &ConnInfo, found: &Found) -> bool {
+pub(crate) fn is_current(row: &ConnInfo, found: &Found) -> bool {
     row.policy == found.endpoint.policy && row.epoch == found.config.epoch
 }
 
 /// Whether a flow has a connection: single ICMP messages have none.
 #[inline(always)]
-fn is_tracked(flow: &PacketFlow) -> bool {
+pub(crate) fn is_tracked(flow: &PacketFlow) -> bool {
     !flow.is_icmp() || flow.is_echo()
-}
-
-/// Whether a segment belongs to a TCP connection that should be known but is not.
-///
-/// If such a segment opened a connection, the end that sends first after the entry expired would choose which direction's
-/// rules apply. Where nothing is enforced, or refusals are only reported, nothing can be evaded, and older connections live
-/// on.
-#[inline(always)]
-fn is_midstream(found: &Found) -> bool {
-    use endpoint::flag::{AUDIT, ENFORCE};
-    let flags = found.endpoint.flags;
-    found.flow.protocol == TCP && !found.flow.opens() && flags & ENFORCE != 0 && flags & AUDIT == 0
 }

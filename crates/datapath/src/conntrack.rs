@@ -46,10 +46,17 @@ pub(crate) fn key_of(
     ConnKey { local, remote, local_port, remote_port, protocol, padding: [0; 3] }
 }
 
-/// The direction in which the flow was opened.
+/// The direction in which the flow was opened; of a flow that was taken up ([`flag::TAKEN_UP`]), the direction of the segment
+/// that it was taken up by.
 #[inline(always)]
 pub(crate) fn opening_direction(row: &ConnInfo) -> Direction {
-    if row.flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
+    opened(row.flags)
+}
+
+/// The same by the entry's flags.
+#[inline(always)]
+pub(crate) fn opened(flags: u32) -> Direction {
+    if flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
 }
 
 /// Whether the entry has not expired.
@@ -58,13 +65,14 @@ pub(crate) fn is_live(row: &ConnInfo, now: u32) -> bool {
     row.expires > now
 }
 
-/// Whether a packet belongs to the flow of the entry; otherwise the packet is the first of another flow.
+/// Whether a packet belongs to the flow of the entry; otherwise the packet is the first of another flow. `opens` tells whether
+/// the packet opens a flow, whatever was before.
 #[inline(always)]
-pub(crate) fn continues(row: &ConnInfo, flow: &PacketFlow, direction: Direction, now: u32) -> bool {
+pub(crate) fn continues(row: &ConnInfo, opens: bool, direction: Direction, now: u32) -> bool {
     // An opening packet in the other direction opens another flow, and so does one after the end. In the same direction it
     // is a retransmission.
     let is_retransmission = opening_direction(row) == direction && !is_over(row.flags);
-    is_live(row, now) && (is_retransmission || !flow.opens())
+    is_live(row, now) && (is_retransmission || !opens)
 }
 
 /// The entry of a flow that is opened in this direction.
@@ -201,7 +209,7 @@ const NO_WAY: Way = Way::new(0, 0);
 
 /// Whether a TCP connection is over: both ends closed it, or one reset it.
 #[inline(always)]
-fn is_over(flags: u32) -> bool {
+pub(crate) fn is_over(flags: u32) -> bool {
     const BOTH: u32 = flag::LOCAL_CLOSED | flag::REMOTE_CLOSED;
     flags & flag::RESET != 0 || flags & BOTH == BOTH
 }

@@ -23,6 +23,8 @@ pub(crate) struct PacketDecision {
     pub(crate) proxy: u32,
     /// The verdict of policy, where policy was evaluated.
     pub(crate) verdict: Option<VerdictInfo>,
+    /// Whether policy, where it was evaluated, leads the flow to the proxy.
+    pub(crate) is_redirected: bool,
     /// Why the packet would have been dropped without audit mode.
     pub(crate) audit: Option<DropReason>,
 }
@@ -37,6 +39,7 @@ impl PacketDecision {
         is_reply: false,
         proxy: 0,
         verdict: None,
+        is_redirected: false,
         audit: None,
     };
 }

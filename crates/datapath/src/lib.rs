@@ -27,6 +27,7 @@ mod from_workload;
 mod host;
 mod maps;
 mod neighbour;
+mod openings;
 mod outside;
 mod packet;
 mod parse;

@@ -6,7 +6,7 @@
 use crate::policy::PolicyRows;
 use abi::address::{AddressInfo, AddressKey};
 use abi::config::Config;
-use abi::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
+use abi::conntrack::{ConnKey, FragmentInfo, FragmentKey};
 use abi::endpoint::{EndpointInfo, EndpointKey};
 use abi::event::FlowEvent;
 use abi::map::{self, Map};
@@ -32,6 +32,9 @@ pub trait Keep<M: Map> {
 
     /// Inserts an entry, or replaces the one with its key; false where that failed.
     fn insert(&self, key: &M::Key, value: &M::Value) -> bool;
+
+    /// Removes the entry of a key, if there is one.
+    fn remove(&self, key: &M::Key);
 }
 
 /// Access to the maps and to the clock.
@@ -75,6 +78,15 @@ pub trait Maps: PolicyRows + Entries {
         Keep::<M>::insert(self, key, value)
     }
 
+    /// Removes the entry of a key from a map that packets write, if there is one.
+    #[inline(always)]
+    fn delete<M: Map>(&self, _map: M, key: &M::Key)
+    where
+        Self: Keep<M>,
+    {
+        Keep::<M>::remove(self, key);
+    }
+
     /// The node's configuration.
     #[inline(always)]
     fn config(&self) -> Option<&Config> {
@@ -111,10 +123,10 @@ pub trait Maps: PolicyRows + Entries {
         self.lookup_mut(map::Conntrack, key)
     }
 
-    /// Remembers a connection, in place of any that has its key; false where that failed.
+    /// The entry of a flow that nothing has answered, whether or not it has expired.
     #[inline(always)]
-    fn remember(&self, key: &ConnKey, row: &ConnInfo) -> bool {
-        self.update(map::Conntrack, key, row)
+    fn opening(&self, key: &ConnKey) -> Option<<Self as Keep<map::Openings>>::Entry<'_>> {
+        self.lookup_mut(map::Openings, key)
     }
 
     /// What the first fragment of a packet said.

@@ -3,6 +3,7 @@
 use crate::decision::PacketDecision;
 use crate::delivery::Delivery;
 use crate::found::{FlowWay, Found, ServiceAddress};
+use crate::openings::Origin;
 use crate::policy::Walk;
 use crate::related::Related;
 use abi::DropReason;
@@ -21,10 +22,24 @@ pub struct Scratch {
     pub(crate) decision: PacketDecision,
     /// The key of the packet's connection.
     pub(crate) key: ConnKey,
-    /// The entry of the connection that the packet opens.
+    /// The entry of a flow that is new, that nothing has answered, or that policy judges again.
     pub(crate) entry: ConnInfo,
+    /// Whether the packet opens a flow, whatever was before.
+    pub(crate) opens: bool,
+    /// The flags of the flow's entry, as the packet found them.
+    pub(crate) flags: u32,
+    /// Whether the packet belongs to a connection that the policy in force allowed.
+    pub(crate) is_in_force: bool,
+    /// Where `entry` is from.
+    pub(crate) origin: Origin,
+    /// Whether the packet is the first of another flow than the connection with its key.
+    pub(crate) is_successor: bool,
+    /// Whether the packet is a TCP segment of no known connection that does not open one.
+    pub(crate) is_midstream: bool,
     /// The packet inside an ICMP error.
     pub(crate) related: Related,
+    /// The direction in which the flow is opened as which policy judges it.
+    pub(crate) judged: Direction,
     /// The evaluation of policy.
     pub(crate) walk: Walk,
     /// Why the packet is dropped.
@@ -42,7 +57,14 @@ impl Default for Scratch {
             decision: PacketDecision::NONE,
             key: ConnKey::default(),
             entry: ConnInfo::default(),
+            opens: false,
+            flags: 0,
+            is_in_force: false,
+            origin: Origin::New,
+            is_successor: false,
+            is_midstream: false,
             related: Related::nothing(),
+            judged: Direction::Ingress,
             walk: Walk::UNUSED,
             refusal: None,
             delivery: Delivery::Pass,

@@ -9,7 +9,7 @@ use abi::endpoint;
 use abi::identity::HOST;
 use abi::row::{MapOp, Row};
 use foldhash::HashMap;
-use identity::Sequence;
+use identity::{Sequence, SharedMap};
 use policy::book::{HttpRules, SetChanges};
 use policy::catalog::Catalog;
 use policy::cidr::{AddressSide, BlockChanges, Blocks, blocks_of};
@@ -19,6 +19,7 @@ use policy::rule::{Cidr, EnforcementMode, Policy, PolicyId, Subject};
 use policy::set::PolicyKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Policies, and what they compile to for the subjects of the node.
 ///
@@ -30,8 +31,8 @@ pub struct Enforcement {
     pub(crate) addresses: Addresses,
     pub(crate) groupings: Groupings,
     /// Compiled policies by number.
-    pub(crate) in_force: HashMap<u32, InForce>,
-    pub(crate) numbers: HashMap<PolicyKey, u32>,
+    pub(crate) in_force: SharedMap<u32, InForce>,
+    pub(crate) numbers: HashMap<Arc<PolicyKey>, u32>,
     pub(crate) policy_numbers: Sequence,
     /// The policy of each subject, by peer number.
     pub(crate) assigned: HashMap<u32, u32>,
@@ -52,8 +53,8 @@ pub struct Enforcement {
 
 /// One policy, its grouping, and how many subjects it has.
 #[derive(Clone, Debug)]
-pub(crate) struct InForce {
-    pub(crate) key: PolicyKey,
+pub struct InForce {
+    pub(crate) key: Arc<PolicyKey>,
     pub(crate) grouping: u32,
     /// The flags of endpoints under this policy.
     pub(crate) flags: u8,
@@ -71,13 +72,20 @@ pub struct Assignment {
     pub flags: u8,
 }
 
+impl InForce {
+    /// The selection that the policy is compiled from.
+    pub fn key(&self) -> &PolicyKey {
+        &self.key
+    }
+}
+
 impl Default for Enforcement {
     fn default() -> Self {
         Self {
             registry: Registry::new(),
             addresses: Addresses::default(),
             groupings: Groupings::default(),
-            in_force: HashMap::default(),
+            in_force: SharedMap::new(),
             numbers: HashMap::default(),
             policy_numbers: Sequence::new(1..=u32::MAX),
             assigned: HashMap::default(),
@@ -96,6 +104,11 @@ impl Enforcement {
     /// The policies, the peers that their rules match, and rules and rule sets by number.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// The compiled policies by number; a clone shares them.
+    pub fn in_force(&self) -> &SharedMap<u32, InForce> {
+        &self.in_force
     }
 
     /// The blocks of addresses that policies name.

@@ -15,5 +15,5 @@ mod restore;
 mod row_changes;
 mod settle;
 
-pub use enforcement::{Assignment, Enforcement};
+pub use enforcement::{Assignment, Enforcement, InForce};
 pub use row_changes::{RowChange, RowChanges, Rows};

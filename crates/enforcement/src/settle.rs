@@ -10,6 +10,7 @@ use policy::compile::CompiledPolicy;
 use policy::rule::Direction;
 use policy::set::{PolicyKey, Selection};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A subject, and the selection that applies to it from now on.
 type Reassignment = (u32, Option<(PolicyKey, Selection)>);
@@ -57,7 +58,7 @@ impl Enforcement {
         let selection =
             selection.filter(|selection| subject != HOST || selection.policies().next().is_some());
         let selection = selection.map(|selection| (selection.key(), selection));
-        let known = self.assigned.get(&subject).map(|number| &self.in_force[number].key);
+        let known = self.assigned.get(&subject).map(|number| &*self.in_force[number].key);
         (known != selection.as_ref().map(|(key, _)| key)).then_some((subject, selection))
     }
 
@@ -83,7 +84,7 @@ impl Enforcement {
         let predecessors = together.into_iter().filter_map(|((number, _), count)| {
             let InForce { key, grouping, subjects, .. } = &self.in_force[&number];
             let may_keep_number = !regrouped.contains(grouping) && !left.contains(&number);
-            let is_one = *subjects == count && !joined.contains(key);
+            let is_one = *subjects == count && !joined.contains(&**key);
             is_one.then_some((number, Predecessor { number, may_keep_number }))
         });
         predecessors.collect()
@@ -94,11 +95,11 @@ impl Enforcement {
             Some(number) => self.assigned.insert(subject, number),
             None => self.assigned.remove(&subject),
         };
-        if let Some(now) = number.and_then(|number| self.in_force.get_mut(&number)) {
+        if let Some(now) = number.and_then(|number| self.in_force.value_mut(&number)) {
             now.subjects += 1;
         }
         if let Some(before) = before {
-            let left = self.in_force.get_mut(&before).expect("an assigned policy is in force");
+            let left = self.in_force.value_mut(&before).expect("an assigned policy is in force");
             left.subjects -= 1;
             if left.subjects == 0 {
                 self.idle.insert(before);
@@ -156,6 +157,7 @@ impl Enforcement {
             true => _ = self.with_domains.insert(number),
             false => _ = self.with_domains.remove(&number),
         }
+        let key = Arc::new(key);
         self.numbers.insert(key.clone(), number);
         let subjects = self.in_force.get(&number).map_or(0, |policy| policy.subjects);
         self.in_force.insert(number, InForce { key, grouping, flags, subjects });

@@ -3,15 +3,16 @@
 use crate::filter;
 use crate::label::{Labels, Source};
 use crate::numbering::{Conflict, Exhausted, Numbering};
+use crate::shared_map::SharedMap;
 use abi::identity::{FIRST_ALLOCATED, LAST_ALLOCATED, reserved_name};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Maps labels to identity numbers and back. Reserved numbers are fixed; numbers of workloads are assigned in turn and
 /// reference-counted.
 #[derive(Clone, Debug)]
 pub struct Allocator {
-    reserved: BTreeMap<u32, Arc<Labels>>,
+    /// The labels of every number, reserved ones included; a clone shares them.
+    labels: SharedMap<u32, Arc<Labels>>,
     allocated: Numbering<Arc<Labels>>,
 }
 
@@ -19,7 +20,7 @@ impl Default for Allocator {
     fn default() -> Self {
         let reserved = (0..FIRST_ALLOCATED)
             .filter_map(|number| Some((number, Arc::new(Labels::reserved(reserved_name(number)?)))));
-        Self { reserved: reserved.collect(), allocated: Numbering::new(FIRST_ALLOCATED..=LAST_ALLOCATED) }
+        Self { labels: reserved.collect(), allocated: Numbering::new(FIRST_ALLOCATED..=LAST_ALLOCATED) }
     }
 }
 
@@ -34,14 +35,24 @@ impl Allocator {
     pub fn acquire(&mut self, labels: &Arc<Labels>) -> Result<u32, Exhausted> {
         match self.reserved_number(labels) {
             Some(number) => Ok(number),
-            None if filter::are_relevant(labels) => self.allocated.acquire(labels),
-            None => self.allocated.acquire(&Arc::new(filter::relevant(Labels::clone(labels)))),
+            None if filter::are_relevant(labels) => self.acquire_relevant(labels),
+            None => self.acquire_relevant(&Arc::new(filter::relevant(Labels::clone(labels)))),
         }
+    }
+
+    fn acquire_relevant(&mut self, labels: &Arc<Labels>) -> Result<u32, Exhausted> {
+        let number = self.allocated.acquire(labels)?;
+        if !self.labels.contains_key(&number) {
+            self.labels.insert(number, labels.clone());
+        }
+        Ok(number)
     }
 
     /// Removes a reference, and returns the labels if it was the last. Reserved numbers stay.
     pub fn release(&mut self, number: u32) -> Option<Arc<Labels>> {
-        self.allocated.release(number)
+        let released = self.allocated.release(number)?;
+        self.labels.remove(&number);
+        Some(released)
     }
 
     /// The number of these labels, if they have one.
@@ -56,12 +67,17 @@ impl Allocator {
 
     /// The labels of a number.
     pub fn labels(&self, number: u32) -> Option<&Arc<Labels>> {
-        self.reserved.get(&number).or_else(|| self.allocated.value(number))
+        self.labels.get(&number)
     }
 
     /// Every identity, reserved ones first, by number.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Arc<Labels>)> {
-        self.reserved.iter().map(|(number, labels)| (*number, labels)).chain(self.allocated.iter())
+        self.labels.iter().map(|(number, labels)| (*number, labels))
+    }
+
+    /// The labels of every number, as they are now.
+    pub fn all_labels(&self) -> SharedMap<u32, Arc<Labels>> {
+        self.labels.clone()
     }
 
     /// The identities of workloads, by number: these and [`Self::next`] are to be persisted.
@@ -76,7 +92,10 @@ impl Allocator {
 
     /// Restores the number of labels after a restart, without a reference.
     pub fn restore(&mut self, number: u32, labels: impl Into<Arc<Labels>>) -> Result<(), Conflict> {
-        self.allocated.restore(number, labels.into())
+        let labels = labels.into();
+        self.allocated.restore(number, labels.clone())?;
+        self.labels.insert(number, labels);
+        Ok(())
     }
 
     /// Sets the next number after a restart; the argument is an earlier [`Self::next`].
@@ -86,13 +105,16 @@ impl Allocator {
 
     /// Removes every identity without a reference: those that were restored and not acquired again.
     pub fn sweep(&mut self) -> Vec<(u32, Arc<Labels>)> {
-        self.allocated.sweep()
+        let swept = self.allocated.sweep();
+        swept.iter().for_each(|(number, _)| _ = self.labels.remove(number));
+        swept
     }
 
     fn reserved_number(&self, labels: &Labels) -> Option<u32> {
         // The labels of a workload have source Kubernetes, which sorts before the reserved source.
         labels.iter().next().filter(|(key, _)| key.source == Source::Reserved)?;
-        self.reserved.iter().find(|(_, known)| ***known == *labels).map(|(number, _)| *number)
+        let mut reserved = self.labels.iter().take_while(|(number, _)| **number < FIRST_ALLOCATED);
+        reserved.find(|(_, known)| ***known == *labels).map(|(number, _)| *number)
     }
 }
 

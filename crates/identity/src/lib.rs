@@ -17,6 +17,7 @@ mod number_index;
 mod numbering;
 mod selector;
 mod sequence;
+mod shared_map;
 mod values;
 
 pub use allocator::Allocator;
@@ -29,4 +30,5 @@ pub use number_index::NumberIndex;
 pub use numbering::{Conflict, Exhausted, Numbering};
 pub use selector::{Operator, Requirement, Selector};
 pub use sequence::Sequence;
+pub use shared_map::SharedMap;
 pub use values::Values;

@@ -1,12 +1,36 @@
 //! Attaching the loaded programs to interfaces, and detaching them.
 
-use crate::links::AttachError;
-use crate::loaded::{Loaded, program_descriptor};
+use crate::links::{AttachError, Links};
+use crate::loaded::Loaded;
 use crate::pin;
 use abi::Hook;
 use abi::hook::Site;
+use std::sync::Arc;
+
+/// Attaches the programs of workloads to interfaces, on any thread and several at a time.
+#[derive(Clone, Debug)]
+pub struct Attacher {
+    links: Arc<Links>,
+}
+
+impl Attacher {
+    /// As [`Loaded::attach`].
+    pub fn attach(&self, interface: u32) -> Result<(), AttachError> {
+        self.links.attach(interface, Hook::of_site(Site::Workload))
+    }
+
+    /// As [`Loaded::detach`].
+    pub fn detach(&self, interface: u32) -> Result<(), AttachError> {
+        self.links.detach(interface, Hook::ALL.iter().copied())
+    }
+}
 
 impl Loaded {
+    /// A handle for threads that attach and detach the programs of workloads.
+    pub fn attacher(&self) -> Attacher {
+        Attacher { links: Arc::clone(&self.links) }
+    }
+
     /// Attaches the programs of a workload to its host-side interface, in both directions or not at all. Programs that are
     /// attached already stay. The caller attaches them before the interface is up.
     pub fn attach(&mut self, interface: u32) -> Result<(), AttachError> {
@@ -43,7 +67,7 @@ impl Loaded {
 
     /// The interfaces and hooks that programs of ours are attached to.
     pub fn attached(&self) -> impl Iterator<Item = (u32, Hook)> {
-        self.links.attached()
+        self.links.attached().into_iter()
     }
 
     /// Detaches every program and removes the pins: no policy applies any more.
@@ -58,7 +82,7 @@ impl Loaded {
         }
     }
 
-    fn attach_site(&mut self, interface: u32, site: Site) -> Result<(), AttachError> {
-        self.links.attach(interface, Hook::of_site(site), |hook| program_descriptor(&self.ebpf, hook))
+    fn attach_site(&self, interface: u32, site: Site) -> Result<(), AttachError> {
+        self.links.attach(interface, Hook::of_site(site))
     }
 }

@@ -1,7 +1,7 @@
 //! Reads the ring buffers into which the packet path writes its events.
 
 use crate::loaded::Loaded;
-use crate::read::{LostCounts, ReadError, Tables};
+use crate::read::{Counters, LostCounts, ReadError};
 use abi::event::FlowEvent;
 use abi::map::MapId;
 use aya::maps::{Map, MapData, RingBuf};
@@ -19,7 +19,7 @@ use zerocopy::FromBytes;
 /// get each event once.
 pub struct EventRings {
     rings: [RingBuf<MapData>; 2],
-    counters: Tables,
+    counters: Counters,
 }
 
 /// Wakes the thread that reads the rings, by the first event after all were read, and again where a ring is half full.
@@ -41,12 +41,7 @@ impl Loaded {
             let data = MapData::from_fd(descriptor.try_clone()?).map_err(io::Error::other)?;
             RingBuf::try_from(Map::RingBuf(data)).map_err(io::Error::other)
         });
-        Ok(EventRings { rings: [forwards?, denials?], counters: self.tables.only(MapId::Counters) })
-    }
-
-    /// How many events found no room.
-    pub fn lost_events(&self) -> Result<LostCounts, ReadError> {
-        self.tables.lost_events()
+        Ok(EventRings { rings: [forwards?, denials?], counters: self.counters() })
     }
 }
 

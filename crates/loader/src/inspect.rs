@@ -158,7 +158,7 @@ pub fn pinned_maps(directory: &Path) -> Result<Vec<u32>, InspectError> {
 
 /// How many entries a pinned map of any layout has: a hash or a trie, whose entries exist once they are written.
 pub fn count_entries(path: &Path) -> Result<usize, InspectError> {
-    let count = |descriptor| Ok(Table::open(descriptor, Kind::Hash)?.rows()?.iter().count());
+    let count = |descriptor| Table::open(descriptor, Kind::Hash)?.count_rows();
     sys::open_pinned_to_read(path).and_then(count).map_err(failed("entries of a pinned map"))
 }
 

@@ -22,9 +22,11 @@ mod read;
 mod spec;
 mod sys;
 mod test_run;
+mod usage;
 
 pub use abi::capacity::Capacities;
 pub use apply::ApplyError;
+pub use attach::Attacher;
 pub use baseline::Baseline;
 pub use events::{EventRings, EventSignal};
 pub use lease::{ReadLease, read_lease};
@@ -32,9 +34,10 @@ pub use links::{AttachError, Mode, detach_filters};
 pub use loaded::{Loaded, OpenError, Options};
 pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
 pub use pinned::{Pinned, set_proxy_sockets};
-pub use read::{CounterRow, LostCounts, MapEntries, ReadError};
+pub use read::{CounterRow, Counters, LostCounts, MapEntries, ReadError};
 pub use spec::{MapSpec, ObjectSpec, ProgramSpec, SpecError};
 pub use test_run::{PacketContext, ProgramAction, TestRun, TestRunError};
+pub use usage::{MapUsage, UsageReader};
 
 /// The compiled programs, as `build.rs` found or made them.
 pub static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nexin.bpf.o"));

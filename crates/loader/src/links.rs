@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The end of a pin's name that marks a filter. (The file system allows no dots in names.)
 const CLSACT_SUFFIX: &str = "-clsact";
@@ -36,6 +37,14 @@ pub enum AttachError {
         /// Why.
         source: io::Error,
     },
+    /// The descriptor of a loaded program could not be duplicated.
+    #[error("program {hook}: {source}")]
+    Program {
+        /// The program.
+        hook: Hook,
+        /// Why.
+        source: io::Error,
+    },
     /// A pinned link of an earlier run could not be used.
     #[error("pinned link {path}: {source}")]
     Pinned {
@@ -49,13 +58,17 @@ pub enum AttachError {
     Pins(#[from] PinError),
 }
 
-/// The programs of ours that are attached, by interface and hook.
+/// The programs, and where they are attached. Usable from several threads: a thread that waits for the kernel holds no lock.
 #[derive(Debug)]
 pub(crate) struct Links {
     mode: Mode,
     directory: Option<PathBuf>,
-    attached: BTreeMap<(u32, Hook), AttachedProgram>,
+    programs: BTreeMap<Hook, OwnedFd>,
+    attached: Mutex<Attached>,
 }
+
+/// The attached programs, by interface and hook.
+type Attached = BTreeMap<(u32, Hook), AttachedProgram>;
 
 /// How one program is attached.
 #[derive(Debug)]
@@ -67,8 +80,9 @@ enum AttachedProgram {
 }
 
 impl Links {
-    pub(crate) fn new(mode: Mode, directory: Option<PathBuf>) -> Self {
-        Self { mode, directory, attached: BTreeMap::new() }
+    /// Nothing is attached yet.
+    pub(crate) fn new(mode: Mode, directory: Option<PathBuf>, programs: BTreeMap<Hook, OwnedFd>) -> Self {
+        Self { mode, directory, programs, attached: Mutex::default() }
     }
 
     /// The directory of the pins, where there are any.
@@ -78,28 +92,26 @@ impl Links {
 
     /// How programs are attached here, as `tc` and `bpftool` call it.
     pub(crate) fn attachment(&self) -> &'static str {
-        let filters = self.attached.values().any(|attached| matches!(attached, AttachedProgram::Filter));
+        let filters = self.known().values().any(|attached| matches!(attached, AttachedProgram::Filter));
         if filters || self.mode == Mode::Clsact { "clsact" } else { "tcx" }
     }
 
     /// The interfaces and hooks that programs are attached to.
-    pub(crate) fn attached(&self) -> impl Iterator<Item = (u32, Hook)> {
-        self.attached.keys().copied()
+    pub(crate) fn attached(&self) -> Vec<(u32, Hook)> {
+        self.known().keys().copied().collect()
     }
 
     /// Puts the programs into the places of an earlier run's; removes the pins of interfaces that are gone.
-    pub(crate) fn take_over<'p>(
-        &mut self,
-        program: impl Fn(Hook) -> BorrowedFd<'p>,
-    ) -> Result<(), AttachError> {
+    pub(crate) fn take_over(&self) -> Result<(), AttachError> {
         let Some(directory) = &self.directory else { return Ok(()) };
         for path in pin::pins(&pin::links(directory))? {
             let failed = |source| AttachError::Pinned { path: path.clone(), source };
             let Some(pinned) = PinnedLink::of(&path) else {
                 return Err(failed(io::Error::other("not a name that this program gives")));
             };
-            match pinned.take_over(&path, program(pinned.hook)) {
-                Ok(link) => drop(self.attached.insert((pinned.interface, pinned.hook), link)),
+            let taken = self.program(pinned.hook).and_then(|program| pinned.take_over(&path, program));
+            match taken {
+                Ok(link) => drop(self.known().insert((pinned.interface, pinned.hook), link)),
                 Err(error) if is_gone(&error) => std::fs::remove_file(&path).map_err(failed)?,
                 Err(error) => return Err(failed(error)),
             }
@@ -108,18 +120,17 @@ impl Links {
     }
 
     /// Attaches the programs of the hooks to an interface, in order, all or none.
-    pub(crate) fn attach<'p>(
-        &mut self,
+    pub(crate) fn attach(
+        &self,
         interface: u32,
         hooks: impl Iterator<Item = Hook>,
-        program: impl Fn(Hook) -> BorrowedFd<'p>,
     ) -> Result<(), AttachError> {
         let mut made = Vec::new();
         for hook in hooks {
-            if self.attached.contains_key(&(interface, hook)) {
+            if self.known().contains_key(&(interface, hook)) {
                 continue;
             }
-            match self.attach_one(interface, hook, program(hook)) {
+            match self.program(hook).and_then(|program| self.attach_one(interface, hook, program)) {
                 Ok(link) => made.push((hook, link)),
                 Err(source) => {
                     for (hook, link) in made {
@@ -130,22 +141,33 @@ impl Links {
                 }
             }
         }
-        self.attached.extend(made.into_iter().map(|(hook, link)| ((interface, hook), link)));
+        self.known().extend(made.into_iter().map(|(hook, link)| ((interface, hook), link)));
         Ok(())
     }
 
     /// Detaches the programs of the hooks from an interface, as far as they are attached.
     pub(crate) fn detach(
-        &mut self,
+        &self,
         interface: u32,
         hooks: impl Iterator<Item = Hook>,
     ) -> Result<(), AttachError> {
         for hook in hooks {
-            if let Some(link) = self.attached.remove(&(interface, hook)) {
+            let attached = self.known().remove(&(interface, hook));
+            if let Some(link) = attached {
                 self.detach_one(interface, hook, link)?;
             }
         }
         Ok(())
+    }
+
+    fn program(&self, hook: Hook) -> io::Result<BorrowedFd<'_>> {
+        let program = self.programs.get(&hook).map(AsFd::as_fd);
+        program.ok_or_else(|| io::Error::other("this program is not loaded"))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Attached> {
+        // Each change of the map is a single call, so a panic cannot leave it inconsistent.
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attach_one(&self, interface: u32, hook: Hook, program: BorrowedFd<'_>) -> io::Result<AttachedProgram> {
@@ -258,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_link_is_pinned_under_the_name_that_is_read_back() {
-        let links = Links::new(Mode::Automatic, Some(PathBuf::from("/pins")));
+        let links = Links::new(Mode::Automatic, Some(PathBuf::from("/pins")), BTreeMap::new());
         for is_clsact in [false, true] {
             let path = links.path(7, Hook::ToWorkload, is_clsact).unwrap();
             assert_eq!(

@@ -2,7 +2,7 @@
 
 use crate::links::{AttachError, Links, Mode};
 use crate::pin::{self, PinError};
-use crate::read::{CounterRow, MapEntries, ReadError, Tables, failed};
+use crate::read::{Counters, MapEntries, ReadError, Tables, failed};
 use crate::spec::{MapSpec, ObjectSpec, SpecError};
 use crate::sys::{self, Table};
 use abi::Hook;
@@ -17,6 +17,7 @@ use aya::{Ebpf, EbpfLoader};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -34,10 +35,10 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Loaded {
     pub(crate) ebpf: Ebpf,
-    pub(crate) tables: Tables,
+    pub(crate) tables: Arc<Tables>,
     /// The rings of forwarded and of denied packets.
     pub(crate) event_rings: [OwnedFd; 2],
-    pub(crate) links: Links,
+    pub(crate) links: Arc<Links>,
     pub(crate) capacities: Capacities,
 }
 
@@ -115,9 +116,13 @@ impl Loaded {
             Table::open(descriptor(&ebpf, map)?, map.kind()).map_err(failed)
         })?;
         let event_rings = [descriptor(&ebpf, MapId::Events)?, descriptor(&ebpf, MapId::Denials)?];
-        let mut links = Links::new(mode, pin_directory);
-        links.take_over(|hook| program_descriptor(&ebpf, hook))?;
-        Ok(Self { ebpf, tables, event_rings, links, capacities })
+        let programs = Hook::ALL.iter().map(|&hook| {
+            let program = program_descriptor(&ebpf, hook).try_clone_to_owned();
+            program.map(|program| (hook, program)).map_err(|source| AttachError::Program { hook, source })
+        });
+        let links = Arc::new(Links::new(mode, pin_directory, programs.collect::<Result<_, _>>()?));
+        links.take_over()?;
+        Ok(Self { ebpf, tables: Arc::new(tables), event_rings, links, capacities })
     }
 
     /// How many instructions the verifier processed to accept the hook's program. Linux 5.16.
@@ -134,9 +139,9 @@ impl Loaded {
         self.tables.rows()
     }
 
-    /// Every connection, in no order, expired ones included.
+    /// Every flow, answered and not, in no order, expired ones included.
     pub fn connections(&self) -> Result<Vec<(ConnKey, ConnInfo)>, ReadError> {
-        self.tables.entries::<map::Conntrack>()
+        self.tables.connections()
     }
 
     /// Removes all entries of a map that the packet path writes.
@@ -158,9 +163,9 @@ impl Loaded {
         self.tables.config()
     }
 
-    /// The counters that have counted something.
-    pub fn counters(&self) -> Result<Vec<CounterRow>, ReadError> {
-        self.tables.counters()
+    /// The packet counters, for any thread.
+    pub fn counters(&self) -> Counters {
+        Counters(Arc::clone(&self.tables))
     }
 }
 

@@ -4,7 +4,7 @@ use crate::pin;
 use crate::read::{MapEntries, ReadError, Tables};
 use crate::sys::{self, Table};
 use abi::config::Config;
-use abi::map::{Kind, Map, MapId, proxy_socket};
+use abi::map::{self, Kind, Map, MapId, proxy_socket};
 use abi::row::Row;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -58,6 +58,12 @@ impl Pinned {
     pub fn entries<M: Map>(&self, _map: M) -> Result<MapEntries<M>, ReadError> {
         const { assert!(M::ID.kind().has_entries() && !matches!(M::ID.kind(), Kind::PerCpuArray)) };
         self.tables.entries::<M>()
+    }
+
+    /// Every flow, answered and not, in no order, expired ones included. The maps [`MapId::Conntrack`] and
+    /// [`MapId::Openings`] must be open.
+    pub fn connections(&self) -> Result<MapEntries<map::Conntrack>, ReadError> {
+        self.tables.connections()
     }
 
     /// The configuration in force.

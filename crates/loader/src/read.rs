@@ -46,7 +46,23 @@ pub struct LostCounts {
 
 /// The maps of one packet path whose entries can be read.
 #[derive(Debug)]
-pub(crate) struct Tables(BTreeMap<MapId, Arc<Table>>);
+pub(crate) struct Tables(BTreeMap<MapId, Table>);
+
+/// The packet counters, which any thread may read.
+#[derive(Clone, Debug)]
+pub struct Counters(pub(crate) Arc<Tables>);
+
+impl Counters {
+    /// The counters that have counted something.
+    pub fn read(&self) -> Result<Vec<CounterRow>, ReadError> {
+        self.0.counters()
+    }
+
+    /// How many events found no room in their ring.
+    pub fn lost_events(&self) -> Result<LostCounts, ReadError> {
+        self.0.lost_events()
+    }
+}
 
 impl Tables {
     /// Opens these maps, except for maps without entries.
@@ -55,18 +71,13 @@ impl Tables {
         mut open: impl FnMut(MapId) -> Result<Table, E>,
     ) -> Result<Self, E> {
         let maps = maps.iter().copied().filter(|map| map.kind().has_entries());
-        maps.map(|map| Ok((map, Arc::new(open(map)?)))).collect::<Result<_, E>>().map(Self)
+        maps.map(|map| Ok((map, open(map)?))).collect::<Result<_, E>>().map(Self)
     }
 
     /// One map; an error if it was not opened.
     pub(crate) fn of(&self, map: MapId) -> Result<&Table, ReadError> {
         let missing = || failed(map)(io::Error::other("this process has not opened the map"));
-        self.0.get(&map).map(Arc::as_ref).ok_or_else(missing)
-    }
-
-    /// One of the maps, for another thread.
-    pub(crate) fn only(&self, map: MapId) -> Self {
-        Self(self.0.get(&map).map(|table| (map, Arc::clone(table))).into_iter().collect())
+        self.0.get(&map).ok_or_else(missing)
     }
 
     /// The value of a key; none where the map has no such entry.
@@ -81,6 +92,11 @@ impl Tables {
         let rows = self.of(M::ID)?.rows().map_err(failed(M::ID))?;
         let entry = |(key, value): (&[u8], &[u8])| (decode(key), decode(value));
         Ok(rows.iter().map(entry).collect())
+    }
+
+    /// The entries of flows, answered and not.
+    pub(crate) fn connections(&self) -> Result<MapEntries<map::Conntrack>, ReadError> {
+        Ok([self.entries::<map::Conntrack>()?, self.entries::<map::Openings>()?].concat())
     }
 
     /// Every row that `control` can have written, the configuration included, in no order.

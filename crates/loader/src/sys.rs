@@ -246,21 +246,35 @@ impl Table {
 
     /// All rows. Rows that are written or removed meanwhile may be in the result or not.
     pub(crate) fn rows(&self) -> io::Result<Rows> {
-        let sizes = (self.key_size, self.value_size);
-        let mut all = Rows { keys: Vec::new(), values: Vec::new(), sizes };
+        let mut all = Rows { keys: Vec::new(), values: Vec::new(), sizes: (self.key_size, self.value_size) };
+        self.scan(|keys, values| {
+            all.keys.extend_from_slice(keys);
+            all.values.extend_from_slice(values);
+        })?;
+        Ok(all)
+    }
+
+    /// How many rows there are. Rows that are written or removed meanwhile may be counted or not.
+    pub(crate) fn count_rows(&self) -> io::Result<usize> {
+        let mut count = 0;
+        self.scan(|keys, _| count += self.count(keys))?;
+        Ok(count)
+    }
+
+    /// Reads all rows, one part after another: the keys of a part, and its values.
+    fn scan(&self, mut take: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
         let mut chunk = 1024;
         // The kernel's position in a hash map is a number, in other maps a key.
         let mut place = vec![0; self.key_size.max(4)];
         let mut begun = false;
         loop {
-            let (keys, values) = (vec![0; chunk * self.key_size], vec![0; chunk * self.value_size]);
-            let mut part = Rows { keys, values, sizes };
+            let (mut keys, mut values) = (vec![0; chunk * self.key_size], vec![0; chunk * self.value_size]);
             let mut next = vec![0; place.len()];
-            let mut attribute = self.batch(&part.keys, chunk);
+            let mut attribute = self.batch(&keys, chunk);
             attribute.from = if begun { place.as_ptr() as u64 } else { 0 };
             attribute.to = next.as_mut_ptr() as u64;
-            attribute.keys = part.keys.as_mut_ptr() as u64;
-            attribute.values = part.values.as_mut_ptr() as u64;
+            attribute.keys = keys.as_mut_ptr() as u64;
+            attribute.values = values.as_mut_ptr() as u64;
             // SAFETY: the buffers hold `chunk` rows, and `place` and `next` a key or a number each.
             let result = unsafe { bpf(command::MAP_LOOKUP_BATCH, &mut attribute) };
             let code = result.as_ref().err().and_then(io::Error::raw_os_error);
@@ -273,10 +287,9 @@ impl Table {
                 result?;
             }
             let count = (attribute.count as usize).min(chunk);
-            all.keys.extend_from_slice(&part.keys[..count * self.key_size]);
-            all.values.extend_from_slice(&part.values[..count * self.value_size]);
+            take(&keys[..count * self.key_size], &values[..count * self.value_size]);
             if code == Some(libc::ENOENT) {
-                return Ok(all);
+                return Ok(());
             }
             (place, begun) = (next, true);
         }
@@ -302,6 +315,12 @@ impl Table {
     fn count(&self, keys: &[u8]) -> usize {
         assert_eq!(keys.len() % self.key_size, 0, "keys of this map");
         keys.len() / self.key_size
+    }
+}
+
+impl AsFd for Table {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

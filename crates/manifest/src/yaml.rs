@@ -178,11 +178,10 @@ impl Builder<'_> {
 
     /// Closes the innermost list or mapping.
     fn end(&mut self) -> Result<(), Fatal> {
-        let path = self.path_to(self.open.len().saturating_sub(1));
         let Some(open) = self.open.pop() else { return Ok(()) };
         let value = match open.content {
             Content::List(items) => Value::List(items),
-            Content::Map { entries, .. } => Value::Map(self.merged(entries, &path)),
+            Content::Map { entries, .. } => Value::Map(self.merged(entries)),
         };
         self.close(TreeNode { place: open.place, value }, open.anchor, open.weight_before)
     }
@@ -239,8 +238,8 @@ impl Builder<'_> {
     }
 
     /// The entries with merge keys resolved: own entries win over merged ones, earlier merges over later ones.
-    fn merged(&self, entries: Vec<TreeEntry>, path: &str) -> Vec<TreeEntry> {
-        let entries = self.unique(entries, path);
+    fn merged(&self, entries: Vec<TreeEntry>) -> Vec<TreeEntry> {
+        let entries = self.unique(entries);
         if !entries.iter().any(|entry| entry.key == MERGE) {
             return entries;
         }
@@ -256,7 +255,7 @@ impl Builder<'_> {
             for source in sources {
                 let Value::Map(entries) = source.value else {
                     let message = format!("`<<` must be a mapping or a list of mappings, not {source}");
-                    self.report.add(Severity::Error, source.place, path, message);
+                    self.report.add(Severity::Error, source.place, &self.path(), message);
                     continue;
                 };
                 own.extend(entries.into_iter().filter(|entry| keys.insert(entry.key.clone())));
@@ -266,13 +265,18 @@ impl Builder<'_> {
     }
 
     /// The entries, each key once; reports a repeated key.
-    fn unique(&self, entries: Vec<TreeEntry>, path: &str) -> Vec<TreeEntry> {
+    fn unique(&self, entries: Vec<TreeEntry>) -> Vec<TreeEntry> {
+        let mut keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+        keys.sort_unstable();
+        if keys.windows(2).all(|pair| pair[0] != pair[1]) {
+            return entries;
+        }
         let mut seen: HashMap<String, u32> = HashMap::with_capacity(entries.len());
         let mut kept = Vec::with_capacity(entries.len());
         for entry in entries {
             if let Some(first) = seen.get(&entry.key) {
                 let message = format!("`{}` is given twice, first in line {first}; keep one", entry.key);
-                self.report.add(Severity::Error, entry.place, path, message);
+                self.report.add(Severity::Error, entry.place, &self.path(), message);
                 continue;
             }
             seen.insert(entry.key.clone(), entry.place.line);

@@ -1,9 +1,15 @@
-//! Route netlink, synchronously: a request, and the answers to it.
+//! Route netlink, synchronously: a request and the answers to it, and subscriptions to changes.
 //!
 //! A [`Socket`] belongs to the network namespace in which it was opened, whichever thread uses it later.
 #![forbid(unsafe_code)]
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+mod subscription;
+
+pub use subscription::{Notice, Subscription, Topic};
+
+use netlink_packet_core::{
+    DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 pub use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 pub use netlink_packet_route as message;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -69,26 +75,44 @@ impl Socket {
     fn receive(&mut self, mut answer: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
         loop {
             let (_, length) = rustix::net::recv(&self.descriptor, &mut self.buffer[..], RecvFlags::TRUNC)?;
-            let mut rest =
-                self.buffer.get(..length).ok_or_else(|| invalid("an answer longer than 64 KiB"))?;
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                    .map_err(|error| invalid(error.to_string()))?;
-                let aligned = (message.header.length as usize).next_multiple_of(4);
-                rest = rest.get(aligned..).unwrap_or_default();
+            let bytes = self.buffer.get(..length).ok_or_else(|| invalid("an answer longer than 64 KiB"))?;
+            let end = decode(bytes, |message| {
                 // An answer to an earlier request, which failed before all its answers were read.
                 if message.header.sequence_number != self.sequence {
-                    continue;
+                    return None;
                 }
                 match message.payload {
                     NetlinkPayload::InnerMessage(inner) => answer(inner),
-                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(()),
+                    NetlinkPayload::Error(error) if error.code.is_some() => {
+                        return Some(Err(error.to_io()));
+                    }
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Some(Ok(())),
                     _ => {}
                 }
+                None
+            })?;
+            if let Some(end) = end {
+                return end;
             }
         }
     }
+}
+
+/// Passes each message of a datagram to `take`, until it returns something.
+fn decode<T>(
+    mut bytes: &[u8],
+    mut take: impl FnMut(NetlinkMessage<RouteNetlinkMessage>) -> Option<T>,
+) -> io::Result<Option<T>> {
+    while !bytes.is_empty() {
+        let message =
+            NetlinkMessage::deserialize(bytes).map_err(|error: DecodeError| invalid(error.to_string()))?;
+        let aligned = (message.header.length as usize).next_multiple_of(4);
+        bytes = bytes.get(aligned..).unwrap_or_default();
+        if let Some(found) = take(message) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 fn invalid(why: impl Into<String>) -> io::Error {

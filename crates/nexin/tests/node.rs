@@ -16,6 +16,10 @@ mod files;
 mod health;
 #[path = "node/leftovers.rs"]
 mod leftovers;
+#[path = "node/lifecycle.rs"]
+mod lifecycle;
+#[path = "node/many.rs"]
+mod many;
 #[path = "node/neighbours.rs"]
 mod neighbours;
 #[path = "node/privileges.rs"]

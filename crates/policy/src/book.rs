@@ -4,8 +4,8 @@ use crate::class::{ClassChange, ClassId, Classes, Table};
 use crate::rule::{HttpRule, PolicyId};
 use abi::row::Row;
 use foldhash::HashMap;
-use identity::{Holders, Numbering, Sequence};
-use std::collections::{BTreeMap, BTreeSet};
+use identity::{Holders, Numbering, Sequence, SharedMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ type ByPlace = Box<[(Arc<str>, RuleId)]>;
 pub struct RuleBook {
     /// The numbered rules of each policy.
     rules: HashMap<Arc<PolicyId>, ByPlace>,
-    origins: BTreeMap<RuleId, RuleOrigin>,
+    origins: SharedMap<RuleId, RuleOrigin>,
     rule_numbers: Sequence,
     sets: Numbering<Arc<HttpRules>>,
     pub(crate) classes: Classes,
@@ -72,7 +72,7 @@ impl Default for RuleBook {
     fn default() -> Self {
         Self {
             rules: HashMap::default(),
-            origins: BTreeMap::new(),
+            origins: SharedMap::new(),
             rule_numbers: Sequence::new(RuleId::FIRST..=u32::MAX),
             sets: Numbering::new(1..=u32::MAX),
             classes: Classes::default(),
@@ -183,9 +183,9 @@ impl RuleBook {
         std::mem::take(&mut self.set_changes)
     }
 
-    /// All rules by number.
-    pub fn rules(&self) -> impl Iterator<Item = (RuleId, &RuleOrigin)> {
-        self.origins.iter().map(|(id, origin)| (*id, origin))
+    /// All rules by number; a clone shares them.
+    pub fn rules(&self) -> &SharedMap<RuleId, RuleOrigin> {
+        &self.origins
     }
 
     /// Adds a hold to the class of these verdicts. The caller acquired each set once for each verdict that names it; these

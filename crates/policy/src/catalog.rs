@@ -1,15 +1,16 @@
 //! The objects that policies refer to by name or by label: CIDR groups and services.
 
 use crate::rule::{Cidr, CidrGroupRef, CidrReach, Peer, Peers, Policy, ServiceRef};
-use identity::{Labels, Operator, Selector, Source, key};
+use identity::{Labels, Operator, Selector, SharedMap, Source, key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-/// The CIDR groups and services that policies may refer to.
+/// The CIDR groups and services that policies may refer to; clones share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
-    groups: BTreeMap<String, CidrGroupEntry>,
-    services: BTreeMap<(String, String), ServiceEntry>,
+    groups: SharedMap<String, Arc<CidrGroupEntry>>,
+    services: SharedMap<(String, String), Arc<ServiceEntry>>,
 }
 
 /// A `CiliumCIDRGroup`.
@@ -48,7 +49,7 @@ impl Catalog {
 
     /// Adds a CIDR group, or replaces the one of this name.
     pub fn put_cidr_group(&mut self, name: &str, group: CidrGroupEntry) {
-        self.groups.insert(name.to_owned(), group);
+        self.groups.insert(name.to_owned(), Arc::new(group));
     }
 
     /// Removes a CIDR group.
@@ -58,7 +59,7 @@ impl Catalog {
 
     /// Adds a service, or replaces the one of this name.
     pub fn put_service(&mut self, namespace: &str, name: &str, service: ServiceEntry) {
-        self.services.insert((namespace.to_owned(), name.to_owned()), service);
+        self.services.insert((namespace.to_owned(), name.to_owned()), Arc::new(service));
     }
 
     /// Removes a service.
@@ -68,7 +69,7 @@ impl Catalog {
 
     /// The CIDR group of this name.
     pub fn cidr_group(&self, name: &str) -> Option<&CidrGroupEntry> {
-        self.groups.get(name)
+        self.groups.get(name).map(|group| &**group)
     }
 
     /// The CIDR groups that a reference selects.
@@ -80,7 +81,7 @@ impl Catalog {
             CidrGroupRef::Named(name) => **known == **name,
             CidrGroupRef::Labelled(selector) => selector.selects(&group.labels),
         });
-        found.map(|(_, group)| group)
+        found.map(|(_, group)| &**group)
     }
 
     /// The services that a reference selects, each with its namespace.
@@ -95,7 +96,7 @@ impl Catalog {
                     && selector.selects(&service.labels)
             }
         });
-        found.map(|((namespace, _), service)| (namespace.as_str(), service))
+        found.map(|((namespace, _), service)| (namespace.as_str(), &**service))
     }
 
     /// The policy with every reference replaced by the peers that it selects now. None if the policy has no reference.

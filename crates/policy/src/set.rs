@@ -7,24 +7,31 @@ use crate::endpoint_view::{EndpointView, NamedPorts};
 use crate::rule::{Direction, EnforcementMode, Policy, PolicyId, Spec, Subject, Tier};
 use crate::share::Selectors;
 use abi::identity::HOST;
+use identity::SharedMap;
 use identity::index::SelectorIndex;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The policies in force, by name.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
-    policies: BTreeMap<Arc<PolicyId>, Arc<Submitted>>,
+    submitted: SubmittedPolicies,
     by_subject: BySubject,
-    catalog: Catalog,
     selectors: Selectors,
     /// The policies that refer to objects of the catalog.
     referring: BTreeSet<Arc<PolicyId>>,
-    mode: EnforcementMode,
     revisions: u64,
     /// Policies that are out of force. Compiled policies may still use their facets.
     removed: Vec<Arc<Submitted>>,
+}
+
+/// The policies by name, what they refer to, and for which endpoints they are enforced; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct SubmittedPolicies {
+    policies: SharedMap<Arc<PolicyId>, Arc<Submitted>>,
+    catalog: Catalog,
+    mode: EnforcementMode,
 }
 
 /// Specs by the labels that their subject selectors require.
@@ -92,14 +99,14 @@ impl PolicySet {
     pub(crate) fn apply(&mut self, mut policy: Policy, numbers: &mut Numbers<'_>) -> Option<Arc<Policy>> {
         self.selectors.share(&mut policy);
         let policy = Arc::new(policy);
-        let resolved = self.catalog.resolve(&policy).map_or_else(|| policy.clone(), Arc::new);
+        let resolved = self.submitted.catalog.resolve(&policy).map_or_else(|| policy.clone(), Arc::new);
         self.put(policy, resolved, numbers)
     }
 
     /// Takes a policy out of force, and returns it with its references resolved. Its facets are held until
     /// [`Self::release_removed`].
     pub fn remove(&mut self, id: &PolicyId) -> Option<Arc<Policy>> {
-        let submitted = self.policies.remove(id)?;
+        let submitted = self.submitted.policies.remove(id)?;
         self.referring.remove(id);
         for applying in SpecRef::all(&submitted) {
             self.by_subject.remove(&applying);
@@ -121,10 +128,10 @@ impl PolicySet {
         change: impl FnOnce(&mut Catalog),
         numbers: &mut Numbers<'_>,
     ) -> Vec<Changed> {
-        change(&mut self.catalog);
+        change(&mut self.submitted.catalog);
         let meant = self.referring.iter().filter_map(|id| {
-            let submitted = self.policies.get(id)?;
-            let after = self.catalog.resolve(&submitted.policy)?;
+            let submitted = self.submitted.policies.get(id)?;
+            let after = self.submitted.catalog.resolve(&submitted.policy)?;
             (after != *submitted.resolved).then(|| (submitted.policy.clone(), Arc::new(after)))
         });
         let meant: Vec<(Arc<Policy>, Arc<Policy>)> = meant.collect();
@@ -152,47 +159,52 @@ impl PolicySet {
         if is_referring(&submitted.policy) {
             self.referring.insert(submitted.id.clone());
         }
-        self.policies.insert(submitted.id.clone(), submitted);
+        self.submitted.policies.insert(submitted.id.clone(), submitted);
         replaced
+    }
+
+    /// The policies as submitted; a clone stays as they are now.
+    pub fn submitted(&self) -> &SubmittedPolicies {
+        &self.submitted
     }
 
     /// The objects that policies refer to.
     pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+        self.submitted.catalog()
     }
 
     /// Decides for which endpoints policies are enforced.
     pub fn enforce(&mut self, mode: EnforcementMode) {
-        self.mode = mode;
+        self.submitted.mode = mode;
     }
 
     /// The endpoints for which policies are enforced.
     pub fn mode(&self) -> EnforcementMode {
-        self.mode
+        self.submitted.mode
     }
 
     /// The policy with this name, with its references resolved.
     pub fn resolved(&self, id: &PolicyId) -> Option<&Arc<Policy>> {
-        Some(&self.policies.get(id)?.resolved)
+        Some(&self.submitted.policies.get(id)?.resolved)
     }
 
     /// The policy with this name.
     pub fn policy(&self, id: &PolicyId) -> Option<&Arc<Policy>> {
-        Some(&self.policies.get(id)?.policy)
+        Some(&self.submitted.policies.get(id)?.policy)
     }
 
     /// All policies by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        self.policies.values().map(|submitted| &submitted.policy)
+        self.submitted.iter()
     }
 
     /// The specs that apply to a subject.
     pub fn selection(&self, subject: &EndpointView<'_>) -> Selection {
         let subject_is_host = subject.number == HOST;
-        let specs = if self.mode == EnforcementMode::Never { Vec::new() } else { self.applying(subject) };
+        let specs = if self.mode() == EnforcementMode::Never { Vec::new() } else { self.applying(subject) };
         let asking = || specs.iter().filter(|one| one.has_subject_ports).flat_map(SpecRef::rules);
         let ports = subject.ports.filtered(|name| asking().any(|rule| rule.matches_subject_port(name)));
-        let always = self.mode == EnforcementMode::Always && !subject_is_host;
+        let always = self.mode() == EnforcementMode::Always && !subject_is_host;
         Selection { specs, ports, always, subject_is_host }
     }
 
@@ -200,6 +212,40 @@ impl PolicySet {
         let selects = |one: &SpecRef| one.spec().subject.selector().selects(subject.labels);
         let specs = self.by_subject.of(subject.number == HOST).selecting(subject.labels, selects);
         specs.into_iter().cloned().collect()
+    }
+}
+
+impl SubmittedPolicies {
+    /// The number of policies.
+    pub fn count(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// All policies by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.values().map(|submitted| &submitted.policy)
+    }
+
+    /// All policies by name, each with the number of its revision, by which a [`PolicyKey`] names it.
+    pub fn revisions(&self) -> impl Iterator<Item = (u64, &Arc<Policy>)> {
+        self.policies.values().map(|submitted| (submitted.revision, &submitted.policy))
+    }
+
+    /// The objects that policies refer to.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The endpoints for which policies are enforced.
+    pub fn mode(&self) -> EnforcementMode {
+        self.mode
+    }
+}
+
+impl PolicyKey {
+    /// The numbers of the revisions of the policies that apply, once for each of their specs that applies.
+    pub fn revisions(&self) -> impl Iterator<Item = u64> {
+        self.specs.iter().map(|(revision, _)| *revision)
     }
 }
 

@@ -22,4 +22,4 @@ pub use selector::SelectorSource;
 pub use service::{API_SERVER, Service, ServiceName, ServicePort, TargetPort, TransportProtocol};
 pub use services::Services;
 pub use slice::{EndpointPort, EndpointSlice, ServicePortRef};
-pub use table::{BackendSet, ServiceTable, SliceList, Switch};
+pub use table::{BackendSet, ServiceListing, ServiceTable, SliceList, Switch};

@@ -70,7 +70,7 @@ impl Services {
     /// Switches the frontends whose backends changed since the last call.
     pub fn settle(&mut self) -> Vec<Switch> {
         for name in std::mem::take(&mut self.reselected) {
-            let service = self.table.service(&name);
+            let service = self.table.listing().service(&name);
             let slices = service.map(|service| self.selectors.slices(service)).unwrap_or_default();
             self.table.put_slices(&name, SliceList::Selected, slices);
         }

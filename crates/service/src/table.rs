@@ -5,6 +5,7 @@ use crate::service::{Service, ServiceName};
 use crate::slice::EndpointSlice;
 use abi::row::Row;
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
+use identity::SharedMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,16 +14,24 @@ use std::sync::Arc;
 /// A change of a service or of its slices marks the service; [`Self::settle`] looks at the marked services only.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceTable {
-    services: BTreeMap<ServiceName, Service>,
-    /// A list may be there before its service.
-    slices: BTreeMap<ServiceName, BTreeMap<SliceList, Vec<EndpointSlice>>>,
+    listing: ServiceListing,
     frontends_of: BTreeMap<ServiceName, BTreeSet<ServiceKey>>,
     /// The backends that each service has for a frontend. Of several services the first by name has the frontend.
     claims: BTreeMap<ServiceKey, BTreeMap<ServiceName, Arc<[BackendInfo]>>>,
-    sets: BTreeMap<ServiceKey, BackendSet>,
     last_set: u32,
     changed: BTreeSet<ServiceName>,
 }
+
+/// The services, their slices and the backend set of each frontend, as they are; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceListing {
+    services: SharedMap<ServiceName, Arc<Service>>,
+    /// A list may be there before its service.
+    slices: SharedMap<ServiceName, Arc<SliceLists>>,
+    sets: SharedMap<ServiceKey, BackendSet>,
+}
+
+type SliceLists = BTreeMap<SliceList, Vec<EndpointSlice>>;
 
 /// The name of one list of slices of a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,14 +69,14 @@ impl ServiceTable {
     /// Puts a service in place of the one with its name, which is returned.
     pub fn put_service(&mut self, service: Service) -> Option<Service> {
         self.changed.insert(service.full_name());
-        self.services.insert(service.full_name(), service)
+        self.listing.services.insert(service.full_name(), Arc::new(service)).map(Arc::unwrap_or_clone)
     }
 
     /// Removes a service, which is returned.
     pub fn remove_service(&mut self, name: &ServiceName) -> Option<Service> {
-        let before = self.services.remove(name)?;
+        let before = self.listing.services.remove(name)?;
         self.changed.insert(name.clone());
-        Some(before)
+        Some(Arc::unwrap_or_clone(before))
     }
 
     /// Replaces the slices of the list with this name, and returns the ones before.
@@ -85,38 +94,23 @@ impl ServiceTable {
             SliceList::Selected => slices.is_empty(),
             SliceList::Listed(_) => slices.iter().all(|slice| slice.addresses.is_empty()),
         };
-        let lists = self.slices.entry(service.clone()).or_default();
-        let before = if is_none { lists.remove(&list) } else { lists.insert(list, slices) };
-        if lists.is_empty() {
-            self.slices.remove(service);
+        let mut lists = self.listing.slices.remove(service).unwrap_or_default();
+        let known = Arc::make_mut(&mut lists);
+        let before = if is_none { known.remove(&list) } else { known.insert(list, slices) };
+        if !known.is_empty() {
+            self.listing.slices.insert(service.clone(), lists);
         }
         before.unwrap_or_default()
     }
 
-    /// The service with this name.
-    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
-        self.services.get(name)
-    }
-
-    /// The services by namespace and name.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
-    }
-
-    /// The slices of a service that manifests list.
-    pub fn listed<'a>(&'a self, service: &ServiceName) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
-        let lists = self.slices.get(service).into_iter().flatten();
-        lists.filter(|(list, _)| **list != SliceList::Selected).flat_map(|(_, slices)| slices)
-    }
-
-    /// Each frontend and its backends.
-    pub fn frontends(&self) -> impl Iterator<Item = (&ServiceKey, &[BackendInfo])> {
-        self.sets.iter().map(|(key, set)| (key, &*set.backends))
+    /// The services, their slices and the frontends; a clone stays as they are now.
+    pub fn listing(&self) -> &ServiceListing {
+        &self.listing
     }
 
     /// All rows of all frontends.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
-        self.sets.iter().flat_map(|(key, set)| set.rows(*key))
+        self.listing.sets.iter().flat_map(|(key, set)| set.rows(*key))
     }
 
     /// Gives the frontends of the services that changed their backends. Where the backends are others than before, the
@@ -151,21 +145,12 @@ impl ServiceTable {
     /// The frontends of a service with their backends; of two with one key the first counts.
     fn wanted(&self, name: &ServiceName) -> BTreeMap<ServiceKey, Arc<[BackendInfo]>> {
         let mut wanted = BTreeMap::new();
-        let Some(service) = self.services.get(name) else { return wanted };
-        let slices = self.in_force(name);
+        let Some(service) = self.listing.service(name) else { return wanted };
+        let slices = self.listing.in_force(name);
         for frontend in frontends(service, &slices) {
             wanted.entry(frontend.key).or_insert(frontend.backends.into());
         }
         wanted
-    }
-
-    /// The slices of a service that count: the selected ones, or else all that are listed.
-    fn in_force(&self, service: &ServiceName) -> Vec<&EndpointSlice> {
-        let selected = self.slices.get(service).and_then(|lists| lists.get(&SliceList::Selected));
-        match selected {
-            Some(slices) => slices.iter().collect(),
-            None => self.listed(service).collect(),
-        }
     }
 
     /// Gives a frontend the backends of the first service that claims it.
@@ -175,16 +160,55 @@ impl ServiceTable {
         if first.is_none() {
             self.claims.remove(&frontend);
         }
-        if self.sets.get(&frontend).map(|set| &set.backends) == first.as_ref() {
+        if self.listing.sets.get(&frontend).map(|set| &set.backends) == first.as_ref() {
             return None;
         }
-        let before = self.sets.remove(&frontend);
+        let before = self.listing.sets.remove(&frontend);
         let after = first.map(|backends| {
             self.last_set += 1;
             BackendSet { number: self.last_set, backends }
         });
-        self.sets.extend(after.clone().map(|set| (frontend, set)));
+        if let Some(set) = after.clone() {
+            self.listing.sets.insert(frontend, set);
+        }
         Some(Switch { frontend, before, after })
+    }
+}
+
+impl ServiceListing {
+    /// The service with this name.
+    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+        self.services.get(name).map(|service| &**service)
+    }
+
+    /// The services by namespace and name.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values().map(|service| &**service)
+    }
+
+    /// The slices of a service that manifests list.
+    pub fn listed<'a>(&'a self, service: &ServiceName) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
+        let lists = self.slices.get(service).into_iter().flat_map(|lists| &**lists);
+        lists.filter(|(list, _)| **list != SliceList::Selected).flat_map(|(_, slices)| slices)
+    }
+
+    /// Each frontend and its backends.
+    pub fn frontends(&self) -> impl Iterator<Item = (&ServiceKey, &[BackendInfo])> {
+        self.sets.iter().map(|(key, set)| (key, &*set.backends))
+    }
+
+    /// The number of services.
+    pub fn count(&self) -> usize {
+        self.services.len()
+    }
+
+    /// The slices of a service that count: the selected ones, or else all that are listed.
+    fn in_force(&self, service: &ServiceName) -> Vec<&EndpointSlice> {
+        let selected = self.slices.get(service).and_then(|lists| lists.get(&SliceList::Selected));
+        match selected {
+            Some(slices) => slices.iter().collect(),
+            None => self.listed(service).collect(),
+        }
     }
 }
 
@@ -244,7 +268,7 @@ mod tests {
         check(&mut table, &[Some(&[7])]);
         table.put_slices(&web, SliceList::Selected, slice(&[]));
         check(&mut table, &[Some(&[])]);
-        assert_eq!(table.listed(&web).count(), 2);
+        assert_eq!(table.listing().listed(&web).count(), 2);
         assert_eq!(table.put_slices(&web, listed("b"), slice(&[])), slice(&[2, 1]));
         check(&mut table, &[]);
         table.put_slices(&web, SliceList::Selected, vec![]);

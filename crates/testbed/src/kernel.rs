@@ -98,6 +98,7 @@ impl Home for Kernel {
     fn forget_flows(&mut self) -> Result<(), EngineError> {
         let clear = |cleared: Result<(), _>| cleared.map_err(EngineError::failed("clearing maps"));
         clear(self.loaded.clear(map::Conntrack))?;
+        clear(self.loaded.clear(map::Openings))?;
         clear(self.loaded.clear(map::Choices))
     }
 }

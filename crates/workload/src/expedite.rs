@@ -1,49 +1,89 @@
-//! Shortens the RCU grace periods of the kernel while many interfaces are deleted.
+//! Shortens the RCU grace periods of the kernel while interfaces are created and deleted.
 //!
-//! The kernel deletes an interface with programs after two grace periods, about 30 ms, and holds the lock of all network
-//! configuration meanwhile. Expedited grace periods take less than 1 ms, and cost an interrupt on every CPU.
+//! The kernel attaches a program to an interface after one grace period, and deletes an interface with programs after two, 16 ms
+//! each, and holds the lock of all network configuration meanwhile. Expedited grace periods take less than 1 ms, and cost an
+//! interrupt on every CPU that is busy.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The kernel setting.
 const SETTING: &str = "/sys/kernel/rcu_expedited";
 
-/// Expedites grace periods until it is dropped.
+/// Expedites grace periods while any thread needs them.
 #[derive(Debug)]
-pub struct ExpeditedRcu {
+pub struct RcuExpediter {
+    /// A file that exists while the setting is changed; after a crash, it tells the next start to reset the setting.
     marker: PathBuf,
+    users: Mutex<Users>,
 }
 
-impl ExpeditedRcu {
-    /// Sets the kernel setting; none where it is set already or cannot be written. The marker is a file; after a crash, it
-    /// tells the next start to reset the setting.
-    pub fn begin(marker: &Path) -> Option<Self> {
-        let is_off = fs::read_to_string(SETTING).is_ok_and(|value| value.trim() == "0");
-        if !is_off || fs::write(marker, "").is_err() {
-            return None;
+#[derive(Debug, Default)]
+struct Users {
+    count: usize,
+    has_set: bool,
+}
+
+/// Expedites grace periods until it is dropped.
+#[derive(Debug)]
+pub struct ExpeditedRcu(Arc<RcuExpediter>);
+
+impl RcuExpediter {
+    /// Nothing is expedited yet.
+    pub fn new(marker: impl Into<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { marker: marker.into(), users: Mutex::default() })
+    }
+
+    /// Expedites grace periods, unless the setting cannot be written. A setting of another program stays as it is.
+    pub fn begin(self: &Arc<Self>) -> ExpeditedRcu {
+        let mut users = self.users();
+        if users.count == 0 {
+            users.has_set = self.set();
         }
-        if fs::write(SETTING, "1").is_err() {
-            // A marker that cannot be removed does no harm: the setting that it resets has not changed.
-            let _ = fs::remove_file(marker);
-            return None;
-        }
-        Some(Self { marker: marker.to_owned() })
+        users.count += 1;
+        ExpeditedRcu(Arc::clone(self))
     }
 
     /// Resets the setting where a crash left the marker.
-    pub fn recover(marker: &Path) -> io::Result<()> {
-        if marker.try_exists()? {
-            drop(Self { marker: marker.to_owned() });
+    pub fn recover(&self) -> io::Result<()> {
+        if self.marker.try_exists()? {
+            self.reset();
         }
         Ok(())
+    }
+
+    fn set(&self) -> bool {
+        let is_off = fs::read_to_string(SETTING).is_ok_and(|value| value.trim() == "0");
+        if !is_off || fs::write(&self.marker, "").is_err() {
+            return false;
+        }
+        let is_set = fs::write(SETTING, "1").is_ok();
+        if !is_set {
+            // A marker that cannot be removed does no harm: the setting that it resets has not changed.
+            let _ = fs::remove_file(&self.marker);
+        }
+        is_set
+    }
+
+    fn reset(&self) {
+        // Where this fails, the marker remains and the next start tries again.
+        let _ = fs::write(SETTING, "0").and_then(|()| fs::remove_file(&self.marker));
+    }
+
+    fn users(&self) -> MutexGuard<'_, Users> {
+        // The count is right even after a panic, which drops the panicking thread's share.
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for ExpeditedRcu {
     fn drop(&mut self) {
-        // Where this fails, the marker remains and the next start tries again.
-        let _ = fs::write(SETTING, "0").and_then(|()| fs::remove_file(&self.marker));
+        let mut users = self.0.users();
+        users.count -= 1;
+        if users.count == 0 && std::mem::take(&mut users.has_set) {
+            self.0.reset();
+        }
     }
 }

@@ -67,15 +67,28 @@ impl Group {
 
     /// Kills all processes in the group and waits until they ended; succeeds where the group does not exist.
     pub fn kill(&self) -> io::Result<()> {
+        Self::kill_all(std::slice::from_ref(self)).map_err(|(_, error)| error)
+    }
+
+    /// As [`Self::kill`] for several groups, whose processes end at the same time; an error names its group.
+    pub fn kill_all(groups: &[Self]) -> Result<(), (Self, io::Error)> {
         let deadline = Instant::now() + KILL_TIMEOUT;
-        let mut killed = self.kill_at_once()?;
-        while !self.processes()?.is_empty() {
-            if Instant::now() > deadline {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "killed processes have not ended yet"));
+        let of = |group: &Self| {
+            let group = group.clone();
+            move |error| (group, error)
+        };
+        // Before Linux 5.14 there is no `cgroup.kill`: processes are killed one by one, and one may just have forked.
+        let kill = |group: &Self| group.kill_at_once().map_err(of(group));
+        let killed = groups.iter().map(kill).collect::<Result<Vec<bool>, _>>()?;
+        for (group, mut is_killed) in groups.iter().zip(killed) {
+            while !group.processes().map_err(of(group))?.is_empty() {
+                if Instant::now() > deadline {
+                    let late = io::Error::new(io::ErrorKind::TimedOut, "killed processes have not ended yet");
+                    return Err((group.clone(), late));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                is_killed = is_killed || kill(group)?;
             }
-            std::thread::sleep(Duration::from_millis(1));
-            // Before Linux 5.14 there is no `cgroup.kill`: processes are killed one by one, and one may just have forked.
-            killed = killed || self.kill_at_once()?;
         }
         Ok(())
     }

@@ -16,8 +16,9 @@ mod process;
 mod proxy;
 mod sweep;
 mod sysctl;
+mod watch;
 
-pub use expedite::ExpeditedRcu;
+pub use expedite::{ExpeditedRcu, RcuExpediter};
 pub use families::{IpFamily, Ipv6};
 pub use group::{Group, GroupEntry};
 pub use namespace::{NamespaceError, NetworkNamespace, kill_all};
@@ -28,3 +29,4 @@ pub use process::{ProcessError, ProcessSettings, enter, spawn, stop};
 pub use proxy::{PROXY_INTERFACE, PROXY_PEER, ProxyInterface, ProxyRouting};
 pub use sweep::{Swept, sweep};
 pub use sysctl::SysctlError;
+pub use watch::{NetworkChanges, NetworkWatch};

@@ -12,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The directory of named namespaces, shared with `ip netns`.
-const DIRECTORY: &str = "/run/netns";
+pub(crate) const DIRECTORY: &str = "/run/netns";
 /// The file system type of namespace files (`NSFS_MAGIC`).
 const NAMESPACES: i64 = 0x6e73_6673;
 /// The calling thread's namespace.
@@ -90,6 +90,17 @@ impl NetworkNamespace {
         };
         let on = rustix::fs::fstatfs(&descriptor).map_err(|error| kernel("opening it")(error.into()))?;
         Ok((on.f_type as i64 == NAMESPACES).then_some(Self { descriptor }))
+    }
+
+    /// Whether the name is in use, also where a crash left only the name.
+    pub fn is_taken(name: &str) -> Result<bool, NamespaceError> {
+        path(name)?.try_exists().map_err(kernel("looking for its name"))
+    }
+
+    /// Another descriptor of the same namespace.
+    pub fn duplicate(&self) -> Result<Self, NamespaceError> {
+        let descriptor = self.descriptor.try_clone().map_err(kernel("opening it"))?;
+        Ok(Self { descriptor })
     }
 
     /// The namespace of the calling thread.

@@ -306,7 +306,7 @@ impl NetworkError {
 }
 
 /// The own address of an interface: `Local`, because `Address` is the other end's on a point-to-point link.
-fn address_of(answer: Message) -> Option<IpAddr> {
+pub(crate) fn address_of(answer: Message) -> Option<IpAddr> {
     let Message::NewAddress(message) = answer else { return None };
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
@@ -321,7 +321,7 @@ fn address_of(answer: Message) -> Option<IpAddr> {
 }
 
 /// The interfaces of a default route.
-fn ways_out_by(answer: Message) -> Vec<u32> {
+pub(crate) fn ways_out_by(answer: Message) -> Vec<u32> {
     let Message::NewRoute(RouteMessage { header, attributes, .. }) = answer else { return Vec::new() };
     if header.destination_prefix_length != 0 || header.kind != RouteType::Unicast {
         return Vec::new();
@@ -335,7 +335,7 @@ fn ways_out_by(answer: Message) -> Vec<u32> {
 }
 
 impl Link {
-    fn of(answer: Message) -> Option<Self> {
+    pub(crate) fn of(answer: Message) -> Option<Self> {
         let Message::NewLink(message) = answer else { return None };
         let mut link = Self {
             index: message.header.index,

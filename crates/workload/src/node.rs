@@ -118,6 +118,12 @@ impl NodeNamespace {
         Ok(Self { namespace, network, ipv6 })
     }
 
+    /// The same node, for another thread.
+    pub fn duplicate(&self) -> Result<Self, WireError> {
+        let namespace = self.namespace.duplicate()?;
+        Ok(Self { network: Network::of(&namespace)?, namespace, ipv6: self.ipv6 })
+    }
+
     /// Whether the node has IPv6, as of the last [`Self::refresh`].
     pub fn ipv6(&self) -> Ipv6 {
         self.ipv6

@@ -1,7 +1,7 @@
 //! Commands in the namespace of a workload.
 
-use crate::namespace::{NetworkNamespace, unshare};
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use crate::namespace::{self, NetworkNamespace, unshare};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 use std::io;
@@ -124,6 +124,7 @@ fn set_up_mounts(settings: &ProcessSettings) -> Result<(), (&'static str, io::Er
     // Later mounts of the machine propagate into the namespace, but not the other way.
     let downstream = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", downstream).map_err(failed(PRIVATE))?;
+    leave_names_of_namespaces().map_err(|error| (PRIVATE, error))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("sysfs", "/sys", "sysfs", flags, None).map_err(failed("mounting /sys"))?;
     if settings.hosts.is_empty() {
@@ -131,6 +132,16 @@ fn set_up_mounts(settings: &ProcessSettings) -> Result<(), (&'static str, io::Er
     }
     let text = hosts_file(settings).map_err(|error| ("reading /etc/hosts", error))?;
     bind_hosts(&text).map_err(|error| ("putting its /etc/hosts in place", error))
+}
+
+/// Unmounts the names of network namespaces here. Otherwise each name is a mount in every workload: the kernel would copy a
+/// thousand mounts for each of a thousand workloads, and propagate every new and removed name to all of them.
+fn leave_names_of_namespaces() -> io::Result<()> {
+    match rustix::mount::unmount(namespace::DIRECTORY, UnmountFlags::DETACH) {
+        // There is no such directory, or it is no mount of its own.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => Ok(()),
+        unmounted => Ok(unmounted?),
+    }
 }
 
 /// Mounts a file over `/etc/hosts`; the file is deleted with the mount.

@@ -1,12 +1,13 @@
 //! Workloads connected to a node, in network namespaces that the tests create.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use workload::{
-    Group, Ipv6, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, Plan, ProcessSettings, ProxyRouting,
-    Route, RouteKind, Veth, Wired, spawn, stop, sweep,
+    Group, Ipv6, NetworkNamespace, NetworkWatch, NodeNamespace, PROXY_INTERFACE, Plan, ProcessSettings,
+    ProxyRouting, Route, RouteKind, Veth, Wired, spawn, stop, sweep,
 };
 
 const MTU: u32 = 1500;
@@ -295,6 +296,22 @@ fn a_named_namespace_is_found_until_it_is_deleted() {
 }
 
 #[test]
+#[ignore = "needs root"]
+fn the_names_of_network_namespaces_are_mounts_of_the_machine_only() {
+    let name = format!("nxw{}", std::process::id());
+    let namespace = NetworkNamespace::create(&name).unwrap();
+    let mut command = Command::new("cat");
+    command.arg("/proc/self/mountinfo").stdout(Stdio::piped());
+    let child = spawn(command, &namespace, &ProcessSettings::default()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let machine = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    NetworkNamespace::delete(&name).unwrap();
+    assert!(machine.contains(&name), "{machine}");
+    let inside = String::from_utf8(output.stdout).unwrap();
+    assert!(!inside.is_empty() && !inside.contains("/run/netns"), "{inside}");
+}
+
+#[test]
 fn a_command_sees_its_own_interfaces_and_names_and_the_machine_sees_neither() {
     if !possible() {
         return;
@@ -415,4 +432,57 @@ fn outside_interfaces_have_a_default_route_and_carry_ethernet() {
     }
     let wires: Vec<u32> = bed.workloads.iter().map(|(_, wired)| wired.interface).collect();
     assert_eq!(bed.node.network().ways_out().unwrap(), wires.into_iter().collect());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_watch_reports_what_changes_in_its_namespace() {
+    let mut bed = Bed::new(&[]);
+    let mut watch = NetworkWatch::of(bed.node.namespace()).unwrap();
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    bed.add("nx1", &["10.0.0.1"]);
+    let mut changes = watch.wait().unwrap();
+    assert_eq!((&changes.links, &changes.addresses), (&names(&["nx1"]), &None));
+    let network = bed.node.network();
+    let link = network.link("nx1").unwrap().unwrap();
+    network.rename(link.index, "nx2").unwrap();
+    network.set_alias(link.index, "mine").unwrap();
+    changes = watch.wait().unwrap();
+    assert_eq!(changes.links, names(&["nx1", "nx2"]));
+    let (own, address) = (watch.addresses(), "192.0.2.1".parse().unwrap());
+    network.add_address(link.index, address, 32).unwrap();
+    let more: BTreeSet<IpAddr> = own.iter().copied().chain([address]).collect();
+    assert_eq!(watch.wait().unwrap().addresses, Some(more));
+    network.up(link.index).unwrap();
+    let (destination, table) = (IpAddr::from([0, 0, 0, 0]), Route::MAIN);
+    let route = Route { destination, prefix: 0, interface: link.index, kind: RouteKind::Direct, table };
+    network.add_route(&route).unwrap();
+    while !changes.ways_out {
+        changes = watch.wait().unwrap();
+    }
+    network.delete_link("nx2").unwrap();
+    while changes.addresses.is_none() {
+        changes = watch.wait().unwrap();
+    }
+    assert_eq!(changes.addresses, Some(own));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_watch_that_lost_changes_reports_the_difference() {
+    let mut bed = Bed::new(&[]);
+    let mut watch = NetworkWatch::of(bed.node.namespace()).unwrap();
+    bed.add("nx1", &["10.0.0.1"]);
+    let network = bed.node.network();
+    let link = network.link("nx1").unwrap().unwrap();
+    network.up(link.index).unwrap();
+    // More than the kernel keeps.
+    for _ in 0..20_000 {
+        network.set_alias(link.index, "a").unwrap();
+    }
+    let address = "192.0.2.1".parse().unwrap();
+    network.add_address(link.index, address, 32).unwrap();
+    let changes = watch.wait().unwrap();
+    assert!(changes.links.contains("nx1") && changes.ways_out, "{changes:?}");
+    assert!(changes.addresses.is_some_and(|addresses| addresses.contains(&address)));
 }

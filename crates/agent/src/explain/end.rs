@@ -6,7 +6,7 @@ use abi::identity::{
 use identity::{Labels, Source, filter, key};
 use policy::endpoint_view::{EndpointView, NamedPorts};
 use policy::rule::Subject;
-use policy::set::PolicySet;
+use policy::set::SubmittedPolicies;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -119,7 +119,7 @@ impl ConnectionEnd {
     }
 
     /// Whether policy applies to it: it is a workload, or a node that a policy selects.
-    pub(super) fn has_policy(&self, policies: &PolicySet) -> bool {
+    pub(super) fn has_policy(&self, policies: &SubmittedPolicies) -> bool {
         if !self.is_node() {
             return is_workload(self.number);
         }

@@ -4,7 +4,7 @@ use super::end::ConnectionEnd;
 use api::{Cause, Failure};
 use identity::key::KUBE_APISERVER;
 use policy::domain::{DomainPattern, canonical_name};
-use policy::set::PolicySet;
+use policy::set::SubmittedPolicies;
 use service::{Candidate, EndpointSlice, Service};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -40,7 +40,7 @@ pub trait Inventory {
     fn api_servers(&self) -> BTreeSet<IpAddr>;
 
     /// The policies, and the objects that they refer to.
-    fn policies(&self) -> &PolicySet;
+    fn policies(&self) -> &SubmittedPolicies;
 
     /// Whether audit mode is on for all workloads.
     fn audits(&self) -> bool;

@@ -4,11 +4,11 @@ use super::end::ConnectionEnd;
 use api::view::{Considered, SideVerdict};
 use policy::model::{self, Basis, Context, Query, RuleOutcome, Verdict};
 use policy::rule::{Direction, Tier};
-use policy::set::PolicySet;
+use policy::set::SubmittedPolicies;
 
 /// Evaluates the policies of one end.
 pub(super) fn side(
-    policies: &PolicySet,
+    policies: &SubmittedPolicies,
     subject: &ConnectionEnd,
     query: &Query<'_>,
 ) -> (Verdict, SideVerdict) {
@@ -58,7 +58,7 @@ fn audited(verdict: Verdict, side: &mut SideVerdict) -> Verdict {
 }
 
 /// If no policy selects the subject: the policy that is nearest to selecting it.
-pub(super) fn nearest_policy(policies: &PolicySet, query: &Query<'_>) -> Option<String> {
+pub(super) fn nearest_policy(policies: &SubmittedPolicies, query: &Query<'_>) -> Option<String> {
     let nearest = model::nearest_policy(policies.iter().map(|policy| &**policy), query)?;
     Some(format!("no policy selects it; nearest: {}: {}", nearest.policy, nearest.lacks))
 }

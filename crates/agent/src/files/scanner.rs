@@ -77,8 +77,9 @@ pub(super) struct Scanner {
     retry: Option<Instant>,
     /// The failure that was handed over last.
     failure: Option<String>,
-    /// Why the directory is polled instead of watched.
+    /// Why the directory is polled instead of watched, at present and for good.
     unwatched: Option<String>,
+    lost: Option<String>,
 }
 
 /// A file as it was read last.
@@ -128,6 +129,7 @@ impl Scanner {
             retry: None,
             failure: None,
             unwatched: None,
+            lost: None,
         }
     }
 
@@ -154,7 +156,7 @@ impl Scanner {
 
     /// Why the directory is polled, if it is.
     pub(super) fn unwatched(&self) -> Option<&str> {
-        self.unwatched.as_deref()
+        self.lost.as_deref().or(self.unwatched.as_deref())
     }
 
     /// The files that are open for writing, and since when.
@@ -193,7 +195,7 @@ impl Scanner {
     /// What may have changed without a report of inotify: the directory itself, and some of its files.
     pub(super) fn poll_silent(&mut self, to_read: &mut ToRead) {
         let is_moved = match self.watcher.renew() {
-            Ok(moved) => moved,
+            Ok(moved) => moved || self.lost.is_some(),
             // A deletion counts as a change once; the watch reports when the directory is back.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.seen.is_some(),
             Err(_) => true,
@@ -218,6 +220,7 @@ impl Scanner {
 
     fn read(&mut self, to_read: &ToRead) -> io::Result<DirectoryChange> {
         // Watched before it is read, so that a change during the scan is reported.
+        self.lost = self.lost.take().or_else(|| to_read.lost().map(str::to_owned));
         self.unwatched = self.watcher.renew().err().map(|error| error.to_string());
         let seen = identity(&self.directory)?;
         let mut files = self.paths(to_read);

@@ -13,6 +13,8 @@ pub(super) struct ToRead {
     reported: BTreeSet<OsString>,
     /// Known files, by their name as it is shown.
     known: BTreeSet<String>,
+    /// Why inotify reports nothing any more.
+    lost: Option<String>,
 }
 
 impl ToRead {
@@ -36,6 +38,7 @@ impl ToRead {
         match reported {
             Reported::Name(name) => drop(self.reported.insert(name)),
             Reported::Any => self.is_all = true,
+            Reported::Lost(why) => (self.is_all, self.lost) = (true, Some(why)),
         }
     }
 
@@ -47,6 +50,11 @@ impl ToRead {
     /// Whether the whole directory is read.
     pub(super) fn is_all(&self) -> bool {
         self.is_all
+    }
+
+    /// Why inotify reports nothing from now on.
+    pub(super) fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 
     /// The names that inotify reported.

@@ -18,6 +18,8 @@ pub(super) enum Reported {
     Name(OsString),
     /// Any file may have changed.
     Any,
+    /// Nothing is reported any more, and why.
+    Lost(String),
 }
 
 /// A watched path. inotify watches the inode that the path led to; [`Self::renew`] resolves the path again.
@@ -75,10 +77,7 @@ fn wait_and_report(inotify: &OwnedFd, report: impl Fn(Reported)) {
                 Reported::Name(std::ffi::OsStr::from_bytes(name.to_bytes()).to_owned())
             })),
             Err(Errno::INTR) => {}
-            Err(error) => {
-                tracing::error!(%error, "the policy directory is polled from now on");
-                return;
-            }
+            Err(error) => return report(Reported::Lost(error.to_string())),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::object_id::{Named, ObjectId, addition};
 use control::Change;
+use identity::SharedMap;
 use manifest::Object;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,18 +13,30 @@ pub(crate) type Replacements = BTreeMap<String, Option<Vec<Named>>>;
 /// The objects in force. A name has one source.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    by_name: BTreeMap<ObjectId, SourcedObject>,
+    by_name: SharedMap<ObjectId, SourcedObject>,
     by_source: BTreeMap<Arc<str>, Vec<ObjectId>>,
 }
 
 /// An object and its source.
-#[derive(Debug)]
-struct SourcedObject {
+#[derive(Clone, Debug)]
+pub(crate) struct SourcedObject {
     source: Arc<str>,
     object: Arc<Object>,
 }
 
+impl SourcedObject {
+    /// The file that contains the object, or the source of an object that a client applied.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+}
+
 impl Index {
+    /// The objects by name; a clone shares them.
+    pub(crate) fn by_name(&self) -> SharedMap<ObjectId, SourcedObject> {
+        self.by_name.clone()
+    }
+
     /// The object with this name.
     pub(crate) fn object(&self, name: &ObjectId) -> Option<&Object> {
         self.by_name.get(name).map(|sourced| &*sourced.object)
@@ -47,7 +60,7 @@ impl Index {
     /// The object whose name is written like this, and its source.
     pub(crate) fn find_written(&self, text: &str) -> Option<(&ObjectId, &str)> {
         let found = match ObjectId::from_written(text) {
-            Some(name) => self.by_name.get_key_value(&name),
+            Some(name) => self.by_name.iter_from(&name).next().filter(|(found, _)| **found == name),
             None => self.find_slice(text),
         };
         found.map(|(name, sourced)| (name, &*sourced.source))
@@ -59,7 +72,7 @@ impl Index {
         let (namespace, _) = text.strip_prefix("EndpointSlice/")?.split_once('/')?;
         let first = ObjectId::Endpoints(namespace.to_owned(), String::new(), None);
         self.by_name
-            .range(first..)
+            .iter_from(&first)
             .take_while(|(name, _)| matches!(name, ObjectId::Endpoints(other, ..) if other == namespace))
             .find(|(name, _)| name.to_string() == text)
     }
@@ -87,11 +100,9 @@ impl Index {
             let source: Arc<str> = source.into();
             let names = objects.iter().map(|(name, _)| name.clone()).collect();
             self.by_source.insert(Arc::clone(&source), names);
-            self.by_name.extend(
-                objects
-                    .into_iter()
-                    .map(|(name, object)| (name, SourcedObject { source: source.clone(), object })),
-            );
+            for (name, object) in objects {
+                self.by_name.insert(name, SourcedObject { source: source.clone(), object });
+            }
         }
     }
 }

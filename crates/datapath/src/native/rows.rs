@@ -72,7 +72,7 @@ impl Tables {
         self.sockets = sockets;
     }
 
-    /// From `limit` connections on, no new one is remembered.
+    /// From `limit` flows on, answered or not, no new one is remembered.
     pub fn set_connection_limit(&mut self, limit: usize) {
         self.connection_limit = Some(limit);
     }
@@ -82,9 +82,11 @@ impl Tables {
         self.kept.iter_mut().for_each(|map| map.get_mut().clear());
     }
 
-    /// The remembered connections, by key.
+    /// The remembered flows, answered and not, by key.
     pub fn connections(&self) -> Vec<(ConnKey, ConnInfo)> {
-        self.entries(map::Conntrack)
+        let mut all = [self.entries(map::Conntrack), self.entries(map::Openings)].concat();
+        all.sort_by_key(|&(key, _)| key);
+        all
     }
 
     /// The entries of a map that packets write, by key.
@@ -144,11 +146,15 @@ impl<M: Map> Keep<M> for Tables {
 
     fn insert(&self, key: &M::Key, value: &M::Value) -> bool {
         let mut map = self.kept[M::ID as usize].borrow_mut();
-        let limit = self.connection_limit.filter(|_| M::ID == MapId::Conntrack);
+        let limit = self.connection_limit.filter(|_| matches!(M::ID, MapId::Conntrack | MapId::Openings));
         if limit.is_some_and(|limit| map.len() >= limit && map.lookup(key.as_bytes()).is_none()) {
             return false;
         }
         map.update(key.as_bytes(), value.as_bytes()).is_ok()
+    }
+
+    fn remove(&self, key: &M::Key) {
+        self.kept[M::ID as usize].borrow_mut().delete(key.as_bytes());
     }
 }
 

@@ -100,6 +100,10 @@ fn a_full_map_is_named_with_its_capacity_and_what_came_before_is_in_force() {
     let ApplyError::Full { index, operation, .. } = error else { panic!("{error}") };
     assert_eq!((index, *operation), (3, MapOp::Put(endpoint(3))));
     assert_eq!(read(&loaded).len(), 1 + 1 + 2, "the configuration, a class, two endpoints");
+    let usage = loaded.usage().read().unwrap();
+    let of = |map| usage.iter().find(|usage| usage.map == map).map(|usage| (usage.rows, usage.capacity));
+    assert_eq!((of(MapId::Endpoints), of(MapId::Addresses)), (Some((2, 2)), Some((0, 1))));
+    assert_eq!((of(MapId::Config), of(MapId::Conntrack)), (None, None), "these never refuse an entry");
 
     let address =
         |last| Row::Address(AddressKey::host(Address::from_v4([10, 0, 0, last])), AddressInfo::default());

@@ -65,7 +65,7 @@ fn every_event_is_read_or_counted() {
     forward(&loaded, 4000);
     deny(&loaded, 2000);
     let seen = waiting(&mut events);
-    let LostCounts { forwards, denials } = loaded.lost_events().unwrap();
+    let LostCounts { forwards, denials } = loaded.counters().lost_events().unwrap();
     assert!(seen.iter().zip(made).all(|(seen, made)| *seen > 0 && *seen < made), "{seen:?}");
     assert_eq!([seen[0] + forwards, seen[1] + denials], made, "seen {seen:?}");
 
@@ -84,7 +84,7 @@ fn forwarded_packets_take_no_room_from_denied_ones() {
     let mut events = loaded.events().unwrap();
     forward(&loaded, 4000);
     deny(&loaded, 200);
-    let LostCounts { forwards, denials } = loaded.lost_events().unwrap();
+    let LostCounts { forwards, denials } = loaded.counters().lost_events().unwrap();
     assert!(forwards > 0);
     assert_eq!((denials, waiting(&mut events)[1]), (0, 200));
 }

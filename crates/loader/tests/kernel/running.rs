@@ -34,7 +34,8 @@ fn a_packet_of_an_unknown_workload_is_dropped_reported_and_counted() {
     let event = events.batch().next().unwrap();
     assert_eq!((event.verdict, event.reason), (PacketVerdict::Drop as u8, DropReason::UnknownEndpoint as u8));
     assert_eq!(events.batch().next(), None);
-    let [row] = loaded.counters().unwrap()[..] else { panic!("{:?}", loaded.counters()) };
+    let counters = loaded.counters().read().unwrap();
+    let [row] = counters[..] else { panic!("{counters:?}") };
     assert_eq!((row.reason, row.direction), (Some(DropReason::UnknownEndpoint), Direction::Egress));
     assert_eq!((row.counter.packets, row.counter.bytes), (1, frame().len() as u64));
 }

@@ -26,7 +26,7 @@ fn works(bed: &mut Bed) -> (Vec<IpAddr>, api::view::Status) {
 #[test]
 #[ignore = "needs root"]
 fn with_ipv6_disabled_workloads_get_ipv4_and_status_reports_it() {
-    let mut bed = Bed::idle("fa", &json!({}));
+    let mut bed = Bed::idle("ua", &json!({}));
     disable_ipv6(&bed);
     let (addresses, status) = works(&mut bed);
     assert!(addresses.len() == 1 && addresses[0].is_ipv4(), "{addresses:?}");
@@ -45,7 +45,7 @@ fn with_ipv6_disabled_workloads_get_ipv4_and_status_reports_it() {
 #[ignore = "needs root"]
 fn with_ipv6_disabled_and_ipv4_blocks_alone_the_agent_starts() {
     let blocks = json!({"workloadAddresses": ["10.244.0.0/16"], "serviceAddresses": ["10.96.0.0/16"]});
-    let mut bed = Bed::idle("fb", &blocks);
+    let mut bed = Bed::idle("ub", &blocks);
     disable_ipv6(&bed);
     let (addresses, status) = works(&mut bed);
     assert!(addresses.len() == 1 && addresses[0].is_ipv4(), "{addresses:?}");
@@ -69,7 +69,7 @@ fn blocks_of_one_family_give_workloads_that_family() {
 #[test]
 #[ignore = "needs root"]
 fn with_ipv6_disabled_and_ipv6_blocks_alone_the_agent_reports_the_reason() {
-    let mut bed = Bed::idle("fe", &json!({"workloadAddresses": ["fd00:10:244::/64"]}));
+    let mut bed = Bed::idle("ue", &json!({"workloadAddresses": ["fd00:10:244::/64"]}));
     disable_ipv6(&bed);
     let (code, said) = bed.try_another(&json!({}));
     assert_eq!(code, Some(1), "{said}");
@@ -80,7 +80,7 @@ fn with_ipv6_disabled_and_ipv6_blocks_alone_the_agent_reports_the_reason() {
 #[test]
 #[ignore = "needs root"]
 fn workloads_that_start_after_ipv6_was_disabled_get_ipv4() {
-    let bed = Bed::new("fg");
+    let bed = Bed::new("ug");
     let server = bed.workload("server");
     assert_eq!(server.addresses.len(), 2);
     disable_ipv6(&bed);
@@ -96,7 +96,7 @@ fn workloads_that_start_after_ipv6_was_disabled_get_ipv4() {
 #[test]
 #[ignore = "needs root"]
 fn workloads_from_before_ipv6_was_disabled_stay() {
-    let mut bed = Bed::new("ff");
+    let mut bed = Bed::new("uf");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.kill();
     disable_ipv6(&bed);

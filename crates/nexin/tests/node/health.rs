@@ -3,6 +3,7 @@
 use crate::REQUESTS;
 use crate::bed::{Bed, SOON, eventually};
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -114,4 +115,17 @@ fn an_agent_that_starts_replaces_a_stopped_proxy() {
     bed.start();
     assert_eq!(client.reaches(&server, "/public"), Some(200));
     assert_ne!(bed.status().proxy, Some(proxy));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_status_fails_while_events_of_the_proxy_are_lost() {
+    let mut bed = Bed::idle("hg", &serde_json::json!({}));
+    let socket = bed.path("run/requests.sock");
+    fs::create_dir_all(&socket).unwrap();
+    bed.start();
+    let (code, said) = expect_problem(&bed, "events of the proxy cannot be received and are lost");
+    assert!(code == Some(1) && said.contains("remove what is there"), "{said}");
+    fs::remove_dir(&socket).unwrap();
+    assert!(eventually(|| bed.status().problems.is_empty().then_some(())).is_some(), "{:?}", bed.status());
 }

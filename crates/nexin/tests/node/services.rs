@@ -55,7 +55,7 @@ fn explain(bed: &Bed, to: &str, port: u16) -> Explanation {
 #[test]
 #[ignore = "needs root"]
 fn a_dump_with_services_of_every_kind_is_applied_completely() {
-    let bed = Bed::new("sa");
+    let bed = Bed::new("va");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.write_policy("dump.yaml", DUMP);
     let services = || -> Vec<ServiceSummary> { bed.ask(ApiRequest::Services) };
@@ -78,7 +78,7 @@ fn a_dump_with_services_of_every_kind_is_applied_completely() {
 #[test]
 #[ignore = "needs root"]
 fn listed_backends_receive_connections_until_they_are_removed() {
-    let bed = Bed::new("sb");
+    let bed = Bed::new("vb");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     for (kind, name) in
         [("Endpoints", "Endpoints/default/old"), ("EndpointSlice", "EndpointSlice/default/old-1")]
@@ -96,7 +96,7 @@ fn listed_backends_receive_connections_until_they_are_removed() {
 #[test]
 #[ignore = "needs root"]
 fn the_backend_of_each_flow_to_a_service_is_listed() {
-    let bed = Bed::new("sd");
+    let bed = Bed::new("vd");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(&listed("Endpoints", &server.addresses));
     let choices = || -> Vec<serde_json::Value> {
@@ -121,7 +121,7 @@ fn the_backend_of_each_flow_to_a_service_is_listed() {
 #[test]
 #[ignore = "needs root"]
 fn api_servers_follow_their_listed_addresses() {
-    let bed = Bed::new("sc");
+    let bed = Bed::new("vc");
     let client = bed.workload("client");
     let node = bed.node();
     node.serve("node");

@@ -9,6 +9,7 @@ mod fragments;
 mod host;
 mod lengths;
 mod neighbours;
+mod openings;
 mod proxied;
 mod related;
 mod services;

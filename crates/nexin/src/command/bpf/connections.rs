@@ -1,4 +1,4 @@
-//! `nexin bpf ct`: the entries of the conntrack map.
+//! `nexin bpf ct`: the entries of the conntrack maps.
 
 use super::names::Names;
 use super::place::Pins;
@@ -7,7 +7,7 @@ use crate::listing;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use abi::conntrack::{ConnInfo, ConnKey, flag};
-use abi::map::{self, MapId};
+use abi::map::MapId;
 use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -48,7 +48,7 @@ impl Connections {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let names = Names::load(session);
         let now = clock_gettime(ClockId::Monotonic).tv_sec;
-        let connections = self.pins.open(session, &[MapId::Conntrack])?.entries(map::Conntrack)?;
+        let connections = self.pins.open(session, &[MapId::Conntrack, MapId::Openings])?.connections()?;
         let mut rows: Vec<Row> = connections
             .iter()
             .map(|(key, info)| Row::new(key, info, &names, now))
@@ -80,7 +80,11 @@ impl Row {
             workload: names.socket(key.local, key.local_port),
             remote: names.socket(key.remote, key.remote_port),
             protocol: protocol_name(key.protocol),
-            opened_by: if is(flag::LOCAL_OPENED) { "workload" } else { "remote" },
+            opened_by: match info.flags & (flag::TAKEN_UP | flag::LOCAL_OPENED) {
+                flag::LOCAL_OPENED => "workload",
+                0 => "remote",
+                _ => "unknown",
+            },
             state: state(info.flags),
             service: is(flag::TRANSLATED).then(|| {
                 SocketAddr::new(info.service.into(), u16::from_be_bytes(info.service_port)).to_string()

@@ -6,7 +6,7 @@ use agent::explain::{ConnectionEnd, Inventory};
 use identity::{Labels, Source, filter};
 use manifest::PodCount;
 use policy::rule::Protocol;
-use policy::set::PolicySet;
+use policy::set::SubmittedPolicies;
 use service::{API_SERVER, Candidate, EndpointSlice};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -185,8 +185,8 @@ impl Inventory for Scenario {
         lists.flat_map(manifest::Endpoints::addresses).collect()
     }
 
-    fn policies(&self) -> &PolicySet {
-        &self.registry.policies
+    fn policies(&self) -> &SubmittedPolicies {
+        self.registry.policies.submitted()
     }
 
     fn audits(&self) -> bool {

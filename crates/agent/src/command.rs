@@ -1,0 +1,138 @@
+//! The requests of clients, parsed on their threads: queries, and commands, which wait for the agent's thread.
+
+use crate::objects::{Described, parse_described};
+use api::{ApiRequest, Cause, ExplainProbe, Failure, WorkloadSpec};
+
+/// A request of a client, except for flows.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Reads what is in force.
+    Query(Query),
+    /// Changes something.
+    Command(Command),
+}
+
+/// A request that changes nothing; the fields and answers are those of [`ApiRequest`].
+#[derive(Debug)]
+pub(crate) enum Query {
+    /// The state of the agent.
+    Status,
+    /// The workloads.
+    Endpoints,
+    /// The identities.
+    Identities,
+    /// The services.
+    Services,
+    /// The policies.
+    Policies,
+    /// The rules.
+    Rules,
+    /// The verdict on a connection.
+    Explain(Box<ExplainProbe>),
+}
+
+/// A request that the agent's thread carries out.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Applies or deletes objects.
+    Objects(ObjectsCommand),
+    /// Creates a workload.
+    CreateWorkload(WorkloadSpec),
+    /// Removes a workload.
+    RemoveWorkload {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// Changes the settings of a workload.
+    ConfigureWorkload {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Whether audit mode is on.
+        audit: bool,
+    },
+    /// Changes settings of the agent until it ends.
+    ChangeSettings {
+        /// The level of monitor aggregation; none to leave it as it is.
+        monitor_aggregation: Option<String>,
+    },
+    /// Stops the agent.
+    Stop,
+}
+
+/// A request to apply or delete objects, all or none.
+#[derive(Debug)]
+pub(crate) enum ObjectsCommand {
+    /// Applies the objects of a text.
+    Apply(ParsedManifest),
+    /// Deletes the objects with these names.
+    Delete(Vec<String>),
+}
+
+/// The objects of a text.
+#[derive(Debug)]
+pub(crate) struct ParsedManifest {
+    /// The objects, each with its own text.
+    pub(crate) objects: Vec<Described>,
+    /// Whether the answer lists what was done to each object, and not only the names.
+    pub(crate) results: bool,
+}
+
+impl Request {
+    /// Parses a request. Called on the client's thread: a long text delays no other client.
+    pub(crate) fn parse(request: ApiRequest) -> Result<Self, Failure> {
+        Ok(Self::Command(match request {
+            ApiRequest::Status => return Ok(Self::Query(Query::Status)),
+            ApiRequest::Endpoints => return Ok(Self::Query(Query::Endpoints)),
+            ApiRequest::Identities => return Ok(Self::Query(Query::Identities)),
+            ApiRequest::Services => return Ok(Self::Query(Query::Services)),
+            ApiRequest::Policies => return Ok(Self::Query(Query::Policies)),
+            ApiRequest::Rules => return Ok(Self::Query(Query::Rules)),
+            ApiRequest::Explain(probe) => return Ok(Self::Query(Query::Explain(probe))),
+            ApiRequest::Apply { file, text, results } => {
+                let invalid = |messages| Failure { cause: Cause::Invalid, messages };
+                let objects = parse_described(&file, &text).map_err(invalid)?;
+                Command::Objects(ObjectsCommand::Apply(ParsedManifest { objects, results }))
+            }
+            ApiRequest::Delete { names } => Command::Objects(ObjectsCommand::Delete(names)),
+            ApiRequest::CreateWorkload(wanted) => Command::CreateWorkload(wanted),
+            ApiRequest::RemoveWorkload { namespace, name } => Command::RemoveWorkload { namespace, name },
+            ApiRequest::ConfigureWorkload { namespace, name, audit } => {
+                Command::ConfigureWorkload { namespace, name, audit }
+            }
+            ApiRequest::ChangeSettings { monitor_aggregation } => {
+                Command::ChangeSettings { monitor_aggregation }
+            }
+            ApiRequest::Stop => Command::Stop,
+            ApiRequest::Observe { .. } => {
+                return Err(Failure::new(Cause::Internal, "flows are answered by a stream"));
+            }
+        }))
+    }
+}
+
+impl Command {
+    /// Whether both commands can take effect together: a change of many objects or workloads takes hardly longer than a
+    /// change of one.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Objects(_), Self::Objects(_))
+                | (Self::CreateWorkload(_), Self::CreateWorkload(_))
+                | (Self::RemoveWorkload { .. }, Self::RemoveWorkload { .. })
+        )
+    }
+}
+
+impl ObjectsCommand {
+    /// The names of the objects that it applies or deletes.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match self {
+            Self::Apply(manifest) => manifest.objects.iter().map(|one| one.named.0.to_string()).collect(),
+            Self::Delete(names) => names.clone(),
+        }
+    }
+}
