@@ -6,6 +6,7 @@ use flow::{Flow, FlowVerdict, Layer4, Observed};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::UdpSocket;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// A port of the server that policy denies.
@@ -43,6 +44,17 @@ fn signal(bed: &Bed, signal: Signal) {
 /// How many threads and descriptors the agent has.
 fn threads_and_descriptors(bed: &Bed) -> [usize; 2] {
     ["task", "fd"].map(|list| fs::read_dir(format!("/proc/{}/{list}", bed.agent())).unwrap().count())
+}
+
+/// The same once threads and descriptors of clients that have just left are gone.
+fn settled(bed: &Bed) -> [usize; 2] {
+    let mut latest = threads_and_descriptors(bed);
+    let is_settled = || {
+        let before = std::mem::replace(&mut latest, threads_and_descriptors(bed));
+        sleep(Duration::from_millis(300));
+        (before == latest && latest == threads_and_descriptors(bed)).then_some(latest)
+    };
+    eventually(is_settled).expect("an agent without clients holds as much as before")
 }
 
 /// CPU time that the agent has taken.
@@ -132,7 +144,8 @@ fn an_observer_sees_a_connection_soon_and_costs_nothing_after_it_left() {
         cpu_time(&bed) - before
     };
     work();
-    let (held, alone) = (threads_and_descriptors(&bed), work());
+    let alone = work();
+    let held = settled(&bed);
     let observers: Vec<_> = (0..20)
         .map(|_| {
             let request = ApiRequest::Observe { last: 0, follow: true, filters: Vec::new() };
