@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy differential differential-incumbent connections bench bench-agent bench-policy fuzz clean
+.PHONY: help setup build demo test check tidy differential differential-incumbent connections bench bench-agent bench-http bench-policy fuzz clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -66,6 +66,10 @@ bench: setup ## Measure: nanoseconds per packet, round trips and throughput (ask
 bench-agent: build ## Measure the agent: files, workloads, changes, restarts; BENCH_AGENT="--case idle --scale 0.1" (asks for root)
 	@$(CARGO) bench --locked --package nexin-testbed --bench agent \
 		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']" -- --nexin $(NEXIN) $(BENCH_AGENT)
+
+bench-http: build ## Measure: HTTP policy per request, beside Envoy; BENCH_HTTP="--envoy PATH --rounds 20" (asks for root)
+	@$(CARGO) bench --locked --package nexin-testbed --bench http \
+		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']" -- --nexin $(abspath $(NEXIN)) $(BENCH_HTTP)
 
 bench-policy: build ## Measure: policies to rows, a large world and its changes, memory (asks for root)
 	@scripts/as-root $(NEXIN) bench policy

@@ -94,8 +94,11 @@ macro_rules! declare_one {
     };
     (Array, $map:ident, $name:ident) => {
         #[btf_map]
-        static $name: Array<<map::$map as Map>::Value, { MapId::$map.default_capacity() as usize }> =
-            Array::new();
+        static $name: Array<
+            <map::$map as Map>::Value,
+            { MapId::$map.default_capacity() as usize },
+            { Kind::Array.flags() as usize },
+        > = Array::new();
 
         impl Find<map::$map> for KernelMaps {
             #[inline(always)]

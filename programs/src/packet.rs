@@ -133,6 +133,14 @@ impl Bytes for Skb {
     }
 
     #[inline(always)]
+    fn copy<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason> {
+        if offset > MAX_OFFSET {
+            return Err(DropReason::InvalidPacket);
+        }
+        self.load(offset)
+    }
+
+    #[inline(always)]
     fn front<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let start = self.piece(offset, N)?;
         // SAFETY: `piece` found `N` bytes from `start`.

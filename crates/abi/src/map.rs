@@ -250,8 +250,11 @@ impl Kind {
     /// The flags with which a map of this kind is created (`BPF_F_*`).
     pub const fn flags(self) -> u32 {
         const NO_PREALLOC: u32 = 1;
+        // User space can read the values without a system call.
+        const MMAPABLE: u32 = 1 << 10;
         match self {
             Self::Hash | Self::LpmTrie => NO_PREALLOC,
+            Self::Array => MMAPABLE,
             _ => 0,
         }
     }

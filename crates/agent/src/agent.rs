@@ -27,7 +27,8 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    descriptors, events, families, identities, map_usage, recall, requests, server, signals, workloads,
+    descriptors, events, families, identities, map_usage, recall, requests, server, signals, upkeep,
+    workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -241,6 +242,7 @@ impl Agent {
         workloads::start(&mut self.reconciler);
         self.reconciler.save_soon();
         let Reconciler { kernel, problems, .. } = &self.reconciler;
+        upkeep::start(kernel.upkeep()?, kernel.attachment(), problems)?;
         map_usage::start(kernel.usage(), problems)?;
         self.supervisor.wait_for_first();
         let socket = self.reconciler.paths.request_events();

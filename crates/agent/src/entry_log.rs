@@ -24,6 +24,7 @@ const ROOM: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct EntryLog {
     path: PathBuf,
+    /// The file, open for reading, so that its disk can be remounted read-only.
     file: Option<OpenLog>,
     texts: BTreeMap<String, TextRange>,
     /// The number of bytes of the entries in use.
@@ -42,13 +43,14 @@ pub(crate) struct EntryLog {
 struct OpenLog {
     file: File,
     identity: DeviceInode,
-    is_writable: bool,
 }
 
 /// A change that is on disk and can be rolled back until it is committed.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct PendingRecord {
+    /// The file, open for writing; none for a change without entries.
+    file: Option<File>,
     start: usize,
     /// The keys that it changes, with the positions of their new texts.
     entries: Vec<(String, Option<TextRange>)>,
@@ -96,7 +98,7 @@ impl EntryLog {
         };
         let texts = contents.texts.iter().map(text).collect();
         let sizes = contents.texts.iter().map(|(key, range)| format::put_size(key.len(), range.len()));
-        let open = OpenLog { identity: storage::identity_of(&file)?, file, is_writable: false };
+        let open = OpenLog { identity: storage::identity_of(&file)?, file };
         let log = Self {
             file: Some(open),
             used: sizes.sum(),
@@ -126,35 +128,32 @@ impl EntryLog {
     /// The change is not written, and the entries are as before.
     pub(crate) fn append(&mut self, entries: &[LogEntry<'_>]) -> io::Result<PendingRecord> {
         if entries.is_empty() {
-            return Ok(PendingRecord { start: self.tail, entries: Vec::new() });
+            return Ok(PendingRecord { file: None, start: self.tail, entries: Vec::new() });
         }
         let record = format::record(entries).ok_or(io::ErrorKind::FileTooLarge)?;
         let is_removal = entries.iter().all(|entry| matches!(entry, LogEntry::Remove(_)));
-        self.open()?;
+        let file = self.open()?;
         let end = self.tail + record.len();
-        let room = self.make_room(end + ROOM);
+        let room = self.make_room(&file, end + ROOM);
         if !is_removal || end > self.size {
             room?;
         }
         let start = self.tail;
-        let file = self.file()?;
         if let Err(error) = file.write_all_at(&record, start as u64).and_then(|()| file.sync_data()) {
             // A part of it may be on disk.
-            self.is_stale = self.clear(start, end).is_err();
+            self.is_stale = clear(&file, start, end).is_err();
             return Err(error);
         }
         self.tail = end;
         let texts = entries.iter().zip(format::texts(entries, start)).map(|(entry, range)| {
             (entry.key().to_owned(), matches!(entry, LogEntry::Put(..)).then_some(range))
         });
-        Ok(PendingRecord { start, entries: texts.collect() })
+        Ok(PendingRecord { file: Some(file), start, entries: texts.collect() })
     }
 
     /// Commits a change. It is on disk already, so that a failure here concerns only the size of the file.
     pub(crate) fn commit(&mut self, pending: PendingRecord) {
-        if pending.entries.is_empty() {
-            return;
-        }
+        let Some(file) = pending.file else { return };
         for (key, range) in pending.entries {
             let size = |range: &TextRange| format::put_size(key.len(), range.len());
             let added = range.as_ref().map_or(0, size);
@@ -165,10 +164,10 @@ impl EntryLog {
             self.used = self.used + added - before.as_ref().map_or(0, size);
         }
         let header = format::header(self.tail, self.size);
-        let marked = self.file().and_then(|file| file.write_all_at(&header, 0));
+        let marked = file.write_all_at(&header, 0);
         let unused = self.tail - HEADER - self.used;
-        let compacted =
-            marked.and_then(|()| if unused > ROOM.max(self.used / 2) { self.rewrite() } else { Ok(()) });
+        let compacted = marked
+            .and_then(|()| if unused > ROOM.max(self.used / 2) { self.rewrite().map(drop) } else { Ok(()) });
         if let Err(error) = compacted {
             tracing::warn!(%error, log = %self.path.display(), "a log contains more than it needs");
         }
@@ -179,34 +178,35 @@ impl EntryLog {
     /// # Errors
     /// The next reader may find the change.
     pub(crate) fn roll_back(&mut self, pending: &PendingRecord) -> io::Result<()> {
+        let Some(file) = &pending.file else { return Ok(()) };
         let end = std::mem::replace(&mut self.tail, pending.start);
-        if end == pending.start {
-            return Ok(());
-        }
-        let cleared = self.clear(pending.start, end);
+        let cleared = clear(file, pending.start, end);
         self.is_stale |= cleared.is_err();
         cleared
     }
 
-    /// Opens the file for writing; writes it anew if another program removed or replaced it.
-    fn open(&mut self) -> io::Result<()> {
-        let now = storage::identity(&self.path);
-        let is_known = |open: &OpenLog| now.as_ref().is_ok_and(|now| *now == open.identity);
-        if self.is_stale || !self.file.as_ref().is_some_and(is_known) {
-            return self.rewrite();
-        }
-        if self.file.as_ref().is_some_and(|open| !open.is_writable) {
-            self.file = Some(OpenLog::open(&self.path)?);
-        }
+    /// Opens the file for writing; writes it anew first if another program removed or replaced it.
+    fn open(&mut self) -> io::Result<File> {
+        let open = || OpenOptions::new().read(true).write(true).open(&self.path);
+        let is_known = |file: &File| match (&self.file, storage::identity_of(file)) {
+            (Some(known), Ok(now)) => known.identity == now,
+            _ => false,
+        };
+        let found = if self.is_stale { None } else { Some(open()) };
+        let file = match found {
+            Some(Ok(file)) if is_known(&file) => file,
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return self.rewrite(),
+        };
         if self.is_torn {
-            self.clear(self.tail, self.size)?;
+            clear(&file, self.tail, self.size)?;
             self.is_torn = false;
         }
-        Ok(())
+        Ok(file)
     }
 
-    /// Writes a file with the entries in use, which replaces the present file.
-    fn rewrite(&mut self) -> io::Result<()> {
+    /// Writes a file with the entries in use, which replaces the present file; returns it, open for writing.
+    fn rewrite(&mut self) -> io::Result<File> {
         let texts = self.present_texts()?;
         let entries: Vec<LogEntry<'_>> = texts.iter().map(|(key, text)| LogEntry::Put(key, text)).collect();
         let mut bytes = vec![0; HEADER];
@@ -221,13 +221,14 @@ impl EntryLog {
             storage::make_directory(directory)?;
         }
         storage::replace(&self.path, &bytes)?;
-        let open = OpenLog::open(&self.path)?;
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        let open = OpenLog { identity: storage::identity_of(&file)?, file: File::open(&self.path)? };
         let keys = texts.iter().map(|(key, _)| key.clone());
         self.texts = keys.zip(format::texts(&entries, HEADER)).collect();
         self.file = Some(open);
         (self.tail, self.size) = (tail, size);
         (self.is_stale, self.is_torn) = (false, false);
-        Ok(())
+        Ok(file)
     }
 
     /// The texts of all keys, read from the present file.
@@ -236,7 +237,8 @@ impl EntryLog {
             return Ok(Vec::new());
         }
         let mut bytes = vec![0; self.tail];
-        self.file()?.read_exact_at(&mut bytes, 0)?;
+        let file = self.file.as_ref().ok_or_else(|| io::Error::other("the log is not open"))?;
+        file.file.read_exact_at(&mut bytes, 0)?;
         let text = |(key, range): (&String, &TextRange)| {
             let text = String::from_utf8(bytes[range.clone()].to_vec()).map_err(io::Error::other)?;
             Ok((key.clone(), text))
@@ -245,34 +247,21 @@ impl EntryLog {
     }
 
     /// Extends the file with zeros to twice what is missing, so that few changes extend it.
-    fn make_room(&mut self, needed: usize) -> io::Result<()> {
+    fn make_room(&mut self, file: &File, needed: usize) -> io::Result<()> {
         if needed <= self.size {
             return Ok(());
         }
         let zeros = vec![0; needed - self.size + ROOM];
-        self.file()?.write_all_at(&zeros, self.size as u64)?;
+        file.write_all_at(&zeros, self.size as u64)?;
         self.size += zeros.len();
         Ok(())
     }
-
-    /// Overwrites a part of the file with zeros, durably.
-    fn clear(&self, start: usize, end: usize) -> io::Result<()> {
-        let file = self.file()?;
-        file.write_all_at(&vec![0; end - start], start as u64)?;
-        file.sync_data()
-    }
-
-    fn file(&self) -> io::Result<&File> {
-        self.file.as_ref().map(|open| &open.file).ok_or_else(|| io::Error::other("the log is not open"))
-    }
 }
 
-impl OpenLog {
-    /// Opens a file for writing.
-    fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Self { identity: storage::identity_of(&file)?, file, is_writable: true })
-    }
+/// Overwrites a part of a file with zeros, durably.
+fn clear(file: &File, start: usize, end: usize) -> io::Result<()> {
+    file.write_all_at(&vec![0; end - start], start as u64)?;
+    file.sync_data()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::occupancy::LatestOccupancy;
 use crate::problems::{Problem, Problems};
 use crate::record::Record;
 use crate::request_events::{EventReceiver, ProxyMessage};
+use crate::request_record;
 use crate::threads;
 use flow::LostSource;
 use loader::{EventRings, EventSignal};
@@ -82,19 +83,25 @@ fn bind(socket: &Path, problems: &Problems) -> EventReceiver {
 
 /// Receives events until that fails.
 fn requests(mut receiver: EventReceiver, feed: &Feed, occupancy: &LatestOccupancy, problems: &Problems) {
-    let mut known = None;
     loop {
-        match receiver.receive() {
-            Ok(ProxyMessage::Request { bytes, forwarded, lost }) => {
-                // A lower number is a new proxy's.
-                let before = known.replace(lost).unwrap_or(lost);
-                feed.report_lost(LostSource::Proxy, lost.checked_sub(before).unwrap_or(lost));
-                feed.push([if forwarded { Record::Request(bytes) } else { Record::RefusedRequest(bytes) }]);
-            }
-            Ok(ProxyMessage::Occupancy(report)) => occupancy.update(report),
+        let message = match receiver.receive() {
+            Ok(bytes) => ProxyMessage::parse(bytes),
             Err(error) => {
                 return problems.note(REQUESTS, Err(error));
             }
+        };
+        match message {
+            Ok(ProxyMessage::Requests(message)) => {
+                feed.report_lost(LostSource::Proxy, message.lost);
+                feed.push(message.records().map(request));
+            }
+            Ok(ProxyMessage::Occupancy(report)) => occupancy.update(report),
+            Err(error) => tracing::warn!(%error, "a message of the proxy could not be parsed"),
         }
     }
+}
+
+fn request(record: &[u8]) -> Record {
+    let bytes = record.into();
+    if request_record::is_forwarded(record) { Record::Request(bytes) } else { Record::RefusedRequest(bytes) }
 }

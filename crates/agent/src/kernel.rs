@@ -11,7 +11,9 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{AttachError, Attacher, Counters, EventRings, Loaded, Mode, Options, UsageReader};
+use loader::{
+    AttachError, Attacher, Counters, EventRings, Loaded, Mode, OpenError, Options, Upkeep, UsageReader,
+};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -111,6 +113,11 @@ impl Kernel {
     /// Attaches the programs of the proxy's interface.
     pub(crate) fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
         self.loaded.attach_proxy(interface)
+    }
+
+    /// The attachments and pins, for a thread that checks them.
+    pub(crate) fn upkeep(&self) -> Result<Upkeep, OpenError> {
+        self.loaded.upkeep()
     }
 
     /// How full the maps are, for a thread that watches them.

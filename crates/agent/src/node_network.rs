@@ -2,7 +2,7 @@
 
 use crate::host_devices::DeviceCache;
 use crate::notifier::Notifier;
-use crate::problems::message;
+use crate::problems::{Problem, message};
 use crate::reconciler::Reconciler;
 use crate::source::ChangeSource;
 use crate::wiring::{is_interface, routed};
@@ -17,9 +17,14 @@ use std::time::Duration;
 use workload::{NetworkChanges, NetworkError, NetworkNamespace, NetworkWatch};
 
 /// The failures, as status and log name them.
-const UNKNOWN: &str = "changes of the node's network cannot be read";
-const ADDRESSES: &str = "the addresses of the node are not in force";
-const GUARD: &str = "the node's policy is not enforced at every interface";
+const UNKNOWN: Problem =
+    Problem::new("changes of the node's network cannot be read", "the agent tries again until that succeeds");
+const ADDRESSES: Problem =
+    Problem::new("the addresses of the node are not in force", "the agent tries again until that succeeds");
+const GUARD: Problem = Problem::new(
+    "the node's policy is not enforced at every interface",
+    "the agent tries again until that succeeds",
+);
 
 /// The time between two attempts to read the network.
 const RETRY: Duration = Duration::from_secs(1);

@@ -21,7 +21,7 @@ use abi::policy::{ClassKey, ColumnKey, Direction, GroupKey, VerdictInfo, Verdict
 use abi::protocol;
 use anyhow::Context;
 use datapath::policy::{self, FlowQuery, PolicyRows};
-use loader::{Pinned, ReadError};
+use loader::{MappedEpoch, Pinned, ReadError};
 use proxy::{AppliedRuleSet, ProxiedFlow, RequestPolicy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
@@ -29,7 +29,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::task::Waker;
 use std::thread;
@@ -52,11 +51,14 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let pinned = Pinned::open(&pins, &MAPS).with_context(|| {
         format!("the maps under {} cannot be opened; is the agent running?", pins.display())
     })?;
-    let sender = Arc::new(EventSender::new(&paths.request_events())?);
+    let epoch = MappedEpoch::open(&pins)?;
     let (listeners, heartbeats) = proxy_handover::receive(io::stdin().as_fd())?;
     let heartbeats = Arc::new(heartbeats);
     let at = listeners.v4[0].local_addr()?;
     anyhow::ensure!(at.port() == port, "the agent listens at {at} for the proxy of port {port}");
+    let sender = || EventSender::new(&paths.request_events());
+    let senders = listeners.v4.iter().map(|_| sender().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
+    let sender = sender()?;
     // One socket of each family represents all sockets that share its port.
     loader::set_proxy_sockets(
         &pins,
@@ -73,14 +75,9 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let mut rule_sets = RuleSetLoader::new(&paths.rule_sets());
     confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
     rule_sets.start()?;
-    let policy = Arc::new(KernelPolicy { pinned, rule_sets });
-    let proxy = proxy::Proxy::new(
-        config,
-        policy,
-        Arc::clone(&sender) as Arc<dyn proxy::Events>,
-        Arc::new(proxy::Transparent),
-    );
-    let ended = run_workers(&proxy, listeners, &heartbeats)?;
+    let policy = Arc::new(KernelPolicy { pinned, epoch, rule_sets });
+    let proxy = proxy::Proxy::new(config, policy, Arc::new(proxy::Transparent));
+    let ended = run_workers(&proxy, listeners, senders, &heartbeats)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let watched = proxy.clone();
     runtime.spawn(async move { watched.watch_policy().await });
@@ -99,26 +96,30 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     })
 }
 
-/// Serves one listener of each family on each thread, which also writes its heartbeats; the channel receives the result of
-/// a worker that ends.
+/// Serves one listener of each family on each thread, which also writes its heartbeats and has a sender of its own; the
+/// channel receives the result of a worker that ends.
 fn run_workers(
     proxy: &proxy::Proxy,
     ProxyListeners { v4, v6 }: ProxyListeners,
+    senders: Vec<Arc<EventSender>>,
     heartbeats: &Arc<Heartbeats>,
 ) -> anyhow::Result<Receiver<anyhow::Result<()>>> {
     let (results, ended) = channel();
     let mut v6 = v6.into_iter();
-    for (number, first) in v4.into_iter().enumerate() {
+    for (number, (first, sender)) in v4.into_iter().zip(senders).enumerate() {
         let (proxy, results, second) = (proxy.clone(), results.clone(), v6.next());
         let heartbeats = Arc::clone(heartbeats);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name(format!("worker {number}")).spawn(move || {
+            let events = Arc::clone(&sender) as Arc<dyn proxy::Events>;
             // The main thread has the first place.
             let beat = heartbeats.keep_beating(number + 1);
             let served = runtime.block_on(async {
+                tokio::spawn(async move { sender.send_in_time().await });
+                let first = proxy.serve(first, Arc::clone(&events));
                 match second {
-                    Some(second) => tokio::try_join!(proxy.serve(first), proxy.serve(second), beat).map(drop),
-                    None => tokio::try_join!(proxy.serve(first), beat).map(drop),
+                    Some(second) => tokio::try_join!(first, proxy.serve(second, events), beat).map(drop),
+                    None => tokio::try_join!(first, beat).map(drop),
                 }
             });
             // Without a receiver the process is ending.
@@ -147,6 +148,7 @@ fn max_connections(wanted: usize) -> anyhow::Result<usize> {
 /// Policy as the packet path applies it: the same map entries, looked up by the same code.
 struct KernelPolicy {
     pinned: Pinned,
+    epoch: MappedEpoch,
     rule_sets: RuleSetLoader,
 }
 
@@ -163,11 +165,7 @@ impl RequestPolicy for KernelPolicy {
 
     /// The epoch, which increases after the map entries of a change were written.
     fn generation(&self) -> u64 {
-        // If the epoch cannot be read, each call returns a new value, so that policy is looked up again, which fails.
-        static UNREAD: AtomicU64 = AtomicU64::new(u64::MAX / 2);
-        self.pinned
-            .config()
-            .map_or_else(|_| UNREAD.fetch_add(1, Ordering::Relaxed), |config| config.epoch.into())
+        self.epoch.read().into()
     }
 
     fn rules(&self, set: u32) -> Rules {

@@ -1,7 +1,7 @@
 //! Records of the feed: events as they arrived, and how a reader decodes them.
 
 use crate::names::SharedNames;
-use crate::request_events::RequestMessage;
+use crate::request_record::RequestRecord;
 use abi::event::{FlowEvent, PacketVerdict};
 use flow::{Clock, Flow, LostEvents, Observed, Time};
 use rustix::time::{ClockId, clock_gettime};
@@ -37,8 +37,6 @@ pub(crate) enum Part {
 pub(crate) struct Decoder<'a> {
     names: &'a SharedNames,
     clock: Clock,
-    /// The time of day at which the monotonic clock was zero, in nanoseconds.
-    epoch: u64,
 }
 
 /// The time of day.
@@ -83,7 +81,7 @@ impl<'a> Decoder<'a> {
         let now = clock_gettime(ClockId::Monotonic);
         let monotonic = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
         let Time(wall) = time_of_day();
-        Self { names, clock: Clock::new(wall, monotonic), epoch: wall.saturating_sub(monotonic) }
+        Self { names, clock: Clock::new(wall, monotonic) }
     }
 
     /// Decodes a record; none if its bytes are not those of an event.
@@ -106,14 +104,14 @@ impl<'a> Decoder<'a> {
     }
 
     fn request(&self, bytes: &[u8]) -> Option<Observed> {
-        match RequestMessage::parse(bytes) {
-            Ok(message) => {
-                let request = message.into_request(self.epoch);
+        match RequestRecord::parse(bytes) {
+            Ok(record) => {
+                let request = record.request();
                 let flow = Flow::from_request(&request, &self.names.at(request.time), self.clock);
                 Some(Observed::Flow(Box::new(flow)))
             }
             Err(error) => {
-                tracing::warn!(%error, "an event of the proxy could not be parsed");
+                tracing::warn!(%error, "an event of the proxy could not be decoded");
                 None
             }
         }

@@ -1,33 +1,57 @@
-//! Events that the proxy's process sends to the agent's: datagrams on a unix socket.
+//! Events that the proxy's process sends to the agent's: datagrams on a unix socket, each with many requests.
 //!
-//! The proxy never blocks: without an agent or space in the socket's buffer the event is lost, and counted.
+//! The proxy never blocks. A message that the socket refuses is sent again later; meanwhile records wait in a bounded
+//! buffer, and what finds no room there is counted (decision 017).
 
 use crate::occupancy::OccupancyReport;
 use crate::proxy_group;
+use crate::request_batch::{MESSAGE, RequestBatch, RequestMessage};
 use crate::storage::{self, DeviceInode};
-use flow::{FlowVerdict, TrafficDirection};
 use proxy::RequestEvent;
-use serde::{Deserialize, Serialize};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
-/// Maximum size of a datagram: a request's head has at most 60 KiB, and JSON escapes some of its bytes.
+/// Maximum size of a datagram: a message has at most [`MESSAGE`] bytes of records, or one record.
 const LARGEST: usize = 192 * 1024;
+/// How long a record waits for others.
+const DELAY: Duration = Duration::from_millis(10);
+/// Maximum time between two attempts to send a message that the socket refuses.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// How often the socket is checked if nothing is received. The proxy reports its occupancy more often.
 const CHECK: Duration = Duration::from_secs(2);
 
-/// The proxy's end of the socket.
+/// The end of the socket that a thread of the proxy sends by.
 #[derive(Debug)]
 pub(crate) struct EventSender {
     socket: UnixDatagram,
     to: PathBuf,
-    lost: AtomicU64,
+    queue: Mutex<Queue>,
+    /// Notified when the first record waits.
+    waits: Notify,
+    /// One moment of the clock of events, on both scales.
+    clock: (Instant, u64),
+}
+
+#[derive(Debug)]
+struct Queue {
+    batch: RequestBatch,
+    /// The number of waiting bytes at which the next message is sent without a delay.
+    sends_at: usize,
+}
+
+/// What became of the waiting records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    All,
+    Some,
+    None,
 }
 
 /// The agent's end of the socket.
@@ -41,44 +65,11 @@ pub(crate) struct EventReceiver {
 
 /// A message of the proxy.
 #[derive(Debug)]
-pub(crate) enum ProxyMessage {
+pub(crate) enum ProxyMessage<'a> {
     /// The occupancy of its connections.
     Occupancy(OccupancyReport),
-    /// A request with its verdict.
-    Request {
-        /// The request as it was sent; a reader parses it.
-        bytes: Arc<[u8]>,
-        /// Whether it was forwarded.
-        forwarded: bool,
-        /// Events that the proxy has lost since it started.
-        lost: u64,
-    },
-}
-
-/// A request with its verdict, as it is sent.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RequestMessage {
-    /// Nanoseconds since 1970.
-    wall: u64,
-    client: SocketAddr,
-    server: SocketAddr,
-    source_identity: u32,
-    destination_identity: u32,
-    method: String,
-    path: String,
-    host: String,
-    status: Option<u16>,
-    /// Proxies of earlier releases do not send it.
-    #[serde(default = "http1")]
-    protocol: String,
-    #[serde(default)]
-    reason: String,
-    forwarded: bool,
-    ingress: bool,
-    rule: u32,
-    latency: u64,
-    /// Events lost before this one, since the proxy started.
-    lost: u64,
+    /// Requests with their verdicts.
+    Requests(RequestMessage<'a>),
 }
 
 impl EventSender {
@@ -86,11 +77,12 @@ impl EventSender {
     pub(crate) fn new(to: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, to: to.to_path_buf(), lost: AtomicU64::new(0) })
+        let queue = Mutex::new(Queue { batch: RequestBatch::default(), sends_at: MESSAGE });
+        let now = clock_gettime(ClockId::Monotonic);
+        let clock = (Instant::now(), now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64);
+        Ok(Self { socket, to: to.to_path_buf(), queue, waits: Notify::new(), clock })
     }
-}
 
-impl EventSender {
     /// Sends the occupancy; a failure is ignored, since another report follows.
     pub(crate) fn send_occupancy(&self, report: OccupancyReport) {
         let sent = serde_json::to_vec(&report)
@@ -100,17 +92,66 @@ impl EventSender {
             tracing::debug!(%error, "the occupancy could not be sent to the agent");
         }
     }
+
+    /// Sends records that waited for [`DELAY`], for ever. No timer runs while none wait.
+    pub(crate) async fn send_in_time(&self) {
+        loop {
+            self.waits.notified().await;
+            let mut delay = DELAY;
+            loop {
+                tokio::time::sleep(delay).await;
+                let sent = self.queue().send(&self.socket, &self.to);
+                match sent {
+                    Sent::All => break,
+                    Sent::Some => delay = DELAY,
+                    Sent::None => delay = (2 * delay).min(RETRY),
+                }
+            }
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // A batch consists of whole records between any two calls.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl proxy::Events for EventSender {
-    fn report(&self, event: RequestEvent) {
-        let message = RequestMessage::new(&event, self.lost.load(Ordering::Relaxed));
-        let sent = serde_json::to_vec(&message)
-            .map_err(io::Error::other)
-            .and_then(|bytes| self.socket.send_to(&bytes, &self.to));
-        if sent.is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+    fn report(&self, event: &RequestEvent<'_>) {
+        let (moment, nanoseconds) = self.clock;
+        let since = event.time.saturating_duration_since(moment).as_nanos() as u64;
+        let mut queue = self.queue();
+        let is_first = queue.batch.is_empty();
+        queue.batch.push(event, nanoseconds + since);
+        if queue.batch.len() >= queue.sends_at {
+            queue.send(&self.socket, &self.to);
         }
+        if is_first && !queue.batch.is_empty() {
+            self.waits.notify_one();
+        }
+    }
+}
+
+impl Queue {
+    /// Sends what waits, as far as the socket takes it.
+    fn send(&mut self, socket: &UnixDatagram, to: &Path) -> Sent {
+        let mut outcome = Sent::None;
+        while let Some(message) = self.batch.message() {
+            match socket.send_to(message, to) {
+                Ok(_) => self.batch.sent(),
+                Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
+                    self.batch.lose()
+                }
+                // The agent does not run, or reads too slowly.
+                Err(_) => {
+                    self.sends_at = self.batch.len() + MESSAGE;
+                    return outcome;
+                }
+            }
+            outcome = Sent::Some;
+        }
+        self.sends_at = MESSAGE;
+        Sent::All
     }
 }
 
@@ -143,92 +184,116 @@ impl EventReceiver {
         }
     }
 
-    /// Waits for the next valid message.
-    pub(crate) fn receive(&mut self) -> io::Result<ProxyMessage> {
+    /// Waits for the next datagram.
+    pub(crate) fn receive(&mut self) -> io::Result<&[u8]> {
         loop {
-            let length = match self.socket.recv(&mut self.buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.bind_again();
-                    continue;
-                }
-                received => received?,
+            match self.socket.recv(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.bind_again(),
+                // A receive call with a timeout ends when a stopped process continues.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(length) => return Ok(&self.buffer[..length]),
+            }
+        }
+    }
+}
+
+impl<'a> ProxyMessage<'a> {
+    /// Reads a datagram.
+    pub(crate) fn parse(bytes: &'a [u8]) -> serde_json::Result<Self> {
+        match RequestMessage::parse(bytes) {
+            Some(message) => Ok(Self::Requests(message)),
+            None => serde_json::from_slice(bytes).map(Self::Occupancy),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request_record::is_forwarded;
+    use crate::request_record::tests::event;
+    use proxy::{Events, RequestVerdict};
+    use std::sync::Arc;
+    use std::thread;
+
+    /// A path for a socket in a directory of its own.
+    fn path(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("nexin-requests-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        directory.join("requests.sock")
+    }
+
+    /// A sender whose records are sent in time.
+    fn sender(to: &Path) -> Arc<EventSender> {
+        let sender = Arc::new(EventSender::new(to).unwrap());
+        let own = Arc::clone(&sender);
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(own.send_in_time());
+        });
+        sender
+    }
+
+    /// Receives until so many requests are received or said to be lost: forwards, denials, and lost requests.
+    fn receive(receiver: &mut EventReceiver, count: u64) -> [u64; 3] {
+        let mut seen = [0; 3];
+        while seen.iter().sum::<u64>() < count {
+            let ProxyMessage::Requests(message) = ProxyMessage::parse(receiver.receive().unwrap()).unwrap()
+            else {
+                panic!("the test sends requests only");
             };
-            let bytes = &self.buffer[..length];
-            return Ok(match serde_json::from_slice(bytes) {
-                Ok(report) => ProxyMessage::Occupancy(report),
-                Err(_) => request(bytes),
-            });
+            seen[2] += message.lost;
+            message.records().for_each(|record| seen[usize::from(!is_forwarded(record))] += 1);
         }
-    }
-}
-
-/// A request, of which only the outline is parsed.
-fn request(bytes: &[u8]) -> ProxyMessage {
-    #[derive(Default, Deserialize)]
-    struct Outline {
-        forwarded: bool,
-        lost: u64,
-    }
-    let Outline { forwarded, lost } = serde_json::from_slice(bytes).unwrap_or_default();
-    ProxyMessage::Request { bytes: bytes.into(), forwarded, lost }
-}
-
-impl RequestMessage {
-    /// Parses the bytes as they were sent.
-    pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
-        serde_json::from_slice(bytes)
+        seen
     }
 
-    fn new(event: &RequestEvent, lost: u64) -> Self {
-        let decided = event.decisions.last();
-        Self {
-            wall: event.time.duration_since(UNIX_EPOCH).map_or(0, nanoseconds),
-            client: event.client,
-            server: event.server,
-            source_identity: event.source_identity,
-            destination_identity: event.destination_identity,
-            method: event.method.clone(),
-            path: event.path.clone(),
-            host: event.host.clone(),
-            status: event.status,
-            protocol: event.protocol.clone().into_owned(),
-            reason: event.reason.to_owned(),
-            forwarded: event.verdict == proxy::RequestVerdict::Forward,
-            ingress: decided
-                .is_none_or(|decision| decision.applied.direction == abi::policy::Direction::Ingress),
-            rule: decided.map_or(0, |decision| decision.applied.rule),
-            latency: nanoseconds(event.latency),
-            lost,
+    #[test]
+    fn requests_that_are_made_while_the_agent_reads_nothing_are_seen_or_counted() {
+        const MADE: u64 = 100_000;
+        let path = path("stopped");
+        let mut receiver = EventReceiver::bind(&path).unwrap();
+        let sender = sender(&path);
+        for number in 0..MADE {
+            let verdict = if number % 100 == 0 { RequestVerdict::Deny } else { RequestVerdict::Forward };
+            sender.report(&event(verdict, "/path"));
         }
+        let [forwards, denials, lost] = receive(&mut receiver, MADE);
+        assert_eq!(forwards + denials + lost, MADE);
+        assert_eq!(denials, MADE / 100, "denials have a place that forwards do not take");
+        assert!(lost > 0 && forwards > 5000, "{forwards} forwards, {lost} lost");
+        // The next message counts from zero.
+        sender.report(&event(RequestVerdict::Forward, "/path"));
+        assert_eq!(receive(&mut receiver, 1), [1, 0, 0]);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
-    /// Converts the request for a flow, with a clock that counts from `epoch` nanoseconds since 1970.
-    pub(crate) fn into_request(self, epoch: u64) -> flow::ProxiedRequest {
-        flow::ProxiedRequest {
-            time: self.wall.saturating_sub(epoch),
-            verdict: if self.forwarded { FlowVerdict::Forwarded } else { FlowVerdict::Dropped },
-            source: self.client,
-            destination: self.server,
-            source_identity: self.source_identity,
-            destination_identity: self.destination_identity,
-            endpoint: 0,
-            direction: if self.ingress { TrafficDirection::Ingress } else { TrafficDirection::Egress },
-            rule: self.rule,
-            method: self.method,
-            path: self.path,
-            host: self.host,
-            protocol: self.protocol,
-            reason: self.reason,
-            status: self.status,
-            latency: Some(Duration::from_nanos(self.latency)),
+    #[test]
+    fn requests_that_are_made_while_there_is_no_agent_are_sent_to_the_next() {
+        let path = path("absent");
+        let sender = sender(&path);
+        (0..10).for_each(|_| sender.report(&event(RequestVerdict::Forward, "/path")));
+        thread::sleep(Duration::from_millis(50));
+        let mut receiver = EventReceiver::bind(&path).unwrap();
+        assert_eq!(receive(&mut receiver, 10), [10, 0, 0]);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_thousand_requests_at_once_are_few_messages() {
+        let path = path("few");
+        let mut receiver = EventReceiver::bind(&path).unwrap();
+        let sender = sender(&path);
+        (0..1000).for_each(|_| sender.report(&event(RequestVerdict::Forward, "/path")));
+        let (mut messages, mut seen) = (0, 0);
+        while seen < 1000 {
+            let Ok(ProxyMessage::Requests(message)) = ProxyMessage::parse(receiver.receive().unwrap()) else {
+                panic!("the test sends requests only");
+            };
+            (messages, seen) = (messages + 1, seen + message.records().count());
         }
+        assert!(messages <= 10, "{messages} messages");
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
-}
-
-fn http1() -> String {
-    "HTTP/1.1".into()
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,6 @@ use crate::found::Found;
 use crate::maps::{Keep, Maps};
 use crate::openings;
 use crate::packet::{Bytes, Mark};
-use crate::parse::PacketFlow;
 use crate::policy::{self, FlowQuery};
 use crate::related;
 use crate::scratch::Scratch;
@@ -46,9 +45,10 @@ pub(crate) fn check(
     traffic: &EndpointTraffic<'_>,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Permit, DropReason> {
+    scratch.from_proxy = packet.is_from_proxy();
     let observed = Observed {
         direction: traffic.direction,
-        from_proxy: packet.is_from_proxy(),
+        from_proxy: scratch.from_proxy,
         length: packet.length(),
         now: scratch.found.seconds,
     };
@@ -66,7 +66,7 @@ pub(crate) fn check(
     }
     let Scratch { found, decision, entry, .. } = &mut **scratch;
     let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
-    if !is_known && is_tracked(&scratch.found.flow) {
+    if !is_known && conntrack::is_tracked(&scratch.found.flow) {
         openings::keep(maps, scratch)?;
     }
     Ok(permit)
@@ -80,12 +80,12 @@ fn connection_in_force<'a, M: Maps>(
     direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
-    if !is_tracked(&scratch.found.flow) {
+    if !conntrack::is_tracked(&scratch.found.flow) {
         return None;
     }
     let row = maps.connection(&scratch.key)?;
     let continues = conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds);
-    scratch.is_in_force = continues && is_current(&row, &scratch.found);
+    scratch.is_in_force = continues && conntrack::is_current(&row, &scratch.found);
     scratch.is_in_force.then_some(row)
 }
 
@@ -105,7 +105,7 @@ fn check_related(
         return Ok(None);
     }
     let Scratch { found, decision, entry, .. } = &mut **scratch;
-    if !conntrack::is_live(entry, observed.now) || !is_current(entry, found) {
+    if !conntrack::is_live(entry, observed.now) || !conntrack::is_current(entry, found) {
         return Ok(None);
     }
     permit(entry, observed, found, decision).map(Some)
@@ -275,16 +275,4 @@ fn judge(maps: &impl Maps, traffic: &EndpointTraffic<'_>, scratch: &mut Scratch)
 #[inline(always)]
 fn has_proxy(found: &Found) -> bool {
     found.flow.protocol == TCP && found.endpoint.identity != identity::HOST
-}
-
-/// Whether the connection was allowed under the policy and epoch in force.
-#[inline(always)]
-pub(crate) fn is_current(row: &ConnInfo, found: &Found) -> bool {
-    row.policy == found.endpoint.policy && row.epoch == found.config.epoch
-}
-
-/// Whether a flow has a connection: single ICMP messages have none.
-#[inline(always)]
-pub(crate) fn is_tracked(flow: &PacketFlow) -> bool {
-    !flow.is_icmp() || flow.is_echo()
 }

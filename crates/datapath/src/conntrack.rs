@@ -1,6 +1,8 @@
 //! Connection tracking: which conntrack entry a packet belongs to, and what the packet changes in the entry.
 
+use crate::found::Found;
 use crate::parse::{ACK, FIN, PacketFlow, RST, SYN};
+use crate::verifier::Fresh;
 use abi::Address;
 use abi::config;
 use abi::conntrack::{ConnInfo, ConnKey, LinkAddresses, Way, flag, lifetime};
@@ -20,6 +22,17 @@ pub(crate) enum Transition {
     Answered = config::flag::REPORT_ANSWERED,
     /// The connection ended.
     Ended = config::flag::REPORT_ENDED,
+}
+
+/// Where the entry of a packet's flow is from that is not changed in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The flow is new.
+    New,
+    /// The map of flows that nothing has answered.
+    Openings,
+    /// The map of connections.
+    Connections,
 }
 
 /// The key of the flow's entry, seen from the workload.
@@ -57,6 +70,18 @@ pub(crate) fn opening_direction(row: &ConnInfo) -> Direction {
 #[inline(always)]
 pub(crate) fn opened(flags: u32) -> Direction {
     if flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
+}
+
+/// Whether the connection was allowed under the policy and epoch in force.
+#[inline(always)]
+pub(crate) fn is_current(row: &ConnInfo, found: &Found) -> bool {
+    row.policy == found.endpoint.policy && row.epoch == found.config.epoch
+}
+
+/// Whether a flow has a connection: single ICMP messages have none.
+#[inline(always)]
+pub(crate) fn is_tracked(flow: &PacketFlow) -> bool {
+    !flow.is_icmp() || flow.is_echo()
 }
 
 /// Whether the entry has not expired.
@@ -111,7 +136,7 @@ fn leg(row: &ConnInfo, observed: Observed) -> Leg {
 
 /// Updates the entry for a packet that passes: counters, flags and expiry.
 #[inline(always)]
-pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) -> Transition {
+pub(crate) fn update(row: &mut Fresh<'_, ConnInfo>, flow: &PacketFlow, observed: Observed) -> Transition {
     let Observed { direction, length, now, .. } = observed;
     let before = row.flags;
     count(row, direction, length);
@@ -122,11 +147,13 @@ pub(crate) fn update(row: &mut ConnInfo, flow: &PacketFlow, observed: Observed) 
         flags |= flag::ANSWERED;
     }
     row.flags = flags;
-    row.expires = now + lifetime_of(flow.protocol, flags);
-    match (is_over(before), is_over(flags)) {
+    // Read back: the verifier follows each set of flags that a register holds, and the entry's once.
+    let after = row.flags;
+    row.expires = now + lifetime_of(flow.protocol, after);
+    match (is_over(before), is_over(after)) {
         (false, true) => Transition::Ended,
         (true, false) => Transition::Opened,
-        _ if (before ^ flags) & flag::ANSWERED != 0 => Transition::Answered,
+        _ if (before ^ after) & flag::ANSWERED != 0 => Transition::Answered,
         _ => Transition::None,
     }
 }

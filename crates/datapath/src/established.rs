@@ -23,7 +23,8 @@ pub(crate) fn from_workload(
     maps: &impl Maps,
     key: &mut ConnKey,
 ) -> Option<Delivery> {
-    let mut entry = find(packet, maps, key, Direction::Egress)?;
+    let ends = Ends { local: packet.interface(), other: None };
+    let mut entry = find(packet, maps, key, Direction::Egress, ends)?;
     let interface = entry.way_out.interface();
     if interface != 0 {
         forward(packet, &entry.link)?;
@@ -39,19 +40,43 @@ pub(crate) fn to_workload(
     maps: &impl Maps,
     key: &mut ConnKey,
 ) -> Option<Delivery> {
-    let mut entry = find(packet, maps, key, Direction::Ingress)?;
+    let ends = Ends { local: packet.interface(), other: Some(packet.ingress()) };
+    let mut entry = find(packet, maps, key, Direction::Ingress, ends)?;
     count(packet, maps, Direction::Ingress, &mut entry);
     Some(Delivery::Pass)
+}
+
+/// The same for a packet of the node itself, at an interface that leads out of the node.
+#[inline(always)]
+pub(crate) fn at_node(
+    packet: &(impl Bytes + Mark + PacketRoute),
+    maps: &impl Maps,
+    key: &mut ConnKey,
+    direction: Direction,
+) -> Option<Delivery> {
+    let ends = Ends { local: 0, other: Some(packet.ingress()) };
+    let mut entry = find(packet, maps, key, direction, ends)?;
+    count(packet, maps, direction, &mut entry);
+    Some(Delivery::Pass)
+}
+
+/// The interfaces that a packet's entry has to name.
+struct Ends {
+    /// Of the endpoint; 0 for the node.
+    local: u32,
+    /// By which the packet came into the node; none where the entry tells where the packet goes.
+    other: Option<u32>,
 }
 
 /// The entry of the packet's flow with its life extended, if the flow is established, and the way of packets in this
 /// direction is known under the epoch in force. `key` is room for its key.
 #[inline(always)]
 fn find<'a, M: Maps>(
-    packet: &(impl Bytes + Mark + PacketRoute),
+    packet: &(impl Bytes + Mark),
     maps: &'a M,
     key: &mut ConnKey,
     direction: Direction,
+    ends: Ends,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
     if packet.mark() & mark::MASK != 0 || packet.is_tagged() {
         return None;
@@ -59,11 +84,15 @@ fn find<'a, M: Maps>(
     read_key(packet, direction, key)?;
     let mut entry = maps.connection(key)?;
     let epoch = maps.config()?.epoch;
-    let (is_on_its_way, known) = match direction {
-        Direction::Egress => (entry.way_out.epoch() == epoch, flag::WAY_OUT),
-        Direction::Ingress => (entry.way_in == Way::new(epoch, packet.ingress()), flag::WAY_IN),
+    let (way, known) = match direction {
+        Direction::Egress => (entry.way_out, flag::WAY_OUT),
+        Direction::Ingress => (entry.way_in, flag::WAY_IN),
     };
-    let is_own = entry.local == Way::new(epoch, packet.interface());
+    let is_on_its_way = match ends.other {
+        Some(other) => way == Way::new(epoch, other),
+        None => way.epoch() == epoch,
+    };
+    let is_own = entry.local == Way::new(epoch, ends.local);
     let is_steady = entry.flags & (CHANGING | flag::ANSWERED | known) == flag::ANSWERED | known;
     let now = maps.seconds();
     if !is_on_its_way || !is_own || !is_steady || entry.expires <= now {

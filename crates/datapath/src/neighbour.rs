@@ -35,13 +35,13 @@ pub(crate) fn answer_arp(
     scratch: &mut Scratch,
 ) -> Result<Delivered, DropReason> {
     let endpoint = &scratch.found.endpoint;
-    let [kind @ .., _, operation] = packet.read::<8>(IP)?;
+    let [kind @ .., _, operation] = packet.copy::<8>(IP)?;
     if kind != [0, 1, 0x08, 0, 6, 4] {
         return Err(DropReason::InvalidPacket);
     }
-    let mac = packet.read::<6>(IP + 8)?;
-    let sender = packet.read::<4>(IP + 14)?;
-    let target = packet.read::<4>(IP + 24)?;
+    let mac = packet.copy::<6>(IP + 8)?;
+    let sender = packet.copy::<4>(IP + 14)?;
+    let target = packet.copy::<4>(IP + 24)?;
     // A probe checks whether an address is in use, before the sender uses it (RFC 5227).
     let is_probe = operation == 1 && sender == [0; 4];
     if mac != endpoint.mac || (Address::from_v4(sender) != endpoint.v4 && !is_probe) {
@@ -92,7 +92,7 @@ pub(crate) fn answer_discovery(
 ) -> Result<Delivered, DropReason> {
     let Found { endpoint, flow, .. } = &scratch.found;
     if flow.destination_port[0] == SOLICITATION && flow.source != UNSPECIFIED {
-        let mut target = Address(flow.read::<16>(packet, IP + 48)?);
+        let mut target = Address(flow.copy::<16>(packet, IP + 48)?);
         let target = Fresh::new(&mut target);
         if *target == endpoint.v6 {
             return Err(DropReason::InvalidPacket);

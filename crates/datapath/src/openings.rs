@@ -4,8 +4,7 @@
 //! behind this endpoint, at the receiver's or outside, takes no room from connections: a flood pushes out other flows that
 //! nothing has answered.
 
-use crate::check;
-use crate::conntrack::{self, Transition};
+use crate::conntrack::{self, Origin, Transition};
 use crate::maps::Maps;
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
@@ -15,31 +14,20 @@ use abi::map;
 use abi::policy::Direction;
 use abi::protocol::TCP;
 
-/// Where the entry of a packet's flow is from that is not changed in place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The flow is new.
-    New,
-    /// The map of flows that nothing has answered.
-    Openings,
-    /// The map of connections.
-    Connections,
-}
-
 /// Copies the entry of the packet's flow, or makes one; returns whether the policy in force allowed the flow.
 #[inline(never)]
 pub(crate) fn find(maps: &impl Maps, direction: Direction, scratch: &mut Scratch) -> bool {
     let scratch = &mut Fresh::new(scratch);
     scratch.origin = Origin::New;
     (scratch.is_successor, scratch.is_midstream) = (false, false);
-    if check::is_tracked(&scratch.found.flow) {
+    if conntrack::is_tracked(&scratch.found.flow) {
         copy(maps, direction, scratch);
     }
     if scratch.origin == Origin::New {
         begin(maps, direction, scratch);
     }
     scratch.flags = scratch.entry.flags;
-    scratch.origin != Origin::New && check::is_current(&scratch.entry, &scratch.found)
+    scratch.origin != Origin::New && conntrack::is_current(&scratch.entry, &scratch.found)
 }
 
 /// Copies the entry, if there is one.

@@ -3,12 +3,13 @@
 use crate::check::{self, EndpointTraffic};
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
+use crate::found::FlowWay;
 use crate::maps::Maps;
 use crate::packet::{Bytes, Mark, PacketRoute};
 use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
-use crate::{fragment, host, neighbour, pipeline, workload};
+use crate::{established, fragment, host, neighbour, pipeline, workload};
 use abi::DropReason;
 use abi::address::AddressKey;
 use abi::endpoint::flag;
@@ -21,12 +22,16 @@ pub fn from_outside(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
+    if let Some(delivery) = established::at_node(packet, maps, &mut scratch.key, Direction::Ingress) {
+        return Ok(delivery);
+    }
     if !begin(maps, Direction::Ingress, scratch) {
         return Ok(Delivery::Pass);
     }
-    pipeline::run(packet, maps, &mut Fresh::new(scratch), |packet, maps, scratch| {
+    pipeline::run_apart(packet, maps, scratch, |packet, maps, scratch| {
         judge(packet, maps, Direction::Ingress, scratch)
-    })
+    });
+    pipeline::verdict(scratch)
 }
 
 /// Judges a packet that goes out, if the node itself sends it and the node's policy enforces something.
@@ -36,12 +41,16 @@ pub fn to_outside(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
+    if let Some(delivery) = established::at_node(packet, maps, &mut scratch.key, Direction::Egress) {
+        return Ok(delivery);
+    }
     if !begin(maps, Direction::Egress, scratch) {
         return Ok(Delivery::Pass);
     }
-    pipeline::run(packet, maps, &mut Fresh::new(scratch), |packet, maps, scratch| {
+    pipeline::run_apart(packet, maps, scratch, |packet, maps, scratch| {
         judge(packet, maps, Direction::Egress, scratch)
-    })
+    });
+    pipeline::verdict(scratch)
 }
 
 /// Begins with a packet at a hook of the node; false while the node's policy enforces nothing, and every packet passes.
@@ -73,6 +82,7 @@ fn judge(
     if neighbour::is_discovery_on_link(&scratch.found.flow) {
         return Ok(deliver::exempt(scratch, Delivery::Pass));
     }
+    scratch.found.way = FlowWay { is_known: true, local: 0, interface: packet.ingress() };
     let remote = match direction {
         Direction::Ingress => scratch.found.flow.source,
         Direction::Egress => scratch.found.flow.destination,

@@ -19,8 +19,10 @@ pub trait Bytes {
     /// `N` is even and not zero. The kernel side reads by words; and whether a single byte lies before the end, the compiler
     /// checks by a comparison that the verifier does not understand.
     fn read<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason>;
-    /// The same, but for packets of which the kernel holds these bytes in one piece, as it does with nearly all; nothing for
-    /// others, and beyond the end. `offset` is a number that the compiler knows.
+    /// The same by a call: for code that few packets need, since the kernel's verifier follows both ways of [`Self::read`].
+    fn copy<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason>;
+    /// Reads bytes that the kernel holds in one piece, as it does the headers of nearly all packets; nothing for others, and
+    /// beyond the end. `offset` is a number that the compiler knows.
     fn front<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
     /// The same by words, as they lie in memory.
     fn front_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]>;

@@ -106,6 +106,19 @@ impl PacketFlow {
         packet.read(offset)
     }
 
+    /// The same by [`Bytes::copy`].
+    #[inline(always)]
+    pub(crate) fn copy<const N: usize>(
+        &self,
+        packet: &impl Bytes,
+        offset: u32,
+    ) -> Result<[u8; N], DropReason> {
+        if offset + N as u32 > self.end {
+            return Err(DropReason::InvalidPacket);
+        }
+        packet.copy(offset)
+    }
+
     /// Whether the packet is a fragment.
     #[inline(always)]
     pub(crate) fn is_fragment(&self) -> bool {
@@ -248,7 +261,7 @@ fn extension(packet: &impl Bytes, flow: &mut PacketFlow) -> Result<bool, DropRea
     if !is_extension(flow.protocol) {
         return Ok(false);
     }
-    let [next, length, high, low, a, b, c, d] = flow.read::<8>(packet, flow.transport)?;
+    let [next, length, high, low, a, b, c, d] = flow.copy::<8>(packet, flow.transport)?;
     let length = u32::from(length);
     flow.transport += match flow.protocol {
         FRAGMENT => 8,

@@ -28,6 +28,18 @@ pub(crate) fn run<P: Bytes, M: Maps>(
     verdict(scratch)
 }
 
+/// The same in a function of its own in the kernel, which writes the outcome into memory: most packets belong to an established
+/// flow and do not come here.
+#[inline(never)]
+pub(crate) fn run_apart<P: Bytes, M: Maps>(
+    packet: &mut P,
+    maps: &M,
+    scratch: &mut Scratch,
+    judge: impl FnOnce(&mut P, &M, &mut Fresh<'_, Scratch>) -> Result<Delivered, DropReason>,
+) {
+    let _ = run(packet, maps, &mut Fresh::new(scratch), judge);
+}
+
 /// The outcome as it stands in memory.
 #[inline(always)]
 pub(crate) fn verdict(scratch: &Scratch) -> Result<Delivery, DropReason> {

@@ -81,16 +81,16 @@ fn addresses(packet: &impl Bytes, error: &PacketFlow, inner: &mut PacketFlow) ->
     let at = embedded(error);
     if error.source.is_v4() {
         // Read piece by piece: a function of its own has little stack.
-        inner.transport = at + u32::from(error.read::<2>(packet, at)?[0] & 15) * 4;
-        inner.protocol = error.read::<2>(packet, at + 8)?[1];
-        inner.source = Address::from_v4(error.read::<4>(packet, at + 12)?);
-        inner.destination = Address::from_v4(error.read::<4>(packet, at + 16)?);
+        inner.transport = at + u32::from(error.copy::<2>(packet, at)?[0] & 15) * 4;
+        inner.protocol = error.copy::<2>(packet, at + 8)?[1];
+        inner.source = Address::from_v4(error.copy::<4>(packet, at + 12)?);
+        inner.destination = Address::from_v4(error.copy::<4>(packet, at + 16)?);
         return Ok(());
     }
     // Extension headers are not walked here: policy judges an error that carries one.
-    inner.protocol = error.read::<8>(packet, at)?[6];
-    inner.source = Address(error.read::<16>(packet, at + 8)?);
-    inner.destination = Address(error.read::<16>(packet, at + 24)?);
+    inner.protocol = error.copy::<8>(packet, at)?[6];
+    inner.source = Address(error.copy::<16>(packet, at + 8)?);
+    inner.destination = Address(error.copy::<16>(packet, at + 24)?);
     inner.transport = at + 40;
     Ok(())
 }
@@ -98,7 +98,7 @@ fn addresses(packet: &impl Bytes, error: &PacketFlow, inner: &mut PacketFlow) ->
 /// Reads the ports of the packet inside; false where the packet belongs to no flow.
 #[inline(always)]
 fn transport(packet: &impl Bytes, error: &PacketFlow, inner: &mut PacketFlow) -> Result<bool, DropReason> {
-    let [a, b, c, d, high, low, _, _] = error.read::<8>(packet, inner.transport)?;
+    let [a, b, c, d, high, low, _, _] = error.copy::<8>(packet, inner.transport)?;
     match inner.protocol {
         TCP | UDP | SCTP => {
             inner.source_port = [a, b];

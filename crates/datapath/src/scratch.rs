@@ -1,9 +1,9 @@
 //! The memory of one packet on its way through the stages.
 
+use crate::conntrack::Origin;
 use crate::decision::PacketDecision;
 use crate::delivery::Delivery;
 use crate::found::{FlowWay, Found, ServiceAddress};
-use crate::openings::Origin;
 use crate::policy::Walk;
 use crate::related::Related;
 use abi::DropReason;
@@ -24,6 +24,8 @@ pub struct Scratch {
     pub(crate) key: ConnKey,
     /// The entry of a flow that is new, that nothing has answered, or that policy judges again.
     pub(crate) entry: ConnInfo,
+    /// Whether the node proxy sent the packet.
+    pub(crate) from_proxy: bool,
     /// Whether the packet opens a flow, whatever was before.
     pub(crate) opens: bool,
     /// The flags of the flow's entry, as the packet found them.
@@ -57,6 +59,7 @@ impl Default for Scratch {
             decision: PacketDecision::NONE,
             key: ConnKey::default(),
             entry: ConnInfo::default(),
+            from_proxy: false,
             opens: false,
             flags: 0,
             is_in_force: false,

@@ -26,19 +26,9 @@ pub fn to_workload(
     if let Some(delivery) = established::to_workload(packet, maps, &mut scratch.key) {
         return Ok(delivery);
     }
-    pass_stages(packet, maps, scratch);
-    pipeline::verdict(scratch)
-}
-
-/// Judges a packet by all stages.
-#[inline(never)]
-fn pass_stages(
-    packet: &mut (impl Bytes + Checksums + Mark + PacketRoute),
-    maps: &impl Maps,
-    scratch: &mut Scratch,
-) {
     scratch.begin(Direction::Ingress);
-    let _ = pipeline::run(packet, maps, &mut Fresh::new(scratch), judge);
+    pipeline::run_apart(packet, maps, scratch, judge);
+    pipeline::verdict(scratch)
 }
 
 #[inline(always)]
@@ -60,6 +50,12 @@ fn judge(
     }
     let peer = maps.address(&AddressKey::host(scratch.found.flow.source)).ok_or(DropReason::MapMissing)?;
     scratch.found.peer_identity = peer.identity;
+    scratch.found.way = FlowWay {
+        // A packet from the node passes the node's policy too, and a packet from the proxy is not the other end's.
+        is_known: peer.identity != identity::HOST && !packet.is_from_proxy(),
+        local: packet.interface(),
+        interface: packet.ingress(),
+    };
     if !workload::may_send(peer, packet.ingress()) {
         return Err(DropReason::InvalidSource);
     }
@@ -68,11 +64,6 @@ fn judge(
         host::send(packet, maps, scratch)?;
     }
 
-    // A packet from the node passes the node's policy too, and a packet from the proxy is not the other end's.
-    if peer.identity != identity::HOST && !packet.is_from_proxy() {
-        scratch.found.way =
-            FlowWay { is_known: true, local: packet.interface(), interface: packet.ingress() };
-    }
     let traffic = EndpointTraffic { peer, direction: Direction::Ingress, proxied: false };
     let permit = check::check(packet, maps, &traffic, scratch)?;
     let decision = &scratch.decision;

@@ -65,19 +65,19 @@ pub(crate) fn rewrite_error(
     let at = related::embedded(flow);
     let sum = flow.transport + 2;
     let ports = if flow.source.is_v4() {
-        let old = packet.read::<4>(at + 16)?;
-        let header = u32::from(packet.read::<2>(at)?[0] & 15) * 4;
+        let old = packet.copy::<4>(at + 16)?;
+        let header = u32::from(packet.copy::<2>(at)?[0] & 15) * 4;
         // The inner header's checksum changes by as much as its address does, so the sum over both stays.
         packet.fix_header_checksum(at + 10, checksum::difference(&old, &service.v4()))?;
         packet.write(at + 16, service.v4())?;
         at + header
     } else {
-        let old = packet.read::<16>(at + 24)?;
+        let old = packet.copy::<16>(at + 24)?;
         packet.fix_checksum(sum, checksum::difference(&old, &service.0), Covers::Segment)?;
         packet.write(at + 24, service.0)?;
         at + 40
     };
-    let old_port = packet.read::<2>(ports + 2)?;
+    let old_port = packet.copy::<2>(ports + 2)?;
     packet.fix_checksum(sum, checksum::difference(&old_port, &port), Covers::Segment)?;
     packet.write(ports + 2, port)
 }

@@ -16,12 +16,14 @@ pub mod inspect;
 mod lease;
 mod links;
 mod loaded;
+mod mapped;
 mod pin;
 mod pinned;
 mod read;
 mod spec;
 mod sys;
 mod test_run;
+mod upkeep;
 mod usage;
 
 pub use abi::capacity::Capacities;
@@ -32,11 +34,13 @@ pub use events::{EventRings, EventSignal};
 pub use lease::{ReadLease, read_lease};
 pub use links::{AttachError, Mode, detach_filters};
 pub use loaded::{Loaded, OpenError, Options};
+pub use mapped::MappedEpoch;
 pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
 pub use pinned::{Pinned, set_proxy_sockets};
 pub use read::{CounterRow, Counters, LostCounts, MapEntries, ReadError};
 pub use spec::{MapSpec, ObjectSpec, ProgramSpec, SpecError};
 pub use test_run::{PacketContext, ProgramAction, TestRun, TestRunError};
+pub use upkeep::{Restored, Upkeep};
 pub use usage::{MapUsage, UsageReader};
 
 /// The compiled programs, as `build.rs` found or made them.

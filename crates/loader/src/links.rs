@@ -1,5 +1,7 @@
 //! The attachments of programs to interfaces: tcx links, or clsact filters where the kernel has none, and their pins.
 
+mod restore;
+
 use crate::clsact;
 use crate::pin::{self, PinError};
 use crate::sys::{self, TcxPoint};
@@ -9,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The end of a pin's name that marks a filter. (The file system allows no dots in names.)
 const CLSACT_SUFFIX: &str = "-clsact";
@@ -74,7 +76,7 @@ type Attached = BTreeMap<(u32, Hook), AttachedProgram>;
 #[derive(Debug)]
 enum AttachedProgram {
     /// A link, at an interface or a network namespace: lasts as long as this descriptor or its pin.
-    Link(OwnedFd),
+    Link(Arc<OwnedFd>),
     /// A filter: lasts as long as the interface.
     Filter,
 }
@@ -198,7 +200,7 @@ impl Links {
         if let Some(path) = self.path(interface, hook, false) {
             sys::pin(link.as_fd(), &path)?;
         }
-        Ok(AttachedProgram::Link(link))
+        Ok(AttachedProgram::Link(Arc::new(link)))
     }
 
     fn detach_one(&self, interface: u32, hook: Hook, attachment: AttachedProgram) -> Result<(), AttachError> {
@@ -265,7 +267,7 @@ impl PinnedLink {
         }
         let link = sys::open_pinned(path)?;
         sys::update_link(link.as_fd(), program)?;
-        Ok(AttachedProgram::Link(link))
+        Ok(AttachedProgram::Link(Arc::new(link)))
     }
 }
 

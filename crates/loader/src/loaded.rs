@@ -221,7 +221,7 @@ fn pin_map(ebpf: &Ebpf, map: MapId, directory: &Path) -> Result<(), OpenError> {
 }
 
 /// A new descriptor of a map.
-fn descriptor(ebpf: &Ebpf, map: MapId) -> Result<OwnedFd, OpenError> {
+pub(crate) fn descriptor(ebpf: &Ebpf, map: MapId) -> Result<OwnedFd, OpenError> {
     let data = ebpf.map(map.name()).and_then(map_data).ok_or(SpecError::MapMissing(map))?;
     data.fd().as_fd().try_clone_to_owned().map_err(|source| OpenError::Map { map, source })
 }

@@ -74,6 +74,11 @@ impl Tables {
         maps.map(|map| Ok((map, open(map)?))).collect::<Result<_, E>>().map(Self)
     }
 
+    /// The maps that were opened.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (MapId, &Table)> {
+        self.0.iter().map(|(map, table)| (*map, table))
+    }
+
     /// One map; an error if it was not opened.
     pub(crate) fn of(&self, map: MapId) -> Result<&Table, ReadError> {
         let missing = || failed(map)(io::Error::other("this process has not opened the map"));

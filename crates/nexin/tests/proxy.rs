@@ -1,5 +1,5 @@
 //! Tests of the node proxy's connections: repeated source ports, many connections at a time, abandoned ones, and
-//! connections that a change of policy or the removal of a workload ends.
+//! connections that a change of policy or the removal of a workload ends; and the events of requests.
 //!
 //! Some tests repeat for the time given in the environment; `make connections` repeats them for a minute.
 
@@ -12,5 +12,7 @@ mod changes;
 mod churn;
 #[path = "proxy/ends.rs"]
 mod ends;
+#[path = "proxy/events.rs"]
+mod events;
 #[path = "proxy/stage.rs"]
 mod stage;

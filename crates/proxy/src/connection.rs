@@ -1,19 +1,21 @@
 //! The I/O of one session: two sockets, a clock and a timer.
 
+use crate::event::Events;
 use crate::handle::Command;
 use crate::judge::Judge;
 use crate::network;
 use crate::pipe::Pipe;
 use crate::resources::Resources;
-use crate::session::{Ending, Now, Session};
+use crate::session::{Ending, Session};
 use crate::slots::{ConnectionKey, Slot};
+use socket2::SockRef;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{self, Sleep};
@@ -26,9 +28,13 @@ const RETRY_DELAY: Duration = Duration::from_millis(20);
 const CLIENT_CHECK: Duration = Duration::from_secs(1);
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(resources: &Resources, client: TcpStream, peer: SocketAddr) -> io::Result<()> {
+pub(crate) async fn serve(
+    resources: &Resources,
+    events: Arc<dyn Events>,
+    client: TcpStream,
+    peer: SocketAddr,
+) -> io::Result<()> {
     let server = resources.network.destination(&client)?;
-    network::prepare(&client, resources.config.unacknowledged_timeout)?;
     let mut judge = Judge::new(Arc::clone(&resources.policy), peer, server);
     let identity = judge.client_identity().unwrap_or_default();
     let key =
@@ -37,7 +43,7 @@ pub(crate) async fn serve(resources: &Resources, client: TcpStream, peer: Socket
         network::reset_on_close(&client);
         return Ok(());
     };
-    let session = Session::new(resources.config, judge, now());
+    let session = Session::new(resources.config, judge, events, Instant::now());
     let (addresses, shut) = ((peer, server), EndsForwarded::default());
     let (server, reevaluates, next_client_check) = (None, false, None);
     Connection { resources, session, client, server, addresses, shut, slot, reevaluates, next_client_check }
@@ -100,17 +106,15 @@ impl Connection<'_> {
         let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
         self.slot.handle.set_waker(&waker);
         let mut lingers = true;
+        let mut now = Instant::now();
         loop {
-            let now = now();
             lingers &= !self.run_commands(now);
             self.session.advance(now);
             self.wake_when_rules_load(&waker, now);
-            for event in self.session.events.drain(..) {
-                self.resources.events.report(event);
-            }
-            self.slot.handle.set_activity(self.session.activity(), now.instant);
+            self.slot.handle.set_activity(self.session.activity(), now);
             if self.session.wants_server() {
                 self.connect().await;
+                now = Instant::now();
                 continue;
             }
             match self.session.ending() {
@@ -121,10 +125,21 @@ impl Connection<'_> {
                 Some(Ending::Drain) if !self.session.to_client.is_pending() => break,
                 _ => {}
             }
-            match poll_fn(|context| self.poll(timer.as_mut(), context)).await {
-                Wakeup::Progress => self.session.note_progress(self::now()),
+            let mut waited = false;
+            let wakeup = poll_fn(|context| {
+                let polled = self.poll(timer.as_mut(), context);
+                waited |= polled.is_pending();
+                polled
+            });
+            let wakeup = wakeup.await;
+            // One reading of the clock for all that happens before the task waits again; the timer has read a later one.
+            if waited || matches!(wakeup, Wakeup::Timer) {
+                now = Instant::now();
+            }
+            match wakeup {
+                Wakeup::Progress => self.session.note_progress(now),
                 Wakeup::Command => {}
-                Wakeup::Timer => self.timer_fired(self::now()),
+                Wakeup::Timer => self.timer_fired(now),
             }
         }
         if !self.session.is_complete()
@@ -138,7 +153,7 @@ impl Connection<'_> {
     }
 
     /// Runs the commands of the handle; returns true where the connection must close.
-    fn run_commands(&mut self, now: Now) -> bool {
+    fn run_commands(&mut self, now: Instant) -> bool {
         self.reevaluates |= self.slot.handle.take(Command::Reevaluate);
         self.reevaluates = self.reevaluates && !self.session.reevaluate(now);
         let closes = self.slot.handle.take(Command::Close);
@@ -149,7 +164,7 @@ impl Connection<'_> {
     }
 
     /// Registers for a wake-up where the session waits for rules.
-    fn wake_when_rules_load(&mut self, waker: &Waker, now: Now) {
+    fn wake_when_rules_load(&mut self, waker: &Waker, now: Instant) {
         if self.reevaluates || self.session.waits_for_rules() {
             self.resources.policy.wake_when_rules_load(waker);
             // The rules may have loaded before the registration.
@@ -170,7 +185,9 @@ impl Connection<'_> {
             .await
         {
             Ok(Ok(stream)) => {
-                if let Err(error) = network::prepare(&stream, self.resources.config.unacknowledged_timeout) {
+                let prepared =
+                    network::prepare(SockRef::from(&stream), self.resources.config.unacknowledged_timeout);
+                if let Err(error) = prepared {
                     tracing::debug!(%error, "keepalive is off, so a server that vanishes may not be noticed");
                 }
                 self.server = Some(stream);
@@ -178,9 +195,9 @@ impl Connection<'_> {
             }
             Ok(Err(error)) => {
                 tracing::debug!(%client, %server, %error, "the server cannot be reached");
-                self.session.unreachable("the server cannot be reached", now());
+                self.session.unreachable("the server cannot be reached", Instant::now());
             }
-            Err(_) => self.session.unreachable("the server does not answer", now()),
+            Err(_) => self.session.unreachable("the server does not answer", Instant::now()),
         }
     }
 
@@ -200,8 +217,8 @@ impl Connection<'_> {
     }
 
     /// Handles the timer: a deadline of the session, or the check for a closed client.
-    fn timer_fired(&mut self, now: Now) {
-        if self.session.deadline() <= now.instant {
+    fn timer_fired(&mut self, now: Instant) {
+        if self.session.deadline() <= now {
             return self.session.time_out(now);
         }
         self.next_client_check = None;
@@ -230,9 +247,13 @@ impl Connection<'_> {
         if self.slot.handle.has_commands() || self.rules_have_come() {
             return Poll::Ready(Wakeup::Command);
         }
-        // Both are polled in any case, because each registers for its own wake-up.
-        let moved = [self.poll_client(context), self.poll_server(context)];
-        if moved.contains(&true) {
+        // Both sides are polled in any case, because each registers for its own wake-up.
+        let sent = [self.send_to_client(context), self.send_to_server(context)];
+        if sent.contains(&true) {
+            return Poll::Ready(Wakeup::Progress);
+        }
+        let received = [self.receive_from_client(context), self.receive_from_server(context)];
+        if received.contains(&true) {
             return Poll::Ready(Wakeup::Progress);
         }
         let due = self.timer_due();
@@ -249,51 +270,58 @@ impl Connection<'_> {
         Poll::Pending
     }
 
-    /// Moves bytes to and from the client; returns true after progress.
-    fn poll_client(&mut self, context: &mut Context<'_>) -> bool {
-        let mut sent = send(&mut self.client, &mut self.session.to_client, context);
-        let mut received = Ok(false);
-        if self.session.ending() != Some(Ending::Abort) {
-            received = receive(&mut self.client, &mut self.session.to_server, context);
+    /// Sends bytes to the client; returns true after progress.
+    fn send_to_client(&mut self, context: &mut Context<'_>) -> bool {
+        let sent = send(&mut self.client, &mut self.session.to_client, context);
+        let mut sent = self.unless_client_failed(sent);
+        if self.session.is_tunnel() && self.session.to_client.ended {
+            sent |= forward_end(&mut self.client, &self.session.to_client, &mut self.shut.client, context);
         }
-        if let Ok(sent) = &mut sent
-            && self.session.is_tunnel()
-            && self.session.to_client.ended
-        {
-            *sent |= forward_end(&mut self.client, &self.session.to_client, &mut self.shut.client, context);
-        }
-        match (sent, received) {
-            (Ok(sent), Ok(received)) => sent || received,
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::debug!(client = %self.addresses.0, %error, "the connection to the client failed");
-                self.session.client_failed(now());
-                true
-            }
-        }
+        sent
     }
 
-    /// Moves bytes to and from the server; returns true after progress.
-    fn poll_server(&mut self, context: &mut Context<'_>) -> bool {
+    /// Receives bytes from the client; returns true after progress.
+    fn receive_from_client(&mut self, context: &mut Context<'_>) -> bool {
+        if self.session.ending() == Some(Ending::Abort) {
+            return false;
+        }
+        let received = receive(&mut self.client, &mut self.session.to_server, context);
+        self.unless_client_failed(received)
+    }
+
+    /// The result, or progress where the connection to the client failed.
+    fn unless_client_failed(&mut self, result: io::Result<bool>) -> bool {
+        result.unwrap_or_else(|error| {
+            tracing::debug!(client = %self.addresses.0, %error, "the connection to the client failed");
+            self.session.client_failed(Instant::now());
+            true
+        })
+    }
+
+    /// Sends bytes to the server; returns true after progress.
+    fn send_to_server(&mut self, context: &mut Context<'_>) -> bool {
         let Some(server) = self.server.as_mut().filter(|_| self.session.ending().is_none()) else {
             return false;
         };
-        let mut moved = match send(server, &mut self.session.to_server, context) {
-            Ok(sent) => sent,
-            Err(_) => {
-                self.session.server_stopped_reading();
-                true
-            }
-        };
+        let mut sent = send(server, &mut self.session.to_server, context).unwrap_or_else(|_| {
+            self.session.server_stopped_reading();
+            true
+        });
         if self.session.is_tunnel() && self.session.to_server.ended {
-            moved |= forward_end(server, &self.session.to_server, &mut self.shut.server, context);
+            sent |= forward_end(server, &self.session.to_server, &mut self.shut.server, context);
         }
-        match receive(server, &mut self.session.to_client, context) {
-            Ok(received) => moved || received,
-            Err(_) => {
-                self.session.server_failed();
-                true
-            }
-        }
+        sent
+    }
+
+    /// Receives bytes from the server; returns true after progress.
+    fn receive_from_server(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(server) = self.server.as_mut().filter(|_| self.session.ending().is_none()) else {
+            return false;
+        };
+        receive(server, &mut self.session.to_client, context).unwrap_or_else(|_| {
+            self.session.server_failed();
+            true
+        })
     }
 
     /// Closes the sending side and discards what the client still sends: closing a socket with unread bytes resets the
@@ -368,10 +396,15 @@ fn send(stream: &mut TcpStream, pipe: &mut Pipe, context: &mut Context<'_>) -> i
 
 /// Receives once, where the buffer has room; returns true after progress, of which the end is one.
 fn receive(stream: &mut TcpStream, pipe: &mut Pipe, context: &mut Context<'_>) -> io::Result<bool> {
-    if !pipe.wants_input() {
+    // A socket that is not ready takes no buffer.
+    if !pipe.wants_input() || stream.poll_read_ready(context)?.is_pending() {
         return Ok(false);
     }
-    match pin!(stream.read_buf(pipe.read_buffer())).poll(context)? {
+    let received = pin!(stream.read_buf(pipe.read_buffer())).poll(context);
+    if !matches!(received, Poll::Ready(Ok(1..))) {
+        pipe.release();
+    }
+    match received? {
         Poll::Ready(count) => {
             pipe.ended = count == 0;
             Ok(true)
@@ -387,8 +420,4 @@ fn forward_end(stream: &mut TcpStream, pipe: &Pipe, shut: &mut bool, context: &m
     }
     *shut = Pin::new(stream).poll_shutdown(context).is_ready();
     *shut
-}
-
-fn now() -> Now {
-    Now { instant: Instant::now(), wall: SystemTime::now() }
 }

@@ -1,14 +1,14 @@
 //! A session without sockets, for tests that choose every byte and its moment.
 
 use crate::config::ProxyConfig;
-use crate::event::RequestEvent;
+use crate::event::{Events, RequestEvent};
 use crate::judge::Judge;
 use crate::pipe::Pipe;
 use crate::policy::RequestPolicy;
-use crate::session::{Ending, Now, Session};
+use crate::session::{Ending, Session};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// One end of a proxied connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,24 @@ pub enum ProxiedEnd {
 /// A proxied connection whose ends take every byte at once.
 pub struct ProxiedConnection {
     session: Session,
-    now: Now,
+    now: Instant,
+    reported: Arc<Reported>,
     /// Bytes that were sent to the client.
     pub to_client: Vec<u8>,
     /// Bytes that were sent to the server.
     pub to_server: Vec<u8>,
     /// Events in order.
-    pub events: Vec<RequestEvent>,
+    pub events: Vec<RequestEvent<'static>>,
+}
+
+/// Events that were reported.
+#[derive(Default)]
+struct Reported(Mutex<Vec<RequestEvent<'static>>>);
+
+impl Events for Reported {
+    fn report(&self, event: &RequestEvent<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone().into_owned());
+    }
 }
 
 impl ProxiedConnection {
@@ -36,9 +47,10 @@ impl ProxiedConnection {
     pub fn new(config: ProxyConfig, policy: Arc<dyn RequestPolicy>) -> Self {
         let [client, server] =
             [(1, 40000), (2, 80)].map(|(last, port)| SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), port)));
-        let now = Now { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH };
-        let session = Session::new(config, Judge::new(policy, client, server), now);
-        Self { session, now, to_client: Vec::new(), to_server: Vec::new(), events: Vec::new() }
+        let (now, reported) = (Instant::now(), Arc::<Reported>::default());
+        let events = Arc::clone(&reported) as Arc<dyn Events>;
+        let session = Session::new(config, Judge::new(policy, client, server), events, now);
+        Self { session, now, reported, to_client: Vec::new(), to_server: Vec::new(), events: Vec::new() }
     }
 
     /// Receives bytes from one end, as far as the buffer has room; returns how many.
@@ -84,7 +96,9 @@ impl ProxiedConnection {
     fn run(&mut self) {
         loop {
             self.session.advance(self.now);
-            self.events.append(&mut self.session.events);
+            let mut reported = self.reported.0.lock().unwrap_or_else(PoisonError::into_inner);
+            self.events.append(&mut reported);
+            drop(reported);
             if self.session.wants_server() {
                 self.session.connected();
                 continue;

@@ -12,6 +12,8 @@ pub(crate) struct Judge {
     pub(crate) client: SocketAddr,
     pub(crate) server: SocketAddr,
     cached: Option<Cached>,
+    /// The flow and the generation at which it was looked up, until its rules are loaded.
+    found: Option<(u64, Option<ProxiedFlow>)>,
     /// The workloads of client and server at the start of the connection.
     workloads: Option<(u32, u32)>,
 }
@@ -35,43 +37,44 @@ pub(crate) struct Unknown {
 }
 
 /// The verdict on a request.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Judgement {
     /// Identities of client and server.
     pub(crate) identities: (u32, u32),
-    /// The result of each rule set, up to the first that denies the request.
-    pub(crate) decisions: Vec<RuleSetDecision>,
-}
-
-impl Judgement {
     /// True where every rule set allows the request.
-    pub(crate) fn allows(&self) -> bool {
-        self.decisions.iter().all(|decision| decision.http_rule.is_some())
-    }
+    pub(crate) allows: bool,
 }
 
 impl Judge {
     pub(crate) fn new(policy: Arc<dyn RequestPolicy>, client: SocketAddr, server: SocketAddr) -> Self {
-        Self { policy, client, server, cached: None, workloads: None }
+        Self { policy, client, server, cached: None, found: None, workloads: None }
     }
 
-    /// Judges one request by the policy at the time of [`Self::is_ready`].
-    pub(crate) fn decide(&self, request: &RequestView<'_>) -> Result<Judgement, Unknown> {
+    /// Judges one request by the policy at the time of [`Self::is_ready`]. `decisions` gets the result of each rule set, up
+    /// to the first that denies the request; where there is no verdict, it gets none.
+    pub(crate) fn decide(
+        &self,
+        request: &RequestView<'_>,
+        decisions: &mut Vec<RuleSetDecision>,
+    ) -> Result<Judgement, Unknown> {
+        decisions.clear();
         let flow_policy = self.flow_policy()?;
         if let Some(reason) = flow_policy.sets.iter().find_map(|(_, matcher)| matcher.ambiguity(request)) {
             return Err(Unknown { status: 400, reason });
         }
-        let mut decisions = Vec::with_capacity(flow_policy.sets.len());
+        let mut allows = true;
         for (applied, matcher) in &flow_policy.sets {
-            let too_costly = "matching the HTTP rules against this request takes too long";
-            let http_rule =
-                matcher.decide(request).map_err(|_| Unknown { status: 400, reason: too_costly })?;
+            let Ok(http_rule) = matcher.decide(request) else {
+                decisions.clear();
+                return Err(TOO_COSTLY);
+            };
             decisions.push(RuleSetDecision { applied: *applied, http_rule });
-            if http_rule.is_none() {
+            allows = http_rule.is_some();
+            if !allows {
                 break;
             }
         }
-        Ok(Judgement { identities: flow_policy.identities, decisions })
+        Ok(Judgement { identities: flow_policy.identities, allows })
     }
 
     /// Identities of client and server; 0 where policy does not know the flow.
@@ -79,12 +82,13 @@ impl Judge {
         if let Ok(flow_policy) = self.flow_policy() {
             return flow_policy.identities;
         }
-        self.flow().map_or((0, 0), |flow| (flow.source_identity, flow.destination_identity))
+        let flow = self.flow(self.policy.generation());
+        flow.map_or((0, 0), |flow| (flow.source_identity, flow.destination_identity))
     }
 
     /// The client's identity; none where policy does not know the flow or denies it.
     pub(crate) fn client_identity(&mut self) -> Option<u32> {
-        self.flow().map(|flow| flow.source_identity)
+        self.flow(self.policy.generation()).map(|flow| flow.source_identity)
     }
 
     /// Reads the policy again if it changed; returns true where the rules are loaded, so that a request can be judged. Must
@@ -110,22 +114,30 @@ impl Judge {
         // The generation is read first, so that a change during the other reads is noticed at the next request.
         let generation = self.policy.generation();
         if self.cached.as_ref().is_none_or(|cached| cached.generation != generation) {
-            let flow_policy = self.ask();
+            let flow_policy = self.ask(generation);
             self.cached =
                 (!matches!(flow_policy, Err(RULES_LOADING))).then_some(Cached { generation, flow_policy });
+            if self.cached.is_some() {
+                self.found = None;
+            }
         }
     }
 
-    /// The flow; none where another workload has the address of client or server by now.
-    fn flow(&mut self) -> Option<ProxiedFlow> {
-        let flow = self.policy.flow(self.client, self.server)?;
-        let workloads = *self.workloads.get_or_insert(flow.workloads);
-        Some(flow).filter(|flow| flow.workloads == workloads)
+    /// The flow at a generation that was read before; none where another workload has the address of client or server by
+    /// now.
+    fn flow(&mut self, generation: u64) -> Option<&ProxiedFlow> {
+        if self.found.as_ref().is_none_or(|(found, _)| *found != generation) {
+            let flow = self.policy.flow(self.client, self.server);
+            let workloads = flow.as_ref().map(|flow| *self.workloads.get_or_insert(flow.workloads));
+            self.found = Some((generation, flow.filter(|flow| Some(flow.workloads) == workloads)));
+        }
+        self.found.as_ref().and_then(|(_, flow)| flow.as_ref())
     }
 
-    fn ask(&mut self) -> Result<FlowPolicy, Unknown> {
-        let flow = self.flow().ok_or(UNKNOWN_FLOW)?;
-        let matchers = flow.applied.iter().map(|applied| match self.policy.rules(applied.set) {
+    fn ask(&mut self, generation: u64) -> Result<FlowPolicy, Unknown> {
+        let policy = Arc::clone(&self.policy);
+        let flow = self.flow(generation).ok_or(UNKNOWN_FLOW)?;
+        let matchers = flow.applied.iter().map(|applied| match policy.rules(applied.set) {
             Rules::Ready(matcher) => Ok((*applied, matcher)),
             Rules::Loading => Err(RULES_LOADING),
             Rules::Unknown => {
@@ -139,6 +151,9 @@ impl Judge {
     }
 }
 
+/// A request that would hold up the requests of other connections.
+const TOO_COSTLY: Unknown =
+    Unknown { status: 400, reason: "matching the HTTP rules against this request takes too long" };
 /// Policy does not know the flow, or denies it.
 const UNKNOWN_FLOW: Unknown = Unknown { status: 503, reason: "policy does not know this flow" };
 /// A connection waits until its rules are loaded, so that a client never gets this response.

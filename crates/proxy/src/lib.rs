@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod buffers;
 pub mod config;
 mod connection;
 pub mod event;

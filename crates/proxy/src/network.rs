@@ -45,7 +45,6 @@ fn listener(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     socket.set_reuse_port(sharing == Sharing::Group)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(4096)?;
-    socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
@@ -60,7 +59,6 @@ impl ProxyNetwork for Transparent {
     fn socket(&self, client: SocketAddr, server: SocketAddr) -> io::Result<TcpSocket> {
         let socket = transparent_socket(server)?;
         bind(&socket, client)?;
-        socket.set_nonblocking(true)?;
         Ok(TcpSocket::from_std_stream(socket.into()))
     }
 }
@@ -76,9 +74,9 @@ fn bind(socket: &Socket, client: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// A socket of the address's family that may bind to foreign addresses and has the proxy's mark.
+/// A non-blocking socket of the address's family that may bind to foreign addresses and has the proxy's mark.
 fn transparent_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     match address {
         SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
         SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
@@ -88,12 +86,12 @@ fn transparent_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Disables Nagle's algorithm, and enables keepalive so that a vanished peer is noticed after this time.
-pub(crate) fn prepare(stream: &TcpStream, unacknowledged: Duration) -> io::Result<()> {
+/// Disables Nagle's algorithm, and enables keepalive so that a vanished peer is noticed after this time. The connections of a
+/// listener inherit these options.
+pub(crate) fn prepare(socket: SockRef<'_>, unacknowledged: Duration) -> io::Result<()> {
     /// Keepalive probes within this time.
     const PROBES: u32 = 3;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
     // The unit of these socket options is a second.
     let pause = (unacknowledged / (PROBES + 1)).max(Duration::from_secs(1));
     let keepalive = TcpKeepalive::new().with_time(pause).with_interval(pause).with_retries(PROBES);
@@ -105,5 +103,24 @@ pub(crate) fn prepare(stream: &TcpStream, unacknowledged: Duration) -> io::Resul
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
         tracing::debug!(%error, "a connection closes without a reset");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_inherit_the_options_of_their_listener() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        prepare(SockRef::from(&listener), Duration::from_secs(8)).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(8)));
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(2));
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Duration::from_secs(2));
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 3);
     }
 }

@@ -2,17 +2,21 @@
 //!
 //! Heads and chunks are rewritten into a buffer of their own; other bodies are sent from the receive buffer, without a copy.
 
+use crate::buffers;
 use l7::{Body, Refusal};
 use std::io::IoSlice;
 
 /// Limit in bytes on the receive buffer; the largest head must fit.
 const LIMIT: usize = l7::head::MAX_HEAD + 4096;
 /// Bytes per read.
-const READ: usize = 16 * 1024;
+const READ: usize = buffers::SIZE;
+/// Maximum capacity of the buffer for rewritten bytes that a connection keeps while it is empty.
+const KEPT: usize = 2048;
 
 /// The buffers of one direction. `written` is sent first, then the first `forwarding` bytes of `input`.
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
+    /// Without a buffer while there are no bytes.
     input: Vec<u8>,
     /// The offset of the first byte in `input` that is still needed.
     start: usize,
@@ -98,6 +102,7 @@ impl Pipe {
         self.sent_of_written += from_written;
         if self.sent_of_written == self.written.len() {
             self.written.clear();
+            self.written.shrink_to(KEPT);
             self.sent_of_written = 0;
         }
         self.start += count - from_written;
@@ -110,8 +115,12 @@ impl Pipe {
         !self.ended && self.input.len() - self.start < LIMIT
     }
 
-    /// The receive buffer, with room for one read at its end.
+    /// The receive buffer, with room for one read at its end. After a read that returned nothing, the caller must call
+    /// [`Self::release`].
     pub(crate) fn read_buffer(&mut self) -> &mut Vec<u8> {
+        if self.input.capacity() == 0 {
+            self.input = buffers::take();
+        }
         let room = READ.min(LIMIT - (self.input.len() - self.start));
         if self.input.capacity() - self.input.len() < room {
             self.input.drain(..self.start);
@@ -121,10 +130,43 @@ impl Pipe {
         &mut self.input
     }
 
+    /// Gives up a receive buffer without bytes.
+    pub(crate) fn release(&mut self) {
+        self.compact();
+    }
+
     fn compact(&mut self) {
-        if self.start == self.input.len() {
-            self.input.clear();
+        if self.start == self.input.len() && self.input.capacity() > 0 {
+            buffers::put_back(std::mem::take(&mut self.input));
             self.start = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_without_bytes_has_no_receive_buffer() {
+        let mut pipe = Pipe::default();
+        for _ in 0..2 {
+            pipe.read_buffer().extend_from_slice(b"body");
+            assert!(pipe.input.capacity() >= READ);
+            pipe.forward(4);
+            pipe.sent(4);
+            assert_eq!(pipe.input.capacity(), 0);
+            pipe.read_buffer();
+            pipe.release();
+            assert_eq!(pipe.input.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn a_rewritten_head_leaves_no_large_buffer() {
+        let mut pipe = Pipe::default();
+        pipe.rewrite().1.extend_from_slice(&[b'x'; 50_000]);
+        pipe.sent(50_000);
+        assert!(pipe.written.capacity() <= KEPT);
     }
 }

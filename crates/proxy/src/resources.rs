@@ -1,7 +1,6 @@
-//! What every connection of a proxy uses: its limits, policy, events, network and slots.
+//! What every connection of a proxy uses: its limits, policy, network and slots.
 
 use crate::config::ProxyConfig;
-use crate::event::Events;
 use crate::network::ProxyNetwork;
 use crate::policy::RequestPolicy;
 use crate::slots::Slots;
@@ -11,7 +10,6 @@ use std::sync::Arc;
 pub(crate) struct Resources {
     pub(crate) config: ProxyConfig,
     pub(crate) policy: Arc<dyn RequestPolicy>,
-    pub(crate) events: Arc<dyn Events>,
     pub(crate) network: Arc<dyn ProxyNetwork>,
     pub(crate) slots: Arc<Slots>,
 }

@@ -4,10 +4,11 @@ use crate::config::ProxyConfig;
 use crate::connection;
 use crate::event::Events;
 use crate::handle::Command;
-use crate::network::ProxyNetwork;
+use crate::network::{self, ProxyNetwork};
 use crate::policy::RequestPolicy;
 use crate::resources::Resources;
 use crate::slots::{Occupancy, Slots};
+use socket2::SockRef;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -23,15 +24,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy with this policy, this consumer of events and this network.
-    pub fn new(
-        config: ProxyConfig,
-        policy: Arc<dyn RequestPolicy>,
-        events: Arc<dyn Events>,
-        network: Arc<dyn ProxyNetwork>,
-    ) -> Self {
+    /// A proxy with this policy and this network.
+    pub fn new(config: ProxyConfig, policy: Arc<dyn RequestPolicy>, network: Arc<dyn ProxyNetwork>) -> Self {
         let slots = Arc::new(Slots::new(&config));
-        Self { resources: Arc::new(Resources { config, policy, events, network, slots }) }
+        Self { resources: Arc::new(Resources { config, policy, network, slots }) }
     }
 
     /// The number of file descriptors that this many connections can need.
@@ -45,9 +41,11 @@ impl Proxy {
         self.resources.slots.occupancy()
     }
 
-    /// Serves the connections of a non-blocking listener on the current runtime, for ever; dropping the future stops
-    /// accepting. Call it once per listener. With single-threaded runtimes, a connection stays on one CPU.
-    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
+    /// Serves the connections of a non-blocking listener on the current runtime, for ever, and reports their requests;
+    /// dropping the future stops accepting. Call it once per listener. With single-threaded runtimes, a connection stays on
+    /// one CPU.
+    pub async fn serve(&self, listener: TcpListener, events: Arc<dyn Events>) -> io::Result<()> {
+        network::prepare(SockRef::from(&listener), self.resources.config.unacknowledged_timeout)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
             let (stream, peer) = match listener.accept().await {
@@ -59,9 +57,9 @@ impl Proxy {
                     continue;
                 }
             };
-            let resources = Arc::clone(&self.resources);
+            let (resources, events) = (Arc::clone(&self.resources), Arc::clone(&events));
             tokio::spawn(async move {
-                if let Err(error) = connection::serve(&resources, stream, peer).await {
+                if let Err(error) = connection::serve(&resources, events, stream, peer).await {
                     tracing::debug!(client = %peer, %error, "a connection was not served");
                 }
             });

@@ -4,24 +4,20 @@
 //! keep their order, and each request is judged by the policy that is in force when it is handled.
 
 mod policy_change;
+mod record;
 mod request;
 mod response;
 
 use crate::answer;
 use crate::config::ProxyConfig;
-use crate::event::{RequestEvent, RequestVerdict};
+use crate::event::{Events, RequestVerdict};
 use crate::handle::Activity;
 use crate::judge::Judge;
 use crate::pipe::Pipe;
 use l7::{Body, Refusal, Scanner, Version};
-use std::time::{Instant, SystemTime};
-
-/// The time of both clocks, monotonic and real.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    pub(crate) instant: Instant,
-    pub(crate) wall: SystemTime,
-}
+use record::{Outcome, RequestRecord};
+use std::sync::Arc;
+use std::time::Instant;
 
 /// A connection from a client and the connection to its server.
 pub(crate) struct Session {
@@ -31,8 +27,9 @@ pub(crate) struct Session {
     pub(crate) to_server: Pipe,
     /// Bytes from the server, or of the proxy itself.
     pub(crate) to_client: Pipe,
-    /// Events that were not reported yet.
-    pub(crate) events: Vec<RequestEvent>,
+    events: Arc<dyn Events>,
+    /// The request that is handled, or was handled last.
+    record: RequestRecord,
     upstream: Upstream,
     request_state: RequestState,
     response_state: ResponseState,
@@ -89,11 +86,9 @@ enum ResponseState {
 
 /// A forwarded request, until its response is complete.
 struct Exchange {
-    /// The event, until it is reported: when the head of the response arrives, or when there will be none.
-    event: Option<RequestEvent>,
-    method: String,
+    /// True once the event is reported: when the head of the response arrived, or when there will be none.
+    is_reported: bool,
     version: Version,
-    began: Instant,
     websocket: bool,
     /// True where the connection is closed after this exchange.
     close: bool,
@@ -111,19 +106,20 @@ pub(crate) enum Ending {
 }
 
 impl Session {
-    pub(crate) fn new(config: ProxyConfig, judge: Judge, now: Now) -> Self {
+    pub(crate) fn new(config: ProxyConfig, judge: Judge, events: Arc<dyn Events>, now: Instant) -> Self {
         Self {
             config,
             judge,
             to_server: Pipe::default(),
             to_client: Pipe::default(),
-            events: Vec::new(),
+            events,
+            record: RequestRecord::new(now),
             upstream: Upstream::Unused,
             request_state: RequestState::Head(Scanner::default()),
             response_state: ResponseState::None,
             exchange: None,
             ending: None,
-            last_progress: now.instant,
+            last_progress: now,
             head_since: None,
             judged_head: Vec::new(),
             waits_for_rules: false,
@@ -133,7 +129,7 @@ impl Session {
     }
 
     /// Handles all bytes that can be handled now.
-    pub(crate) fn advance(&mut self, now: Now) {
+    pub(crate) fn advance(&mut self, now: Instant) {
         while self.ending.is_none() && (self.advance_request(now) || self.advance_response(now)) {}
         if self.ending.is_some() {
             // The proxy still reads, because a client may read the response only after it sent everything.
@@ -152,7 +148,7 @@ impl Session {
     }
 
     /// The connection to the server failed.
-    pub(crate) fn unreachable(&mut self, reason: &'static str, now: Now) {
+    pub(crate) fn unreachable(&mut self, reason: &'static str, now: Instant) {
         self.to_server.discard_outgoing();
         self.fail(Refusal { status: 503, reason }, now);
     }
@@ -178,7 +174,7 @@ impl Session {
     }
 
     /// The connection to the client broke, so that no response can be sent.
-    pub(crate) fn client_failed(&mut self, now: Now) {
+    pub(crate) fn client_failed(&mut self, now: Instant) {
         self.finish_event(None, "the client closed the connection", now);
         self.ending = Some(Ending::Abort);
     }
@@ -203,14 +199,14 @@ impl Session {
     }
 
     /// The client is gone, though bytes that it sent are unread.
-    pub(crate) fn client_gone(&mut self, now: Now) {
+    pub(crate) fn client_gone(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.client_gone, true) {
-            self.last_progress = now.instant;
+            self.last_progress = now;
         }
     }
 
     /// Closes the connection, because another needs its slot.
-    pub(crate) fn close_for_another(&mut self, now: Now) {
+    pub(crate) fn close_for_another(&mut self, now: Instant) {
         let idle = self.activity() != Activity::Busy && !self.to_client.is_pending();
         self.finish_event(None, "the connection made room for another", now);
         self.ending = Some(if idle { Ending::Drain } else { Ending::Abort });
@@ -229,13 +225,13 @@ impl Session {
     }
 
     /// Records that bytes were received or sent.
-    pub(crate) fn note_progress(&mut self, now: Now) {
-        self.last_progress = now.instant;
+    pub(crate) fn note_progress(&mut self, now: Instant) {
+        self.last_progress = now;
         self.has_begun |= !self.to_server.input().is_empty();
         let reads_head =
             matches!(self.request_state, RequestState::Head(_)) && !self.to_server.input().is_empty();
         if reads_head && self.head_since.is_none() {
-            self.head_since = Some(now.instant);
+            self.head_since = Some(now);
         }
     }
 
@@ -256,7 +252,7 @@ impl Session {
     }
 
     /// The deadline has passed.
-    pub(crate) fn time_out(&mut self, now: Now) {
+    pub(crate) fn time_out(&mut self, now: Instant) {
         match self.request_state {
             _ if self.to_client.is_pending() => self.ending = Some(Ending::Abort),
             RequestState::Head(_) if self.to_server.input().is_empty() => self.ending = Some(Ending::Drain),
@@ -274,8 +270,8 @@ impl Session {
     }
 
     /// Ends the exchange with an error response, or with a reset where a part of the response was sent already.
-    fn fail(&mut self, Refusal { status, reason }: Refusal, now: Now) {
-        if self.exchange.as_ref().is_some_and(|exchange| exchange.event.is_some()) {
+    fn fail(&mut self, Refusal { status, reason }: Refusal, now: Instant) {
+        if self.exchange.as_ref().is_some_and(|exchange| !exchange.is_reported) {
             answer::refuse(status, reason, self.to_client.rewrite().1);
             self.finish_event(Some(status), reason, now);
             self.ending = Some(Ending::Drain);
@@ -284,37 +280,27 @@ impl Session {
         }
     }
 
-    fn await_request(&mut self, now: Now) {
+    fn await_request(&mut self, now: Instant) {
         self.request_state = RequestState::Head(Scanner::default());
-        self.head_since = (!self.to_server.input().is_empty()).then_some(now.instant);
+        self.head_since = (!self.to_server.input().is_empty()).then_some(now);
     }
 
     /// Reports the open exchange, if it was not reported yet.
-    fn finish_event(&mut self, status: Option<u16>, reason: &'static str, now: Now) {
-        let Some(exchange) = &mut self.exchange else { return };
-        let Some(event) = exchange.event.take() else { return };
-        let latency = now.instant.saturating_duration_since(exchange.began);
-        self.events.push(RequestEvent { status, reason, latency, ..event });
+    fn finish_event(&mut self, status: Option<u16>, reason: &'static str, now: Instant) {
+        let Some(exchange) = self.exchange.as_mut().filter(|exchange| !exchange.is_reported) else { return };
+        exchange.is_reported = true;
+        self.report(Outcome { verdict: RequestVerdict::Forward, status, reason }, now);
     }
 
-    /// An event with the ends and the time only.
-    fn blank_event(&mut self, now: Now) -> RequestEvent {
-        let (source_identity, destination_identity) = self.judge.identities();
-        RequestEvent {
-            time: now.wall,
-            client: self.judge.client,
-            server: self.judge.server,
-            source_identity,
-            destination_identity,
-            method: String::new(),
-            path: String::new(),
-            host: String::new(),
-            protocol: Version::Http11.name().into(),
-            status: None,
-            verdict: RequestVerdict::Forward,
-            reason: "",
-            decisions: Vec::new(),
-            latency: std::time::Duration::ZERO,
-        }
+    /// Reports what became of the request that is handled.
+    fn report(&self, outcome: Outcome, now: Instant) {
+        let ends = (self.judge.client, self.judge.server);
+        self.events.report(&self.record.event(ends, outcome, now));
+    }
+
+    /// Begins the record of a request, of which only the ends and the time are known.
+    fn begin_record(&mut self, now: Instant) {
+        let identities = self.judge.identities();
+        self.record.begin(identities, now);
     }
 }

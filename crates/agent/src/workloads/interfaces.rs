@@ -1,6 +1,6 @@
 //! Finds the workloads that lost their interface.
 
-use crate::problems::message;
+use crate::problems::{Problem, message};
 use crate::reconciler::Reconciler;
 use crate::state::{WorkloadRecord, WorkloadStage};
 use crate::wiring::Wiring;
@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 /// The failures, as status and log name them.
 const INTERFACES: &str = "a workload has no interface";
-const UNKNOWN: &str = "the interfaces of workloads cannot be read";
+const UNKNOWN: Problem =
+    Problem::new("the interfaces of workloads cannot be read", "the agent tries again until that succeeds");
 
 /// Records workloads whose interface another program deleted, renamed or moved. Checks the interfaces with these names;
 /// none stands for all.

@@ -3,6 +3,7 @@
 use super::admission::{self, find};
 use super::interfaces;
 use super::pending::Waiter;
+use crate::problems::Problem;
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
 use crate::state::{WorkloadRecord, WorkloadStage};
@@ -13,7 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The failure, as status and log name it.
-const REMOVAL: &str = "a workload that ended cannot be removed";
+const REMOVAL: Problem =
+    Problem::new("a workload that ended cannot be removed", "the agent tries again until that succeeds");
 
 /// Begins to remove a workload that a client names; the client gets its answer once the workload is removed.
 pub(crate) fn remove(reconciler: &mut Reconciler, namespace: &str, name: &str, reply: Reply) {

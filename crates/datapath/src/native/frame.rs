@@ -73,6 +73,10 @@ impl Bytes for Frame {
             .ok_or(DropReason::InvalidPacket)
     }
 
+    fn copy<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason> {
+        self.read(offset)
+    }
+
     fn front<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         self.read(offset).ok()
     }

@@ -1,6 +1,6 @@
 //! Rows that are written and read back.
 
-use crate::ground::{loaded, options, possible};
+use crate::ground::{Pins, loaded, options, possible};
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::batch::Batch;
@@ -9,7 +9,7 @@ use abi::fixtures::{endpoint, one_row_of_each_map};
 use abi::map::{self, MapId};
 use abi::policy::ClassKey;
 use abi::row::{MapOp, Row, RowKey};
-use loader::{ApplyError, Capacities, Loaded, Options};
+use loader::{ApplyError, Capacities, Loaded, MappedEpoch, Options};
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -38,6 +38,27 @@ fn rows_of_every_map_are_read_back_as_written_and_deleted() {
     loaded.apply(&deletes).expect("what is not there is deleted already");
     loaded.apply(&[MapOp::Put(Row::Config(Config::default()))].into()).unwrap();
     assert_eq!(read(&loaded), empty);
+}
+
+#[test]
+fn the_mapped_epoch_is_the_one_that_was_written() {
+    if !possible() {
+        return;
+    }
+    let pins = Pins::new();
+    let loaded = Loaded::open(pins.options()).unwrap();
+    let epoch = MappedEpoch::open(&pins.0).unwrap();
+    assert_eq!(epoch.read(), 0);
+    for number in [1, 7, u32::MAX] {
+        let config = Config { epoch: number, ..Config::default() };
+        loaded.apply(&[MapOp::Put(Row::Config(config))].into()).unwrap();
+        assert_eq!(epoch.read(), number);
+    }
+    // A later agent adopts the map, and writes to the same memory.
+    drop(loaded);
+    let config = Config { epoch: 8, ..Config::default() };
+    Loaded::open(pins.options()).unwrap().apply(&[MapOp::Put(Row::Config(config))].into()).unwrap();
+    assert_eq!(epoch.read(), 8);
 }
 
 #[test]

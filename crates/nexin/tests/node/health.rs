@@ -1,7 +1,7 @@
 //! Tests that the status reports a proxy that does not serve, and that the agent replaces it.
 
-use crate::REQUESTS;
 use crate::bed::{Bed, SOON, eventually};
+use crate::{CONNECTIONS, REQUESTS};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::Write;
@@ -115,6 +115,56 @@ fn an_agent_that_starts_replaces_a_stopped_proxy() {
     bed.start();
     assert_eq!(client.reaches(&server, "/public"), Some(200));
     assert_ne!(bed.status().proxy, Some(proxy));
+}
+
+/// Waits until the status mentions a repair.
+fn expect_repair(bed: &Bed, text: &str) {
+    let found = eventually(|| bed.status().notes.into_iter().find(|note| note.contains(text)));
+    assert!(found.is_some(), "no {text:?} in {:?} {:?}", bed.status().notes, bed.status().problems);
+    assert!(bed.log().contains(text), "{}", bed.log());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_node_whose_pins_were_removed_is_closed_when_its_agent_is_killed() {
+    let mut bed = Bed::new("he");
+    let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
+    bed.apply(CONNECTIONS);
+    assert_eq!((client.reaches(&server, "/"), other.fetch(&server, "/")), (Some(200), None));
+    let pins = loader::pin_directory(&bed.name);
+    let count = |directory: &str| fs::read_dir(pins.join(directory)).unwrap().count();
+    let layout = format!("v{}", abi::LAYOUT);
+    let before = (count("links"), count(&layout));
+    fs::remove_dir_all(&pins).unwrap();
+    expect_repair(&bed, "pins under");
+    assert_eq!((count("links"), count(&layout)), before);
+    assert_eq!((bed.status().problems, bed.exit_code(&["status"])), (vec![], Some(0)));
+    bed.kill();
+    assert_eq!((client.fetch(&server, "/"), other.fetch(&server, "/")), (Some(200), None), "no agent runs");
+    bed.start();
+    assert_eq!(
+        (client.reaches(&server, "/"), other.fetch(&server, "/")),
+        (Some(200), None),
+        "another agent runs"
+    );
+    assert_eq!(bed.status().endpoints, 3);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn programs_that_were_detached_are_attached_again() {
+    let mut bed = Bed::new("hf");
+    let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
+    bed.apply(REQUESTS);
+    assert_eq!((client.reaches(&server, "/public"), other.fetch(&server, "/public")), (Some(200), None));
+    // Detaches the links, and removes all pins.
+    loader::remove_pins(&loader::pin_directory(&bed.name)).unwrap();
+    expect_repair(&bed, "was detached, and is attached again; packets were not checked there");
+    assert_eq!((client.reaches(&server, "/public"), other.fetch(&server, "/public")), (Some(200), None));
+    assert_eq!(client.reaches(&server, "/private"), Some(403));
+    assert_eq!((bed.status().problems, bed.exit_code(&["status"])), (vec![], Some(0)));
+    bed.kill();
+    assert_eq!(other.fetch(&server, "/public"), None, "no agent runs");
 }
 
 #[test]

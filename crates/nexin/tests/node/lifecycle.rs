@@ -46,12 +46,14 @@ fn until_empty(bed: &Bed) -> Duration {
 }
 
 fn expect_nothing_left(bed: &Bed) {
-    let left = || (bed.namespaces(), bed.links().into_iter().filter(is_of_workload).collect::<Vec<_>>());
+    let left = || {
+        (bed.namespaces(), bed.links().into_iter().filter(|link| is_of_workload(link)).collect::<Vec<_>>())
+    };
     let gone = eventually(|| (left() == (vec![], vec![])).then_some(()));
     assert!(gone.is_some(), "{:?}", left());
 }
 
-fn is_of_workload(link: &String) -> bool {
+fn is_of_workload(link: &str) -> bool {
     link.strip_prefix("nx").is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
@@ -262,7 +264,8 @@ fn workloads_come_and_go_right_under_changes_of_policy_and_ends_of_the_agent() {
     bed.apply(crate::CONNECTIONS);
     assert_eq!(client.fetch(&server, "/"), Some(200));
     assert!(eventually(|| (bed.status().endpoints == 2).then_some(())).is_some(), "{:?}", bed.endpoints());
-    let left = || bed.links().into_iter().filter(is_of_workload).count() + bed.namespaces().len();
+    let left =
+        || bed.links().into_iter().filter(|link| is_of_workload(link)).count() + bed.namespaces().len();
     assert!(eventually(|| (left() == 4).then_some(())).is_some(), "{:?} {:?}", bed.links(), bed.namespaces());
     assert_eq!(bed.status().problems, Vec::<String>::new());
 }

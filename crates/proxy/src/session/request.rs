@@ -1,16 +1,17 @@
 //! Bytes from the client: heads are parsed and judged, bodies are forwarded or discarded.
 
-use super::{Ending, Exchange, Now, RequestState, ResponseState, Session, Upstream};
+use super::record::Outcome;
+use super::{Ending, Exchange, RequestState, ResponseState, Session, Upstream};
 use crate::answer::{self, KeepAlive};
-use crate::event::{RequestEvent, RequestVerdict};
+use crate::event::RequestVerdict;
 use crate::judge::{Judgement, Unknown};
 use l7::head::MAX_FIELDS;
 use l7::{Body, Field, Framing, Refusal, Request, Scanner, Version};
 use std::ops::Range;
+use std::time::Instant;
 
-/// A parsed and judged request, without its bytes.
+/// A parsed and judged request, without its bytes and text.
 struct Incoming {
-    event: RequestEvent,
     version: Version,
     framing: Framing,
     close: bool,
@@ -21,7 +22,7 @@ struct Incoming {
 
 impl Session {
     /// Handles bytes from the client; returns true after progress.
-    pub(super) fn advance_request(&mut self, now: Now) -> bool {
+    pub(super) fn advance_request(&mut self, now: Instant) -> bool {
         match &self.request_state {
             // The last response is sent first. A head that is written now would be sent before a body that waits.
             RequestState::Head(_) if self.to_client.is_pending() || self.to_server.is_pending() => false,
@@ -42,7 +43,7 @@ impl Session {
         }
     }
 
-    fn scan_head(&mut self, now: Now) -> bool {
+    fn scan_head(&mut self, now: Instant) -> bool {
         if !self.may_read_head() {
             return false;
         }
@@ -60,7 +61,7 @@ impl Session {
         true
     }
 
-    fn pass_body(&mut self, now: Now) -> bool {
+    fn pass_body(&mut self, now: Instant) -> bool {
         let RequestState::Body(body) = &mut self.request_state else { return false };
         match self.to_server.forward_body(body) {
             Ok(count) => {
@@ -80,7 +81,7 @@ impl Session {
         }
     }
 
-    fn discard_body(&mut self, now: Now) -> bool {
+    fn discard_body(&mut self, now: Instant) -> bool {
         let RequestState::Discard(body, left) = &mut self.request_state else { return false };
         match body.advance(self.to_server.input()) {
             Ok(count) if count as u64 <= *left => {
@@ -102,7 +103,7 @@ impl Session {
     }
 
     /// Parses and judges a complete head, and forwards the request or responds to it.
-    fn begin(&mut self, head: Range<usize>, now: Now) {
+    fn begin(&mut self, head: Range<usize>, now: Instant) {
         let end = head.end;
         self.head_since = None;
         let incoming = match self.read_request(head, now) {
@@ -111,46 +112,39 @@ impl Session {
         };
         self.to_server.discard(end);
         match &incoming.outcome {
-            Ok(judgement) if judgement.allows() => self.forward(incoming, now),
-            Ok(_) => self.deny(incoming),
-            Err(unknown) => {
-                let Unknown { status, reason } = *unknown;
-                self.answer_refusal(incoming.event, Refusal { status, reason });
+            Ok(Judgement { allows: true, .. }) => self.forward(&incoming),
+            Ok(_) => self.deny(&incoming, now),
+            Err(Unknown { status, reason }) => {
+                self.answer_refusal(Refusal { status: *status, reason }, now);
             }
         }
     }
 
     /// Parses and judges a head; where policy allows the request, writes the head for the server.
-    fn read_request(&mut self, head: Range<usize>, now: Now) -> Result<Incoming, Refusal> {
-        let mut event = self.blank_event(now);
+    fn read_request(&mut self, head: Range<usize>, now: Instant) -> Result<Incoming, Refusal> {
+        self.begin_record(now);
         self.judged_head.clear();
         self.judged_head.extend_from_slice(&self.to_server.input()[head.clone()]);
         let (input, out) = self.to_server.rewrite();
         let mut storage = [Field::default(); MAX_FIELDS];
         let request = Request::parse(&mut input[head], &mut storage)?;
-        event.protocol = request.version.name().into();
-        event.method.push_str(request.method);
-        event.path.push_str(request.path);
-        event.host.push_str(request.host);
-        let outcome = self.judge.decide(&request.view());
+        self.record.fill(&request);
+        let outcome = self.judge.decide(&request.view(), &mut self.record.decisions);
         if let Ok(judgement) = &outcome {
-            (event.source_identity, event.destination_identity) = judgement.identities;
-            event.decisions.clone_from(&judgement.decisions);
-            if judgement.allows() {
+            self.record.identities = judgement.identities;
+            if judgement.allows {
                 request.write(out);
             }
         }
         let expects_continue = request.fields.iter().any(|field| field.name.eq_ignore_ascii_case("expect"));
         let Request { version, framing, close, websocket, .. } = request;
-        Ok(Incoming { event, version, framing, close, websocket, expects_continue, outcome })
+        Ok(Incoming { version, framing, close, websocket, expects_continue, outcome })
     }
 
-    fn forward(&mut self, incoming: Incoming, now: Now) {
+    fn forward(&mut self, incoming: &Incoming) {
         self.exchange = Some(Exchange {
-            method: incoming.event.method.clone(),
-            event: Some(incoming.event),
+            is_reported: false,
             version: incoming.version,
-            began: now.instant,
             websocket: incoming.websocket,
             close: incoming.close,
             interim: (0, 0),
@@ -164,7 +158,7 @@ impl Session {
 
     /// Responds with 403. The connection stays open where the body of the request is short and has a known end. It is closed
     /// for a client with `Expect: 100-continue`, because such a client may or may not send its body.
-    fn deny(&mut self, incoming: Incoming) {
+    fn deny(&mut self, incoming: &Incoming, now: Instant) {
         let short = match incoming.framing {
             Framing::Empty => true,
             Framing::Length(length) => length <= self.config.discard_limit,
@@ -173,34 +167,25 @@ impl Session {
         };
         let keep = short && !incoming.close && !incoming.expects_continue;
         let then = if keep { KeepAlive::Yes } else { KeepAlive::No };
-        answer::deny(&incoming.event.method, then, self.to_client.rewrite().1);
+        answer::deny(self.record.method(), then, self.to_client.rewrite().1);
         self.request_state = RequestState::Discard(Body::new(incoming.framing), self.config.discard_limit);
         if !keep {
             self.ending = Some(Ending::Drain);
         }
-        self.events.push(RequestEvent {
-            status: Some(403),
-            verdict: RequestVerdict::Deny,
-            reason: "no HTTP rule allows it",
-            ..incoming.event
-        });
+        let reason = "no HTTP rule allows it";
+        self.report(Outcome { verdict: RequestVerdict::Deny, status: Some(403), reason }, now);
     }
 
     /// Responds to bytes that are no request.
-    pub(super) fn refuse(&mut self, refusal: Refusal, now: Now) {
-        let mut event = self.blank_event(now);
-        event.protocol = l7::head::protocol_of(self.to_server.input());
-        self.answer_refusal(event, refusal);
+    pub(super) fn refuse(&mut self, refusal: Refusal, now: Instant) {
+        self.begin_record(now);
+        self.record.protocol = l7::head::protocol_of(self.to_server.input());
+        self.answer_refusal(refusal, now);
     }
 
-    fn answer_refusal(&mut self, event: RequestEvent, Refusal { status, reason }: Refusal) {
+    fn answer_refusal(&mut self, Refusal { status, reason }: Refusal, now: Instant) {
         answer::refuse(status, reason, self.to_client.rewrite().1);
-        self.events.push(RequestEvent {
-            status: Some(status),
-            verdict: RequestVerdict::Refuse,
-            reason,
-            ..event
-        });
+        self.report(Outcome { verdict: RequestVerdict::Refuse, status: Some(status), reason }, now);
         self.ending = Some(Ending::Drain);
     }
 }

@@ -1,9 +1,10 @@
 //! Bytes from the server: heads are parsed and rewritten, bodies are forwarded.
 
-use super::{Ending, Exchange, Now, RequestState, ResponseState, Session, Upstream};
+use super::{Ending, Exchange, RequestState, ResponseState, Session, Upstream};
 use l7::head::MAX_FIELDS;
 use l7::{Body, Field, Framing, Persistence, Refusal, Response, Scanner, Version};
 use std::ops::Range;
+use std::time::Instant;
 
 const UNASKED_SWITCH: Refusal =
     Refusal { status: 502, reason: "the server switches to a protocol that the client did not ask for" };
@@ -11,7 +12,7 @@ const TOO_MANY_INTERIM: Refusal = Refusal { status: 502, reason: "too many inter
 
 impl Session {
     /// Handles bytes from the server; returns true after progress.
-    pub(super) fn advance_response(&mut self, now: Now) -> bool {
+    pub(super) fn advance_response(&mut self, now: Instant) -> bool {
         let input = self.to_client.input();
         match &mut self.response_state {
             ResponseState::None => {
@@ -69,7 +70,7 @@ impl Session {
     }
 
     /// Parses a complete head, writes the head for the client, and prepares for the body.
-    fn begin_response(&mut self, head: Range<usize>, now: Now) {
+    fn begin_response(&mut self, head: Range<usize>, now: Instant) {
         let end = head.end;
         let exchange = self.exchange.as_mut().expect("a response is read while a request waits for it");
         let (input, out) = self.to_client.rewrite();
@@ -84,7 +85,7 @@ impl Session {
         if switches && !(response.websocket && exchange.websocket && is_sent) {
             return self.fail(UNASKED_SWITCH, now);
         }
-        let framing = response.framing(&exchange.method);
+        let framing = response.framing(self.record.method());
         let interim = response.is_interim();
         if interim && !exchange.accepts_interim(end) {
             return self.fail(TOO_MANY_INTERIM, now);
@@ -128,7 +129,7 @@ impl Session {
 
     /// The server closed without a response. Where the connection was used before, the server may have closed it as idle; then
     /// the client sees a closed connection, as without a proxy, and may retry.
-    fn lose_response(&mut self, now: Now) {
+    fn lose_response(&mut self, now: Instant) {
         let reused = matches!(self.upstream, Upstream::Connected(answered) if answered > 0);
         if reused && self.to_client.input().is_empty() {
             self.finish_event(None, "the server closed the connection", now);
@@ -140,7 +141,7 @@ impl Session {
 
     /// The response is complete. The next request may follow if this request was sent as a whole; otherwise the connection is
     /// closed, because the server could parse the rest of this request as the next one.
-    fn complete(&mut self, now: Now) -> bool {
+    fn complete(&mut self, now: Instant) -> bool {
         let close = self.exchange.as_ref().is_none_or(|exchange| exchange.close) || self.to_client.ended;
         if close || !matches!(self.request_state, RequestState::Complete) || self.to_server.is_pending() {
             self.to_server.discard_outgoing();

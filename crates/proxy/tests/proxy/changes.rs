@@ -32,7 +32,7 @@ fn a_download_ends_when_its_rule_goes() {
     assert!(began.elapsed() < SOON);
     server.received();
     let event = proxy.event();
-    assert_eq!((event.verdict, event.path.as_str(), event.status), (RequestVerdict::Deny, "/public", None));
+    assert_eq!((event.verdict, &*event.path, event.status), (RequestVerdict::Deny, "/public", None));
     assert_eq!(event.reason, "policy changed, and no HTTP rule allows it any more");
     assert_eq!((event.source_identity, event.destination_identity), (256, 257));
 }

@@ -125,12 +125,12 @@ impl RequestPolicy for TestPolicy {
 }
 
 /// Passes events to the test.
-struct Recorder(mpsc::Sender<RequestEvent>);
+struct Recorder(mpsc::Sender<RequestEvent<'static>>);
 
 impl Events for Recorder {
-    fn report(&self, event: RequestEvent) {
+    fn report(&self, event: &RequestEvent<'_>) {
         // A test may end before its connections do.
-        let _ = self.0.send(event);
+        let _ = self.0.send(event.clone().into_owned());
     }
 }
 
@@ -151,7 +151,7 @@ impl ProxyNetwork for Fixed {
 pub(crate) struct TestProxy {
     pub(crate) policy: Arc<TestPolicy>,
     pub(crate) server: SocketAddr,
-    events: mpsc::Receiver<RequestEvent>,
+    events: mpsc::Receiver<RequestEvent<'static>>,
     address: SocketAddr,
     proxy: Proxy,
 }
@@ -174,7 +174,7 @@ impl TestProxy {
         let policy = Arc::new(TestPolicy::default());
         policy.ingress(&[rule("GET|POST|HEAD", "/public.*")]);
         let (sender, events) = mpsc::channel();
-        let proxy = Proxy::new(config, policy.clone(), Arc::new(Recorder(sender)), Arc::new(Fixed(server)));
+        let proxy = Proxy::new(config, policy.clone(), Arc::new(Fixed(server)));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
         listener.set_nonblocking(true).expect("sockets can be non-blocking");
         let address = listener.local_addr().expect("it is bound");
@@ -184,7 +184,9 @@ impl TestProxy {
             let runtime = runtime.expect("a runtime can be made");
             let watching = serving.clone();
             runtime.spawn(async move { watching.watch_policy().await });
-            runtime.block_on(serving.serve(listener)).expect("it serves for ever");
+            runtime
+                .block_on(serving.serve(listener, Arc::new(Recorder(sender))))
+                .expect("it serves for ever");
         });
         Self { policy, server, events, address, proxy }
     }
@@ -220,7 +222,7 @@ impl TestProxy {
 
     /// The next event.
     #[track_caller]
-    pub(crate) fn event(&self) -> RequestEvent {
+    pub(crate) fn event(&self) -> RequestEvent<'static> {
         self.events.recv_timeout(PATIENCE).expect("each request makes an event")
     }
 

@@ -27,7 +27,7 @@ fn an_allowed_request_reaches_the_server() {
     assert_eq!((event.verdict, event.status, event.reason), (RequestVerdict::Forward, Some(200), ""));
     assert_eq!((event.source_identity, event.destination_identity), (256, 257));
     assert_eq!((&*event.method, &*event.path, &*event.host), ("GET", "/public?x=%2e", "svc:80"));
-    assert_eq!(event.decisions, [RuleSetDecision { applied: INGRESS, http_rule: Some(0) }]);
+    assert_eq!(*event.decisions, [RuleSetDecision { applied: INGRESS, http_rule: Some(0) }]);
     assert_eq!((event.client, event.server), (client.stream.local_addr().expect("bound"), proxy.server));
     assert!(!event.latency.is_zero());
     proxy.no_event();
@@ -52,7 +52,7 @@ fn a_denied_request_gets_403_and_the_connection_stays_open() {
     for method in ["GET", "POST", "POST", "HEAD"] {
         let event = proxy.event();
         assert_eq!((event.verdict, event.status, &*event.method), (RequestVerdict::Deny, Some(403), method));
-        assert_eq!(event.decisions, [RuleSetDecision { applied: INGRESS, http_rule: None }]);
+        assert_eq!(*event.decisions, [RuleSetDecision { applied: INGRESS, http_rule: None }]);
     }
     assert_eq!(proxy.event().verdict, RequestVerdict::Forward);
 }
@@ -65,11 +65,14 @@ fn both_sides_must_allow() {
     let mut client = proxy.connect();
     client.send("POST /public HTTP/1.1\r\nHost: svc\r\n\r\n");
     client.expect(DENIED);
-    assert_eq!(proxy.event().decisions, [RuleSetDecision { applied: EGRESS, http_rule: None }]);
+    assert_eq!(*proxy.event().decisions, [RuleSetDecision { applied: EGRESS, http_rule: None }]);
     client.send("PUT /public HTTP/1.1\r\nHost: svc\r\n\r\n");
     client.expect(DENIED);
     let allowed_out = RuleSetDecision { applied: EGRESS, http_rule: Some(1) };
-    assert_eq!(proxy.event().decisions, [allowed_out, RuleSetDecision { applied: INGRESS, http_rule: None }]);
+    assert_eq!(
+        *proxy.event().decisions,
+        [allowed_out, RuleSetDecision { applied: INGRESS, http_rule: None }]
+    );
     client.send(GET);
     client.expect(OK);
     assert_eq!(proxy.event().decisions.len(), 2);

@@ -62,6 +62,52 @@ fn back(family: FamilyAddresses) -> craft::Craft {
     craft::tcp(at(family.server, 80), at(family.client, 4000))
 }
 
+/// A node with a policy for itself, and an established connection from outside to the node.
+fn established_at_node(family: FamilyAddresses) -> NativeNode {
+    let mut node = NativeNode::new(family);
+    node.own(family.other);
+    node.enforce(NODE, family.other, BOTH);
+    for protocol in [6, 17] {
+        node.rule(NODE, identity::WORLD, Direction::Ingress, (protocol, 80), ALLOW);
+    }
+    for flags in [SYN, ACK, ACK] {
+        assert_eq!(at_node(&node, true, family, flags).verdict, Ok(Delivery::Pass));
+        let answer = if flags == SYN { SYN | ACK } else { ACK };
+        assert_eq!(at_node(&node, false, family, answer).verdict, Ok(Delivery::Pass));
+    }
+    node
+}
+
+/// Sends a segment of the connection of [`established_at_node`], in or out.
+fn at_node(node: &NativeNode, is_in: bool, family: FamilyAddresses, flags: u8) -> Outcome {
+    let ends = [at(family.world, 4000), at(family.other, 80)];
+    let (hook, [source, destination], ingress) = match is_in {
+        true => (Hook::FromOutside, ends, OUTSIDE),
+        false => (Hook::ToOutside, [ends[1], ends[0]], 0),
+    };
+    let frame = craft::tcp(source, destination).flags(flags).frame();
+    let now = node.now;
+    node.tables.run(hook, Arrival { interface: OUTSIDE, ingress, frame: &frame, now, ..Arrival::default() })
+}
+
+#[test]
+fn until_the_epoch_rises_the_entry_is_all_that_a_packet_of_the_node_needs() {
+    each_family(|family| {
+        let mut node = established_at_node(family);
+        node.tables.apply(MapOp::Delete(RowKey::Address(AddressKey::host(family.other.into()))));
+        node.rule(NODE, identity::WORLD, Direction::Ingress, (6, 80), DENY);
+        for is_in in [true, false] {
+            let outcome = at_node(&node, is_in, family, ACK);
+            assert_eq!((outcome.verdict, outcome.events.len()), (Ok(Delivery::Pass), 0));
+        }
+        node.own(family.other);
+        node.configure(Config { epoch: 1, ..Config::default() });
+        for is_in in [true, false] {
+            dropped(&node, &at_node(&node, is_in, family, ACK), DropReason::PolicyDeny);
+        }
+    });
+}
+
 /// Takes away all that a packet is judged by.
 fn forget_all(node: &mut NativeNode, family: FamilyAddresses) {
     for address in [family.client, family.server] {
@@ -190,58 +236,89 @@ fn next(state: &mut u64) -> usize {
     (*state >> 33) as usize
 }
 
+/// A random packet at a hook.
+struct RandomPacket {
+    hook: Hook,
+    interface: u32,
+    ingress: u32,
+    mark: u32,
+    frame: Vec<u8>,
+}
+
+/// A random packet between two ends, mostly of their established connection.
+fn random_frame(ends: [SocketAddr; 2], state: &mut u64) -> Vec<u8> {
+    const RARE: [u8; 4] = [SYN, SYN | ACK, FIN | ACK, RST];
+    let craft = match next(state) % 4 {
+        0 => craft::udp(ends[0], ends[1]),
+        _ => craft::tcp(ends[0], ends[1]).flags(*RARE.get(next(state) % 40).unwrap_or(&ACK)),
+    };
+    let craft = craft.hop_limit([0, 1, 2, 64, 64, 64][next(state) % 6]);
+    craft.padded((next(state) % 8).saturating_sub(6)).frame()
+}
+
+fn between_workloads(family: FamilyAddresses, state: &mut u64) -> RandomPacket {
+    let [client, server] = [4000 + (next(state) % 2) as u16, 80 + (next(state) % 8 / 7) as u16];
+    let (mut ends, mut doors) = ([at(family.client, client), at(family.server, server)], [CLIENT, SERVER]);
+    if next(state).is_multiple_of(2) {
+        ends.reverse();
+        doors.reverse();
+    }
+    let (hook, interface) = match next(state) % 2 {
+        0 => (Hook::FromWorkload, doors[0].interface),
+        _ => (Hook::ToWorkload, doors[1].interface),
+    };
+    let ingress = [doors[0].interface, doors[0].interface, 0, OUTSIDE][next(state) % 4];
+    let mark = if next(state).is_multiple_of(100) { mark::FROM_PROXY } else { 0 };
+    RandomPacket { hook, interface, ingress, mark, frame: random_frame(ends, state) }
+}
+
+fn outside_the_node(family: FamilyAddresses, state: &mut u64) -> RandomPacket {
+    let [client, server] = [4000 + (next(state) % 2) as u16, 80 + (next(state) % 8 / 7) as u16];
+    let ends = [at(family.world, client), at(family.other, server)];
+    let (hook, ends, ingress) = match next(state) % 2 {
+        0 => (Hook::FromOutside, ends, [OUTSIDE, OUTSIDE, OUTSIDE, CLIENT.interface][next(state) % 4]),
+        _ => (Hook::ToOutside, [ends[1], ends[0]], 0),
+    };
+    RandomPacket { hook, interface: OUTSIDE, ingress, mark: 0, frame: random_frame(ends, state) }
+}
+
+/// Sends random packets to a node, and to one at which each packet meets an epoch of its own, so that all pass the stages.
+fn compare(setup: impl Fn() -> NativeNode, packet: impl Fn(&mut u64) -> RandomPacket) {
+    let mut short = 0;
+    for seed in 0..30 {
+        let state = &mut seed.clone();
+        let (mut node, mut staged) = (setup(), setup());
+        for step in 1..120 {
+            let RandomPacket { hook, interface, ingress, mark, frame } = packet(state);
+            let flags = MEDIUM;
+            staged.configure(Config { epoch: step, proxy_interface: PROXY, flags, ..Config::default() });
+            let run = |node: &NativeNode| {
+                let now = node.now;
+                node.tables.run(hook, Arrival { interface, ingress, mark, frame: &frame, now })
+            };
+            let outcome = run(&node);
+            short += usize::from(outcome.verdict.is_ok() && outcome.events.is_empty());
+            let place = format!("seed {seed}, step {step}: {hook}");
+            assert_eq!(outcome, run(&staged), "{place}");
+            let entries = |node: &NativeNode| {
+                node.tables.connections().into_iter().map(without_ways).collect::<Vec<_>>()
+            };
+            assert_eq!(entries(&node), entries(&staged), "{place}");
+            assert_eq!(node.tables.counters(), staged.tables.counters(), "{place}");
+            let seconds = [0, 0, 0, 1, 9, 61][next(state) % 6];
+            node.wait(seconds);
+            staged.wait(seconds);
+        }
+    }
+    assert!(short > 500, "{short} packets without an event are few");
+}
+
 #[test]
 fn the_short_way_leads_where_the_stages_lead() {
-    const RARE: [u8; 4] = [SYN, SYN | ACK, FIN | ACK, RST];
-    each_family(|family| {
-        let mut short = 0;
-        for seed in 0..30 {
-            let state = &mut seed.clone();
-            // At the second node each packet meets an epoch of its own, so that all pass the stages.
-            let (mut node, mut staged) = (established(family), established(family));
-            for step in 1..120 {
-                let [client, server] = [4000 + (next(state) % 2) as u16, 80 + (next(state) % 8 / 7) as u16];
-                let (mut ends, mut doors) =
-                    ([at(family.client, client), at(family.server, server)], [CLIENT, SERVER]);
-                if next(state).is_multiple_of(2) {
-                    ends.reverse();
-                    doors.reverse();
-                }
-                let craft = match next(state) % 4 {
-                    0 => craft::udp(ends[0], ends[1]),
-                    _ => craft::tcp(ends[0], ends[1]).flags(*RARE.get(next(state) % 40).unwrap_or(&ACK)),
-                };
-                let craft = craft.hop_limit([0, 1, 2, 64, 64, 64][next(state) % 6]);
-                let frame = craft.padded((next(state) % 8).saturating_sub(6)).frame();
-                let ingress = [doors[0].interface, doors[0].interface, 0, OUTSIDE][next(state) % 4];
-                let mark = if next(state).is_multiple_of(100) { mark::FROM_PROXY } else { 0 };
-                let (hook, interface) = match next(state) % 2 {
-                    0 => (Hook::FromWorkload, doors[0].interface),
-                    _ => (Hook::ToWorkload, doors[1].interface),
-                };
-                let flags = MEDIUM;
-                let config = Config { epoch: step, proxy_interface: PROXY, flags, ..Config::default() };
-                staged.configure(config);
-                let run = |node: &NativeNode| {
-                    let now = node.now;
-                    node.tables.run(hook, Arrival { interface, ingress, mark, frame: &frame, now })
-                };
-                let before = node.tables.connections();
-                let outcome = run(&node);
-                short +=
-                    usize::from(outcome.verdict.is_ok() && before.len() > 1 && outcome.events.is_empty());
-                let place = format!("seed {seed}, step {step}: {hook} {:?}", craft::check(&frame));
-                assert_eq!(outcome, run(&staged), "{place}");
-                let entries = |node: &NativeNode| {
-                    node.tables.connections().into_iter().map(without_ways).collect::<Vec<_>>()
-                };
-                assert_eq!(entries(&node), entries(&staged), "{place}");
-                assert_eq!(node.tables.counters(), staged.tables.counters(), "{place}");
-                let seconds = [0, 0, 0, 1, 9, 61][next(state) % 6];
-                node.wait(seconds);
-                staged.wait(seconds);
-            }
-        }
-        assert!(short > 500, "{short} packets without an event are few");
-    });
+    each_family(|family| compare(|| established(family), |state| between_workloads(family, state)));
+}
+
+#[test]
+fn the_short_way_leads_where_the_stages_lead_at_the_node() {
+    each_family(|family| compare(|| established_at_node(family), |state| outside_the_node(family, state)));
 }
