@@ -80,10 +80,12 @@ fn connection_in_force<'a, M: Maps>(
     direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
+    scratch.has_connection = false;
     if !conntrack::is_tracked(&scratch.found.flow) {
         return None;
     }
     let row = maps.connection(&scratch.key)?;
+    scratch.has_connection = true;
     let continues = conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds);
     scratch.is_in_force = continues && conntrack::is_current(&row, &scratch.found);
     scratch.is_in_force.then_some(row)

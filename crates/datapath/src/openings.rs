@@ -34,7 +34,9 @@ pub(crate) fn find(maps: &impl Maps, direction: Direction, scratch: &mut Scratch
 #[inline(always)]
 fn copy(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
     let now = scratch.found.seconds;
-    if let Some(row) = maps.connection(&scratch.key) {
+    if scratch.has_connection
+        && let Some(row) = maps.connection(&scratch.key)
+    {
         if conntrack::continues(&row, scratch.opens, direction, now) {
             scratch.entry = *row;
             scratch.origin = Origin::Connections;

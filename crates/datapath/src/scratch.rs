@@ -30,6 +30,8 @@ pub struct Scratch {
     pub(crate) opens: bool,
     /// The flags of the flow's entry, as the packet found them.
     pub(crate) flags: u32,
+    /// Whether there is a connection with the packet's key.
+    pub(crate) has_connection: bool,
     /// Whether the packet belongs to a connection that the policy in force allowed.
     pub(crate) is_in_force: bool,
     /// Where `entry` is from.
@@ -62,6 +64,7 @@ impl Default for Scratch {
             from_proxy: false,
             opens: false,
             flags: 0,
+            has_connection: false,
             is_in_force: false,
             origin: Origin::New,
             is_successor: false,
