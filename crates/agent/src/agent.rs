@@ -122,7 +122,7 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         addresses,
         labels: config.node_labels.clone(),
         proxy: Some(proxy),
-        report_forwards: true,
+        monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
         audit: config.audit,
     }

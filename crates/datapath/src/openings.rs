@@ -55,7 +55,7 @@ fn copy(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>
 /// Makes the entry of a new flow, or of a connection whose entry is lost.
 #[inline(always)]
 fn begin(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
-    scratch.decision.transition = Transition::Notable;
+    scratch.decision.transition = Transition::Opened;
     scratch.entry = conntrack::new_entry(direction);
     if scratch.found.flow.protocol == TCP && !scratch.opens {
         scratch.is_midstream = true;

@@ -9,6 +9,7 @@ use crate::related::Related;
 use abi::DropReason;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::endpoint::EndpointInfo;
+use abi::event::FlowEvent;
 use abi::policy::Direction;
 
 /// What the stages find out about a packet, what is decided on the packet, and the outcome. Each stage reads what earlier
@@ -49,6 +50,8 @@ pub struct Scratch {
     pub(crate) refusal: Option<DropReason>,
     /// Where the packet goes if nothing refuses it.
     pub(crate) delivery: Delivery,
+    /// The packet's event, where it has one.
+    pub(crate) event: FlowEvent,
 }
 
 impl Default for Scratch {
@@ -71,6 +74,7 @@ impl Default for Scratch {
             walk: Walk::UNUSED,
             refusal: None,
             delivery: Delivery::Pass,
+            event: FlowEvent::default(),
         }
     }
 }

@@ -135,13 +135,21 @@ fn exchange_http(from: &Workload, to: &Workload, is_over: &AtomicBool) -> Result
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             match connection.fetch(path) {
-                Ok(status) => return Ok(status == expected),
+                Ok(status) => {
+                    if status != expected {
+                        eprintln!("GET {path} is answered with {status} instead of {expected}");
+                    }
+                    return Ok(status == expected);
+                }
                 // A connection that waited for the killed proxy to accept it ends, too.
                 Err(error) if is_end(&error) => {
                     tally.closed += 1;
                     connection = HttpConnection::open(from, to)?;
                 }
-                Err(_) => break,
+                Err(error) => {
+                    eprintln!("GET {path} is not answered: {error}");
+                    break;
+                }
             }
         }
         connection = HttpConnection::open(from, to)?;
