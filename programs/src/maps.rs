@@ -1,13 +1,13 @@
 //! The kernel's maps: declared from the list of `abi::map`, and how programs read and write maps of each kind.
 
-use abi::event::FlowEvent;
+use abi::event::{self, FlowEvent};
 use abi::map::{self, Kind, Map, MapId};
 use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::with_maps;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockMap};
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_loop};
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_loop, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
 use datapath::policy::{PolicyRows, Walk};
 use datapath::{Find, Keep, Maps, Scratch};
@@ -213,6 +213,25 @@ extern "C" fn step(_index: u64, walk: *mut c_void) -> i64 {
     i64::from(walk.step(&KernelMaps))
 }
 
+/// Whether the next event of a forwarded packet wakes the reader.
+///
+/// Without a flag, the kernel wakes the reader by the first event after the reader has read all. The reader then waits for
+/// more; an event that fills half of the ring ends that wait.
+#[inline(always)]
+fn wake_up() -> u64 {
+    const HALF: u64 = MapId::Events.default_capacity() as u64 / 2;
+    /// Several CPUs may report at once, and none of them may see exactly the half.
+    const MARGIN: u64 = 16 * size_of::<FlowEvent>() as u64;
+    // SAFETY: the pointer is that of a ring buffer.
+    let pending = unsafe { bpf_ringbuf_query((&raw const NX_EVENTS).cast_mut().cast(), AVAILABLE_DATA) };
+    if pending.wrapping_sub(HALF) < MARGIN { FORCE_WAKE_UP } else { 0 }
+}
+
+/// `BPF_RB_AVAIL_DATA`.
+const AVAILABLE_DATA: u64 = 0;
+/// `BPF_RB_FORCE_WAKEUP`.
+const FORCE_WAKE_UP: u64 = 2;
+
 impl Maps for KernelMaps {
     #[inline(always)]
     fn now(&self) -> u64 {
@@ -235,10 +254,14 @@ impl Maps for KernelMaps {
     }
 
     #[inline(always)]
-    fn report(&self, event: FlowEvent) {
-        if let Some(mut entry) = NX_EVENTS.reserve_untyped::<FlowEvent>(0) {
-            entry.write(event);
-            entry.submit(0);
+    fn report(&self, event: &FlowEvent) {
+        let (found_room, lost) = if event.is_denial() {
+            (NX_DENIALS.output_untyped::<FlowEvent>(event, 0).is_ok(), event::LOST_DENIALS)
+        } else {
+            (NX_EVENTS.output_untyped::<FlowEvent>(event, wake_up()).is_ok(), event::LOST_FORWARDS)
+        };
+        if !found_room {
+            self.count(lost, event.length);
         }
     }
 }

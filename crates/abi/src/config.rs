@@ -24,6 +24,14 @@ const _: () = assert!(size_of::<Config>() == 16);
 
 /// Bits of [`Config::flags`].
 pub mod flag {
-    /// Report the first packet of each flow that is forwarded, not only drops.
-    pub const REPORT_FORWARDS: u32 = 1;
+    /// Report the packet that opens a connection.
+    pub const REPORT_OPENED: u32 = 1;
+    /// Report the first packet of a connection in the other direction.
+    pub const REPORT_ANSWERED: u32 = 2;
+    /// Report the packet that ends a connection.
+    pub const REPORT_ENDED: u32 = 4;
+    /// Report every packet, at the last hook that judges it.
+    pub const REPORT_PACKETS: u32 = 8;
+    /// With [`REPORT_PACKETS`], report every packet at the other hooks too.
+    pub const REPORT_HOPS: u32 = 16;
 }

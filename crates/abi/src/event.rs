@@ -4,7 +4,7 @@ use crate::Address;
 use crate::policy::Direction;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One packet and its verdict; what [`crate::map::Events`] carries.
+/// One packet and its verdict; what [`crate::map::Events`] and [`crate::map::Denials`] carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowEvent {
@@ -55,6 +55,15 @@ pub struct FlowEvent {
 }
 
 const _: () = assert!(size_of::<FlowEvent>() == 104);
+
+impl FlowEvent {
+    /// Whether the packet was denied, or would have been without audit mode. Such events have a ring buffer of their own
+    /// ([`crate::map::Denials`]).
+    #[inline(always)]
+    pub const fn is_denial(&self) -> bool {
+        self.reason != 0
+    }
+}
 
 /// What happened to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,7 +126,11 @@ drop_reasons! {
 }
 
 /// Number of entries of [`crate::map::Counters`].
-pub const COUNTER_ROWS: u32 = 2 * REASONS;
+pub const COUNTER_ROWS: u32 = LOST_DENIALS + 1;
+/// Index of the counter of events that found no room in [`crate::map::Events`].
+pub const LOST_FORWARDS: u32 = 2 * REASONS;
+/// Index of the counter of events that found no room in [`crate::map::Denials`].
+pub const LOST_DENIALS: u32 = LOST_FORWARDS + 1;
 /// How many numbers drop reasons may have, 0 for none included: a power of two.
 const REASONS: u32 = 32;
 const _: () = assert!(DropReason::ALL[DropReason::ALL.len() - 1] as u32 == DropReason::ALL.len() as u32);

@@ -117,12 +117,15 @@ macro_rules! with_maps {
             /// The ports of fragmented packets, for the fragments that carry none.
             Fragments = NX_FRAGMENTS: LruHash<FragmentKey, FragmentInfo>,
                 capacity 8 * 1024, in tests 256, written by Kernel;
-            /// Packets and bytes, by [`counter_index`](crate::event::counter_index).
+            /// Packets and bytes, by [`counter_index`](crate::event::counter_index), and lost events.
             Counters = NX_COUNTERS: PerCpuArray<u32, Counter>,
                 capacity COUNTER_ROWS, in tests COUNTER_ROWS, written by Kernel;
-            /// What the packet path reports. The capacity is a power of two and at least a page.
+            /// Forwarded packets that the packet path reports. The capacity is a power of two and at least a page.
             Events = NX_EVENTS: RingBuffer<(), FlowEvent>,
                 capacity 1024 * 1024, in tests 256 * 1024, written by Kernel;
+            /// Denied packets, which forwarded ones take no room from.
+            Denials = NX_DENIALS: RingBuffer<(), FlowEvent>,
+                capacity 512 * 1024, in tests 64 * 1024, written by Kernel;
             /// The socket of the node proxy that listens for a family, by [`proxy_socket`](crate::map::proxy_socket). The
             /// other sockets that share its port share its connections.
             ProxySockets = NX_PROXY_SOCKETS: SocketMap<u32, u32>,

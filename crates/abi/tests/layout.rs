@@ -177,11 +177,17 @@ fn constants(text: &mut String) -> fmt::Result {
     }
     writeln!(text, "\nnumbers")?;
     constants! {
-        config::flag::REPORT_FORWARDS,
+        config::flag::REPORT_OPENED,
+        config::flag::REPORT_ANSWERED,
+        config::flag::REPORT_ENDED,
+        config::flag::REPORT_PACKETS,
+        config::flag::REPORT_HOPS,
         conntrack::flag::LOCAL_OPENED, conntrack::flag::ANSWERED, conntrack::flag::LOCAL_CLOSED,
         conntrack::flag::REMOTE_CLOSED, conntrack::flag::RESET, conntrack::flag::PROXIED, conntrack::flag::TRANSLATED,
         endpoint::flag::ENFORCE_INGRESS, endpoint::flag::ENFORCE_EGRESS, endpoint::flag::AUDIT,
         event::COUNTER_ROWS,
+        event::LOST_FORWARDS,
+        event::LOST_DENIALS,
         identity::UNKNOWN, identity::HOST, identity::WORLD, identity::UNMANAGED, identity::HEALTH, identity::INIT,
         identity::REMOTE_NODE, identity::KUBE_APISERVER, identity::INGRESS, identity::WORLD_IPV4, identity::WORLD_IPV6,
         identity::FIRST_ALLOCATED, identity::LAST_ALLOCATED, identity::FIRST_LOCAL, identity::FIRST_NODE,

@@ -103,12 +103,12 @@ fn sources(
     config: &AgentConfig,
     (copies, known): (Copies, KnownFiles),
     devices: DeviceCache,
-    queue: &Queue,
+    (queue, problems): (&Queue, &Problems),
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
     let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(Workloads));
-    sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources))?));
+    sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources), problems)?));
     sources.push(Box::new(PolicyFiles::watch(&config.policies, (copies, known), notifier(&sources))?));
     Ok(sources)
 }
@@ -122,7 +122,7 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         addresses,
         labels: config.node_labels.clone(),
         proxy: Some(proxy),
-        report_forwards: true,
+        monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
         audit: config.audit,
     }
@@ -179,9 +179,13 @@ impl Agent {
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
         let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy), &problems)?);
-        let lifecycle =
-            Lifecycle::new(&paths, &wiring, kernel.attacher(), Notifier::new(queue.clone(), WORKLOADS))?;
-        let sources = sources(&config, (copies, known), kernel.devices(), &queue)?;
+        let lifecycle = Lifecycle::new(
+            &paths,
+            &wiring,
+            kernel.attacher(),
+            (Notifier::new(queue.clone(), WORKLOADS), &problems),
+        )?;
+        let sources = sources(&config, (copies, known), kernel.devices(), (&queue, &problems))?;
         let state = State { workloads: taken, ..state };
         let mut reconciler = Reconciler {
             config,

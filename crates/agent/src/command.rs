@@ -54,6 +54,11 @@ pub(crate) enum Command {
         /// Whether audit mode is on.
         audit: bool,
     },
+    /// Changes settings of the agent until it ends.
+    ChangeSettings {
+        /// The level of monitor aggregation; none to leave it as it is.
+        monitor_aggregation: Option<String>,
+    },
     /// Stops the agent.
     Stop,
 }
@@ -97,6 +102,9 @@ impl Request {
             ApiRequest::RemoveWorkload { namespace, name } => Command::RemoveWorkload { namespace, name },
             ApiRequest::ConfigureWorkload { namespace, name, audit } => {
                 Command::ConfigureWorkload { namespace, name, audit }
+            }
+            ApiRequest::ChangeSettings { monitor_aggregation } => {
+                Command::ChangeSettings { monitor_aggregation }
             }
             ApiRequest::Stop => Command::Stop,
             ApiRequest::Observe { .. } => {

@@ -2,6 +2,7 @@
 
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
+use control::MonitorAggregation;
 use policy::rule::{Cidr, EnforcementMode};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub struct AgentConfig {
     pub enforcement: EnforcementMode,
     /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     pub audit: bool,
+    /// How far events of forwarded packets are aggregated.
+    pub monitor_aggregation: MonitorAggregation,
     /// How programs are attached to interfaces.
     pub attach: loader::Mode,
 }
@@ -69,6 +72,7 @@ impl Default for AgentConfig {
             node_labels: BTreeMap::new(),
             enforcement: EnforcementMode::Default,
             audit: false,
+            monitor_aggregation: MonitorAggregation::default(),
             attach: loader::Mode::default(),
         }
     }

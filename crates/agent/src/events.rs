@@ -8,16 +8,11 @@ use crate::request_events::{EventReceiver, ProxyMessage};
 use crate::request_record;
 use crate::threads;
 use flow::LostSource;
-use loader::EventRing;
-use rustix::event::{PollFd, PollFlags, poll};
-use std::os::fd::AsFd;
+use loader::{EventRings, EventSignal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-/// Maximum number of events that are read before subscribers are notified.
-const BATCH: usize = 256;
 
 /// Delay before binding the socket is retried.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,14 +29,16 @@ const REQUESTS: Problem = Problem::new(
 
 /// Starts the threads that read events of the packet path and of the proxy at `socket`.
 pub(crate) fn start(
-    ring: EventRing,
+    rings: EventRings,
     socket: PathBuf,
     (feed, occupancy): (Arc<Feed>, LatestOccupancy),
     problems: &Problems,
 ) -> anyhow::Result<()> {
+    let signal = rings.signal()?;
+    feed.read_from(rings);
     let (packet_feed, shared) = (Arc::clone(&feed), problems.clone());
     threads::start("packets", problems.clone(), PACKETS.what(), move || {
-        packets(ring, &packet_feed, &shared)
+        packets(&signal, &packet_feed, &shared)
     })?;
     let shared = problems.clone();
     threads::start("requests", problems.clone(), REQUESTS.what(), move || {
@@ -53,12 +50,9 @@ pub(crate) fn start(
     Ok(())
 }
 
-fn packets(mut ring: EventRing, feed: &Feed, problems: &Problems) {
+fn packets(signal: &EventSignal, feed: &Feed, problems: &Problems) {
     loop {
-        let waited = poll(&mut [PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)], None);
-        if let Err(error) = waited
-            && error != rustix::io::Errno::INTR
-        {
+        if let Err(error) = signal.wait(None) {
             problems.note(PACKETS, Err(error));
             thread::sleep(RETRY);
             continue;
@@ -66,14 +60,7 @@ fn packets(mut ring: EventRing, feed: &Feed, problems: &Problems) {
         if problems.has(PACKETS) {
             problems.note(PACKETS, Ok::<(), String>(()));
         }
-        loop {
-            let events: Vec<Record> = ring.by_ref().take(BATCH).map(Record::Packet).collect();
-            let more = events.len() == BATCH;
-            feed.push(events);
-            if !more {
-                break;
-            }
-        }
+        feed.read_packets();
     }
 }
 

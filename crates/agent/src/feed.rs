@@ -3,6 +3,7 @@
 use crate::names::SharedNames;
 use crate::record::{Part, Record, time_of_day};
 use flow::{LostEvents, LostSource, Missed, RingBuffer};
+use loader::{EventRings, LostCounts};
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,8 +20,17 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(crate) struct Feed {
     /// Names for those who decode records.
     pub(crate) names: SharedNames,
+    packets: Mutex<Packets>,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// The events of the packet path.
+#[derive(Debug, Default)]
+struct Packets {
+    rings: Option<EventRings>,
+    /// Events that found no room in a ring, as far as subscriptions know.
+    lost: u64,
 }
 
 #[derive(Debug)]
@@ -50,7 +60,22 @@ impl Feed {
     pub(crate) fn new(names: SharedNames) -> Self {
         let parts = CAPACITY.map(|bytes| RingBuffer::new(bytes, Record::size));
         let state = State { parts, waiting: 0, lost: BTreeMap::new(), ended: false };
-        Self { names, state: Mutex::new(state), changed: Condvar::new() }
+        Self { names, packets: Mutex::default(), state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// From now on reads packets from these rings.
+    pub(crate) fn read_from(&self, rings: EventRings) {
+        *self.packets() = Packets { lost: lost(&rings), rings: Some(rings) };
+    }
+
+    /// Adds the packets that the packet path has reported by now.
+    pub(crate) fn read_packets(&self) {
+        let mut packets = self.packets();
+        let Packets { rings: Some(rings), lost: known } = &mut *packets else { return };
+        self.push(rings.batch().map(Record::Packet));
+        let lost = lost(rings);
+        self.report_lost(LostSource::PacketRing, lost.saturating_sub(*known));
+        *known = lost.max(*known);
     }
 
     /// Adds a batch of records, oldest first, and wakes the waiting subscriptions once.
@@ -118,9 +143,25 @@ impl Feed {
         (!(ends && taken.records.is_empty())).then_some(taken)
     }
 
+    fn packets(&self) -> MutexGuard<'_, Packets> {
+        // A panic leaves events in the rings, and the next call reads them.
+        self.packets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change of a part is a single call, so a panic cannot leave it inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many events have found no room in a ring.
+fn lost(rings: &EventRings) -> u64 {
+    match rings.lost() {
+        Ok(LostCounts { forwards, denials }) => forwards + denials,
+        Err(error) => {
+            tracing::warn!(%error, "lost events cannot be counted");
+            0
+        }
     }
 }
 

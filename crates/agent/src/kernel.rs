@@ -12,7 +12,7 @@ use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
 use loader::{
-    AttachError, Attacher, Counters, EventRing, Loaded, Mode, OpenError, Options, Upkeep, UsageReader,
+    AttachError, Attacher, Counters, EventRings, Loaded, Mode, OpenError, Options, Upkeep, UsageReader,
 };
 use std::collections::BTreeSet;
 use std::io;
@@ -85,8 +85,8 @@ impl Kernel {
         self.names.clone()
     }
 
-    /// The ring buffer of events.
-    pub(crate) fn events(&self) -> io::Result<EventRing> {
+    /// The ring buffers of events.
+    pub(crate) fn events(&self) -> io::Result<EventRings> {
         self.loaded.events()
     }
 

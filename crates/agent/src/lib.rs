@@ -57,6 +57,7 @@ mod requests;
 mod rule_set_cache;
 mod rule_set_loader;
 mod rule_sets;
+mod runtime_settings;
 mod server;
 mod signals;
 mod source;

@@ -2,9 +2,10 @@
 
 use crate::host_devices::DeviceCache;
 use crate::notifier::Notifier;
-use crate::problems::{Problem, message};
+use crate::problems::{Problem, Problems, message};
 use crate::reconciler::Reconciler;
 use crate::source::ChangeSource;
+use crate::threads;
 use crate::wiring::{is_interface, routed};
 use crate::workloads;
 use control::{Change, Node};
@@ -17,14 +18,19 @@ use std::time::Duration;
 use workload::{NetworkChanges, NetworkError, NetworkNamespace, NetworkWatch};
 
 /// The failures, as status and log name them.
-const UNKNOWN: Problem =
-    Problem::new("changes of the node's network cannot be read", "the agent tries again until that succeeds");
-const ADDRESSES: Problem =
-    Problem::new("the addresses of the node are not in force", "the agent tries again until that succeeds");
+const UNKNOWN: Problem = Problem::new(
+    "changes of the node's network cannot be read",
+    "the agent tries again every second until that succeeds",
+);
+const ADDRESSES: Problem = Problem::new(
+    "the addresses of the node are not in force",
+    "the agent tries again twice a second until that succeeds",
+);
 const GUARD: Problem = Problem::new(
     "the node's policy is not enforced at every interface",
-    "the agent tries again until that succeeds",
+    "the agent tries again twice a second until that succeeds",
 );
+const UNFOLLOWED: &str = "changes of the node's network are not noticed";
 
 /// The time between two attempts to read the network.
 const RETRY: Duration = Duration::from_secs(1);
@@ -51,12 +57,16 @@ struct News {
 
 impl NodeNetwork {
     /// Starts the thread that follows the network of the calling thread's namespace.
-    pub(crate) fn watch(devices: DeviceCache, notifier: Notifier) -> anyhow::Result<Self> {
+    pub(crate) fn watch(
+        devices: DeviceCache,
+        notifier: Notifier,
+        problems: &Problems,
+    ) -> anyhow::Result<Self> {
         let mut watch = NetworkWatch::of(&NetworkNamespace::current()?)?;
         let first = News { addresses: Some(watch.addresses()), are_devices_new: true, ..News::default() };
         let news = Arc::new(Mutex::new(first));
         let shared = Arc::clone(&news);
-        thread::Builder::new().name("network".into()).spawn(move || {
+        threads::start("network", problems.clone(), UNFOLLOWED, move || {
             let mut changes = watch.wait();
             loop {
                 let is_failed = changes.is_err();

@@ -6,8 +6,8 @@ use crate::answer::{Answer, internal, value};
 use crate::command::Command;
 use crate::reconciler::Reconciler;
 use crate::state::WorkloadRecord;
-use crate::views;
 use crate::workloads::not_found;
+use crate::{runtime_settings, views};
 use api::view::EndpointSummary;
 use api::{Cause, Failure};
 use control::{Change, Endpoint};
@@ -28,6 +28,10 @@ pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<Command>) -> 
             }
             Command::ConfigureWorkload { namespace, name, audit } => {
                 answers.push(configure(reconciler, &namespace, &name, audit));
+            }
+            Command::ChangeSettings { monitor_aggregation } => {
+                let settings = runtime_settings::change(reconciler, monitor_aggregation.as_deref());
+                answers.push(settings.and_then(|settings| value(&settings)));
             }
             Command::Stop => answers.push(Ok(Value::Null)),
         }

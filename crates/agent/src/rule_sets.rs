@@ -6,6 +6,7 @@
 use crate::{proxy_group, storage};
 use l7::rule::{HeaderRule, HttpRule};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -36,11 +37,11 @@ pub(crate) struct FileIdentity {
 /// A rule, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredRule {
-    method: Option<String>,
-    path: Option<String>,
-    host: Option<String>,
-    headers: Vec<(String, Option<String>)>,
+struct StoredRule<'a> {
+    method: Option<Cow<'a, str>>,
+    path: Option<Cow<'a, str>>,
+    host: Option<Cow<'a, str>>,
+    headers: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
 }
 
 impl Publisher {
@@ -55,7 +56,7 @@ impl Publisher {
         number: u32,
         rules: impl IntoIterator<Item = &'a HttpRule>,
     ) -> io::Result<()> {
-        let stored: Vec<StoredRule> = rules.into_iter().map(StoredRule::from_rule).collect();
+        let stored: Vec<StoredRule<'_>> = rules.into_iter().map(StoredRule::from_rule).collect();
         self.prepare()?;
         let path = path(&self.directory, number);
         // Shared before the file gets its name: an agent that is killed meanwhile leaves no file that the proxy
@@ -143,7 +144,9 @@ impl Publisher {
             let Some(number) = number(&entry) else { continue };
             // A damaged set is published again, under another number.
             let identity = FileIdentity::current(&self.directory, number)?;
-            let Ok(stored) = serde_json::from_slice::<Vec<StoredRule>>(&fs::read(entry)?) else { continue };
+            let Ok(stored) = serde_json::from_slice::<Vec<StoredRule<'_>>>(&fs::read(entry)?) else {
+                continue;
+            };
             self.published.borrow_mut().insert(number, identity);
             published.insert(number, stored.into_iter().map(HttpRule::from).collect());
         }
@@ -165,7 +168,7 @@ pub(crate) fn read(directory: &Path, number: u32) -> anyhow::Result<(FileIdentit
     let identity = FileIdentity::from_metadata(&file.metadata()?);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let stored: Vec<StoredRule> = serde_json::from_slice(&bytes)?;
+    let stored: Vec<StoredRule<'_>> = serde_json::from_slice(&bytes)?;
     Ok((identity, stored.into_iter().map(HttpRule::from).collect()))
 }
 
@@ -193,22 +196,30 @@ fn path(directory: &Path, number: u32) -> PathBuf {
     directory.join(format!("{number}.{ENDING}"))
 }
 
-impl StoredRule {
-    fn from_rule(rule: &HttpRule) -> Self {
-        let headers = rule.headers.iter().map(|header| (header.name.clone(), header.value.clone()));
+impl<'a> StoredRule<'a> {
+    fn from_rule(rule: &'a HttpRule) -> Self {
+        let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
+        let headers = rule.headers.iter().map(|header| (header.name.as_str().into(), text(&header.value)));
         Self {
-            method: rule.method.clone(),
-            path: rule.path.clone(),
-            host: rule.host.clone(),
+            method: text(&rule.method),
+            path: text(&rule.path),
+            host: text(&rule.host),
             headers: headers.collect(),
         }
     }
 }
 
-impl From<StoredRule> for HttpRule {
-    fn from(stored: StoredRule) -> Self {
-        let headers = stored.headers.into_iter().map(|(name, value)| HeaderRule { name, value });
-        Self { method: stored.method, path: stored.path, host: stored.host, headers: headers.collect() }
+impl From<StoredRule<'_>> for HttpRule {
+    fn from(stored: StoredRule<'_>) -> Self {
+        let text = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+        let headers = stored.headers.into_iter();
+        let headers = headers.map(|(name, value)| HeaderRule { name: name.into_owned(), value: text(value) });
+        Self {
+            method: text(stored.method),
+            path: text(stored.path),
+            host: text(stored.host),
+            headers: headers.collect(),
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::supervisor::Supervisor;
 use abi::identity::FIRST_ALLOCATED;
 use api::view;
 use control::Node;
-use loader::Counters;
+use flow::LostSource;
+use loader::{Counters, LostCounts};
 use policy::rule::EnforcementMode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
         let name = row.reason.map_or("forwarded".to_string(), |reason| reason.describe().to_string());
         *packets.entry(name).or_default() += row.counter.packets;
     }
+    let lost_events = lost_events(parts)?;
     let (proxy_connections, refusals) = parts.occupancy.view();
     let mut problems = published.problems.clone();
     problems.extend(parts.problems.messages());
@@ -85,8 +87,20 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
         services: world.services().count(),
         enforcement: enforcement(world.node()),
         packets,
-        lost_events: parts.feed.lost().values().sum(),
+        lost_events: lost_events.values().sum(),
+        lost_events_by_cause: lost_events,
     })
+}
+
+/// The lost events by cause: those that found no room in a ring since the maps were made, others since the agent started.
+fn lost_events(parts: &StatusParts) -> anyhow::Result<BTreeMap<String, u64>> {
+    let LostCounts { forwards, denials } = parts.counters.lost_events()?;
+    let full = LostSource::PacketRing.describe();
+    let in_rings =
+        [(full.to_string(), forwards), (format!("{full}, of denied packets"), denials)].into_iter();
+    let others = parts.feed.lost().into_iter().filter(|(source, _)| *source != LostSource::PacketRing);
+    let others = others.map(|(source, count)| (source.describe().to_string(), count));
+    Ok(in_rings.chain(others).filter(|(_, count)| *count > 0).collect())
 }
 
 /// The enforcement mode, as the settings name it.

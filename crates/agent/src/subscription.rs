@@ -26,6 +26,7 @@ impl Subscription {
         filters: &[String],
     ) -> Result<Self, String> {
         let filter = Filter::parse(filters.iter().map(String::as_str)).map_err(|error| error.to_string())?;
+        feed.read_packets();
         let (records, position) = if last > 0 { feed.all() } else { (Vec::new(), feed.end_position()) };
         let (feed, left) = (Arc::clone(feed), Arc::default());
         let mut new = Self { feed, filter, ready: Vec::new(), position, follow, left };

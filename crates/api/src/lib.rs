@@ -93,6 +93,12 @@ pub enum ApiRequest {
         /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
         audit: bool,
     },
+    /// Changes settings of the agent until it ends, and returns all: [`view::RuntimeSettings`].
+    ChangeSettings {
+        /// The level of monitor aggregation; none to leave it as it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        monitor_aggregation: Option<String>,
+    },
     /// Stops the agent. Its programs and maps stay in the kernel and keep enforcing policy.
     Stop,
 }

@@ -44,8 +44,18 @@ pub struct Status {
     pub enforcement: String,
     /// Packet counts: `forwarded`, and each drop reason.
     pub packets: BTreeMap<String, u64>,
-    /// Events that were evicted before a client read them.
+    /// Events that no observer sees, or that an observer did not see.
     pub lost_events: u64,
+    /// The same, by where they were lost.
+    #[serde(default)]
+    pub lost_events_by_cause: BTreeMap<String, u64>,
+}
+
+/// The settings that may change while the agent runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeSettings {
+    /// The level of monitor aggregation: `none`, `low`, `medium` or `maximum`.
+    pub monitor_aggregation: String,
 }
 
 /// Connections of the node proxy.

@@ -7,7 +7,7 @@ use crate::step::Step;
 use crate::world::World;
 use crate::writes::{Writes, concern_flows};
 use abi::batch::Batch;
-use abi::config::{self, Config};
+use abi::config::Config;
 use abi::identity::HOST;
 use abi::row::Row;
 use enforcement::Rows;
@@ -176,7 +176,7 @@ impl World {
     fn wanted_config(&self) -> Config {
         let (proxy_interface, proxy_port) =
             self.node.proxy.map_or((0, [0; 2]), |proxy| (proxy.interface, proxy.port.to_be_bytes()));
-        let flags = if self.node.report_forwards { config::flag::REPORT_FORWARDS } else { 0 };
+        let flags = self.node.monitor_aggregation.flags();
         Config { proxy_interface, proxy_port, flags, ..Config::default() }
     }
 }

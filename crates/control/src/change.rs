@@ -1,5 +1,6 @@
 //! The changes of the world of a node.
 
+use crate::aggregation::MonitorAggregation;
 use identity::Labels;
 use policy::catalog::CidrGroupEntry;
 use policy::rule::{EnforcementMode, Policy, PolicyId};
@@ -157,8 +158,8 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Interface and port of the node proxy; none while there is no proxy.
     pub proxy: Option<ProxyLocation>,
-    /// Whether forwarded flows are reported, not only dropped ones.
-    pub report_forwards: bool,
+    /// How far events of forwarded packets are aggregated.
+    pub monitor_aggregation: MonitorAggregation,
     /// The endpoints for which policies are enforced.
     pub mode: EnforcementMode,
     /// Whether audit mode is on for the node and all workloads.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod aggregation;
 mod apply;
 mod change;
 #[cfg(any(test, feature = "fixtures"))]
@@ -21,6 +22,7 @@ mod workloads;
 mod world;
 mod writes;
 
+pub use aggregation::MonitorAggregation;
 pub use change::{
     Change, Endpoint, LAST_ENDPOINT, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire, Workload,
 };

@@ -13,7 +13,7 @@ use crate::scratch::Scratch;
 use crate::verifier::Fresh;
 use abi::DropReason;
 use abi::address::AddressInfo;
-use abi::config::Config;
+use abi::config::{self, Config};
 use abi::conntrack::{ConnInfo, LinkAddresses, Way, flag};
 use abi::endpoint;
 use abi::policy::{Direction, VerdictInfo, action};
@@ -80,10 +80,12 @@ fn connection_in_force<'a, M: Maps>(
     direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
+    scratch.has_connection = false;
     if !conntrack::is_tracked(&scratch.found.flow) {
         return None;
     }
     let row = maps.connection(&scratch.key)?;
+    scratch.has_connection = true;
     let continues = conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds);
     scratch.is_in_force = continues && conntrack::is_current(&row, &scratch.found);
     scratch.is_in_force.then_some(row)
@@ -124,13 +126,14 @@ fn pass(
     let decision = &mut Fresh::new(decision);
     store_verdict(row, traffic.peer, found, decision);
     store_detours(row, traffic, observed, found);
-    if found.way.is_known {
+    // The short way reports nothing.
+    if found.way.is_known && found.config.flags & config::flag::REPORT_PACKETS == 0 {
         store_way(row, traffic, found);
     }
     let transition = conntrack::update(row, &found.flow, observed);
     let (row, decision) = (&**row, &mut **decision);
-    if transition == Transition::Notable {
-        decision.transition = Transition::Notable;
+    if decision.transition == Transition::None {
+        decision.transition = transition;
     }
     decision.is_reply = conntrack::opening_direction(row) != traffic.direction;
     permit(row, observed, found, decision)

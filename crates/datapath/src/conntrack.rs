@@ -4,17 +4,24 @@ use crate::found::Found;
 use crate::parse::{ACK, FIN, PacketFlow, RST, SYN};
 use crate::verifier::Fresh;
 use abi::Address;
+use abi::config;
 use abi::conntrack::{ConnInfo, ConnKey, LinkAddresses, Way, flag, lifetime};
 use abi::policy::Direction;
 use abi::protocol::TCP;
 
-/// What a packet changed in the state of its connection that is worth an event.
+/// What a packet changed in the state of its connection. Each change is the flag of the node's configuration by which the
+/// packet is worth an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Transition {
     /// Nothing.
-    None,
-    /// The connection opened, had its first reply, or ended.
-    Notable,
+    None = 0,
+    /// The connection opened.
+    Opened = config::flag::REPORT_OPENED,
+    /// The connection had its first reply.
+    Answered = config::flag::REPORT_ANSWERED,
+    /// The connection ended.
+    Ended = config::flag::REPORT_ENDED,
 }
 
 /// Where the entry of a packet's flow is from that is not changed in place.
@@ -143,8 +150,12 @@ pub(crate) fn update(row: &mut Fresh<'_, ConnInfo>, flow: &PacketFlow, observed:
     // Read back: the verifier follows each set of flags that a register holds, and the entry's once.
     let after = row.flags;
     row.expires = now + lifetime_of(flow.protocol, after);
-    let answered = (before ^ after) & flag::ANSWERED != 0;
-    if answered || is_over(after) != is_over(before) { Transition::Notable } else { Transition::None }
+    match (is_over(before), is_over(after)) {
+        (false, true) => Transition::Ended,
+        (true, false) => Transition::Opened,
+        _ if (before ^ after) & flag::ANSWERED != 0 => Transition::Answered,
+        _ => Transition::None,
+    }
 }
 
 /// Counts a packet in its entry.

@@ -48,8 +48,8 @@ pub trait Maps: PolicyRows + Entries {
     /// Adds one packet of `bytes` to the counter at `index`.
     fn count(&self, index: u32, bytes: u32);
 
-    /// Reports an event; an event that finds no room is lost.
-    fn report(&self, event: FlowEvent);
+    /// Reports an event; an event that finds no room is counted.
+    fn report(&self, event: &FlowEvent);
 
     /// The entry of a key; of a trie the one with the longest prefix.
     #[inline(always)]

@@ -34,7 +34,9 @@ pub(crate) fn find(maps: &impl Maps, direction: Direction, scratch: &mut Scratch
 #[inline(always)]
 fn copy(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
     let now = scratch.found.seconds;
-    if let Some(row) = maps.connection(&scratch.key) {
+    if scratch.has_connection
+        && let Some(row) = maps.connection(&scratch.key)
+    {
         if conntrack::continues(&row, scratch.opens, direction, now) {
             scratch.entry = *row;
             scratch.origin = Origin::Connections;
@@ -53,7 +55,7 @@ fn copy(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>
 /// Makes the entry of a new flow, or of a connection whose entry is lost.
 #[inline(always)]
 fn begin(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
-    scratch.decision.transition = Transition::Notable;
+    scratch.decision.transition = Transition::Opened;
     scratch.entry = conntrack::new_entry(direction);
     if scratch.found.flow.protocol == TCP && !scratch.opens {
         scratch.is_midstream = true;

@@ -1,6 +1,6 @@
-//! Reports a packet: a counter always, an event where a drop or a change of the connection's state is worth one.
+//! Reports a packet: a counter always, an event for a denial and for what the node's configuration asks for.
 
-use crate::conntrack::Transition;
+use crate::delivery::Delivery;
 use crate::maps::Maps;
 use crate::packet::Bytes;
 use crate::scratch::Scratch;
@@ -8,23 +8,22 @@ use abi::config::flag;
 use abi::event::{self, FlowEvent, PacketVerdict};
 use abi::policy::Direction;
 
-/// Counts the packet, and reports it if it was refused or changed the state of its connection.
+/// Counts the packet, and reports it if it was denied or is worth an event.
 #[inline(always)]
-pub(crate) fn report(packet: &impl Bytes, maps: &impl Maps, scratch: &Scratch) {
-    let Scratch { found, decision, refusal, .. } = scratch;
+pub(crate) fn report(packet: &impl Bytes, maps: &impl Maps, scratch: &mut Scratch) {
+    let Scratch { found, decision, refusal, .. } = &*scratch;
     let refused = refusal.map_or(0, |reason| reason as u8);
     let length = packet.length();
     maps.count(event::counter_index(refused, found.direction), length);
-    let is_worth_an_event = decision.transition == Transition::Notable && reports_forwards(scratch);
-    if refused != 0 || decision.audit.is_some() || is_worth_an_event {
+    if refused != 0 || decision.audit.is_some() || is_worth_an_event(scratch) {
         send(maps, scratch, length);
     }
 }
 
 /// Sends the packet's event. A function of its own in the kernel: most packets have none.
 #[inline(never)]
-fn send(maps: &impl Maps, scratch: &Scratch, length: u32) {
-    let Scratch { found, decision, refusal, .. } = scratch;
+fn send(maps: &impl Maps, scratch: &mut Scratch, length: u32) {
+    let Scratch { found, decision, refusal, event, .. } = scratch;
     let (verdict, reason) = match (*refusal, decision.audit) {
         (Some(reason), _) => (PacketVerdict::Drop, reason as u8),
         (None, Some(reason)) => (PacketVerdict::Audit, reason as u8),
@@ -38,7 +37,7 @@ fn send(maps: &impl Maps, scratch: &Scratch, length: u32) {
     let service = if decision.service.is_set() { decision.service } else { found.service };
     // Most packets that need no clock have no event.
     let time = if found.time == 0 { maps.now() } else { found.time };
-    maps.report(FlowEvent {
+    *event = FlowEvent {
         time,
         source: found.flow.source,
         destination: found.flow.destination,
@@ -61,10 +60,16 @@ fn send(maps: &impl Maps, scratch: &Scratch, length: u32) {
         service_port: service.port,
         padding2: [0; 6],
         service: service.address,
-    });
+    };
+    maps.report(event);
 }
 
+/// Whether the configuration asks for an event of a packet that passes.
 #[inline(always)]
-fn reports_forwards(scratch: &Scratch) -> bool {
-    scratch.found.config.flags & flag::REPORT_FORWARDS != 0
+fn is_worth_an_event(scratch: &Scratch) -> bool {
+    let Scratch { found, decision, delivery, .. } = scratch;
+    // The hook of the workload that a packet goes to judges the packet next.
+    let is_last = !matches!(delivery, Delivery::Egress(_));
+    let always = if is_last { flag::REPORT_PACKETS } else { flag::REPORT_HOPS };
+    found.config.flags & (decision.transition as u32 | always) != 0
 }

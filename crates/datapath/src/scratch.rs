@@ -9,6 +9,7 @@ use crate::related::Related;
 use abi::DropReason;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::endpoint::EndpointInfo;
+use abi::event::FlowEvent;
 use abi::policy::Direction;
 
 /// What the stages find out about a packet, what is decided on the packet, and the outcome. Each stage reads what earlier
@@ -29,6 +30,8 @@ pub struct Scratch {
     pub(crate) opens: bool,
     /// The flags of the flow's entry, as the packet found them.
     pub(crate) flags: u32,
+    /// Whether there is a connection with the packet's key.
+    pub(crate) has_connection: bool,
     /// Whether the packet belongs to a connection that the policy in force allowed.
     pub(crate) is_in_force: bool,
     /// Where `entry` is from.
@@ -47,6 +50,8 @@ pub struct Scratch {
     pub(crate) refusal: Option<DropReason>,
     /// Where the packet goes if nothing refuses it.
     pub(crate) delivery: Delivery,
+    /// The packet's event, where it has one.
+    pub(crate) event: FlowEvent,
 }
 
 impl Default for Scratch {
@@ -59,6 +64,7 @@ impl Default for Scratch {
             from_proxy: false,
             opens: false,
             flags: 0,
+            has_connection: false,
             is_in_force: false,
             origin: Origin::New,
             is_successor: false,
@@ -68,6 +74,7 @@ impl Default for Scratch {
             walk: Walk::UNUSED,
             refusal: None,
             delivery: Delivery::Pass,
+            event: FlowEvent::default(),
         }
     }
 }

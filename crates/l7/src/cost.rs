@@ -9,18 +9,19 @@ use crate::expression;
 use crate::rule::HttpRule;
 use crate::rule_error::{RuleError, RuleField};
 use regex_syntax::hir::{Hir, HirKind, Repetition};
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// Limit on the positions of all rules of a set that one request can activate at the same time.
 pub const MAX_POSITIONS: u64 = 4096;
 
 /// The positions of one rule, and the paths for which they are active.
-struct RuleCost {
+struct RuleCost<'a> {
     rule: usize,
     field: RuleField,
     positions: u64,
     /// The literal that every matching path starts with. Rules whose prefixes differ are never active together.
-    prefix: Vec<u8>,
+    prefix: Cow<'a, [u8]>,
 }
 
 /// Checks that the rules of a set stay within [`MAX_POSITIONS`]. An invalid expression costs nothing here; the compiler
@@ -29,16 +30,19 @@ struct RuleCost {
 /// # Errors
 /// The first rule that exceeds the limit.
 pub fn check(rules: &[HttpRule]) -> Result<(), RuleError> {
-    // The automaton merges equal rules. Sorted rules without equals, as a rule set has them, need no table.
-    let is_set = rules.is_sorted_by(|one, other| one < other);
-    let mut seen = HashSet::new();
-    let different = rules.iter().enumerate().filter(|(_, rule)| is_set || seen.insert(*rule));
-    let mut costs: Vec<RuleCost> = different.map(|(index, rule)| cost(index, rule)).collect();
+    let costs = rules.iter().enumerate().map(|(index, rule)| cost(index, rule));
+    let mut costs: Vec<RuleCost<'_>> = costs.collect();
     costs.sort_by(|one, other| one.prefix.cmp(&other.prefix));
+    // The automaton merges equal rules.
+    let mut seen = HashSet::new();
+    let different = costs.chunk_by(|one, other| one.prefix == other.prefix).flat_map(|same| {
+        let is_first = |cost: &&RuleCost<'_>| same.len() == 1 || seen.insert(&rules[cost.rule]);
+        same.iter().filter(is_first).collect::<Vec<_>>()
+    });
     // The rules whose prefix is a prefix of the current one: all of them are active together.
-    let mut concurrent: Vec<&RuleCost> = Vec::new();
+    let mut concurrent: Vec<&RuleCost<'_>> = Vec::new();
     let mut total = 0u64;
-    for cost in &costs {
+    for cost in different {
         while let Some(last) = concurrent.pop_if(|last| !cost.prefix.starts_with(&last.prefix)) {
             total -= last.positions;
         }
@@ -52,10 +56,10 @@ pub fn check(rules: &[HttpRule]) -> Result<(), RuleError> {
 }
 
 /// Of rules that exceed the limit together, the first that does so in the order of the policy.
-fn first_over_limit(mut concurrent: Vec<&RuleCost>) -> RuleError {
+fn first_over_limit(mut concurrent: Vec<&RuleCost<'_>>) -> RuleError {
     concurrent.sort_by_key(|cost| cost.rule);
     let mut total = 0u64;
-    let breaks = |cost: &&&RuleCost| {
+    let breaks = |cost: &&&RuleCost<'_>| {
         total = total.saturating_add(cost.positions);
         total > MAX_POSITIONS
     };
@@ -74,15 +78,15 @@ pub(crate) fn positions_of(rule: &HttpRule) -> u64 {
     cost(0, rule).positions
 }
 
-fn cost(index: usize, rule: &HttpRule) -> RuleCost {
+fn cost(index: usize, rule: &HttpRule) -> RuleCost<'_> {
     let fields =
         [(RuleField::Path, &rule.path), (RuleField::Host, &rule.host), (RuleField::Method, &rule.method)];
-    let mut cost = RuleCost { rule: index, field: RuleField::Path, positions: 1, prefix: Vec::new() };
+    let mut cost = RuleCost { rule: index, field: RuleField::Path, positions: 1, prefix: Cow::default() };
     for (field, text) in fields.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?))) {
         if expression::is_literal(text) {
             // One position is active at a time.
             if field == RuleField::Path {
-                cost.prefix = text.into();
+                cost.prefix = text.as_bytes().into();
             }
             continue;
         }
@@ -93,7 +97,7 @@ fn cost(index: usize, rule: &HttpRule) -> RuleCost {
             (cost.field, cost.positions) = (field, positions);
         }
         if field == RuleField::Path {
-            cost.prefix = prefix(&hir);
+            cost.prefix = prefix(&hir).into();
         }
     }
     cost

@@ -349,6 +349,25 @@ fn long_paths_are_matched_against_ordinary_rules() {
     assert_eq!(matcher.decide(&view("GET", &noise(60_000), "svc", &[])), Ok(None));
 }
 
+/// Text without operators is one literal; a repetition after it, and the flag `i` before it, mean what they mean elsewhere.
+#[test]
+fn plain_text_is_repeated_and_folded_by_its_characters() {
+    for (expression, matching, others) in [
+        ("/abc*", &["/ab", "/abccc"][..], &["/abcabc", "/ABC"][..]),
+        ("/abc+?d", &["/abcd", "/abccd"], &["/abd"]),
+        ("/ab{2}c", &["/abbc"], &["/abab", "/abc"]),
+        ("/ab{,2}", &["/ab{,2}"], &["/ab", "/abb"]),
+        ("(?i)/ab-12", &["/AB-12", "/aB-12"], &["/ab-1", "/ab_12"]),
+        ("/a(?i)b-c(?-i)de", &["/aB-Cde"], &["/Ab-cde", "/ab-cDe"]),
+        ("/a%7Eb|/c=d", &["/a%7Eb", "/c=d"], &["/a%7eb"]),
+    ] {
+        let matcher = Matcher::new(&[rule("", expression, "")]).expect(expression);
+        let matches = |path: &&str| matcher.matches(&view("GET", path, "svc", &[])).is_some();
+        assert!(matching.iter().all(matches), "{expression}");
+        assert!(!others.iter().any(matches), "{expression}");
+    }
+}
+
 /// A field that contains the separator matches no rule.
 #[test]
 fn a_separator_alone_matches_nothing() {

@@ -36,7 +36,8 @@ pub struct Options {
 pub struct Loaded {
     pub(crate) ebpf: Ebpf,
     pub(crate) tables: Arc<Tables>,
-    pub(crate) events: OwnedFd,
+    /// The rings of forwarded and of denied packets.
+    pub(crate) event_rings: [OwnedFd; 2],
     pub(crate) links: Arc<Links>,
     pub(crate) capacities: Capacities,
 }
@@ -114,14 +115,14 @@ impl Loaded {
             let failed = |source| OpenError::Map { map, source };
             Table::open(descriptor(&ebpf, map)?, map.kind()).map_err(failed)
         })?;
-        let events = descriptor(&ebpf, MapId::Events)?;
+        let event_rings = [descriptor(&ebpf, MapId::Events)?, descriptor(&ebpf, MapId::Denials)?];
         let programs = Hook::ALL.iter().map(|&hook| {
             let program = program_descriptor(&ebpf, hook).try_clone_to_owned();
             program.map(|program| (hook, program)).map_err(|source| AttachError::Program { hook, source })
         });
         let links = Arc::new(Links::new(mode, pin_directory, programs.collect::<Result<_, _>>()?));
         links.take_over()?;
-        Ok(Self { ebpf, tables: Arc::new(tables), events, links, capacities })
+        Ok(Self { ebpf, tables: Arc::new(tables), event_rings, links, capacities })
     }
 
     /// How many instructions the verifier processed to accept the hook's program. Linux 5.16.

@@ -2,7 +2,7 @@
 
 use crate::sys::Table;
 use abi::config::Config;
-use abi::event::{COUNTER_ROWS, Counter, DropReason, counter_index};
+use abi::event::{COUNTER_ROWS, Counter, DropReason, LOST_DENIALS, LOST_FORWARDS, counter_index};
 use abi::map::{self, Map, MapId, Writer};
 use abi::policy::Direction;
 use abi::row::Row;
@@ -35,6 +35,15 @@ pub struct CounterRow {
     pub counter: Counter,
 }
 
+/// How many events found no room in their ring since the maps were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostCounts {
+    /// Of forwarded packets.
+    pub forwards: u64,
+    /// Of denied packets.
+    pub denials: u64,
+}
+
 /// The maps of one packet path whose entries can be read.
 #[derive(Debug)]
 pub(crate) struct Tables(BTreeMap<MapId, Table>);
@@ -47,6 +56,11 @@ impl Counters {
     /// The counters that have counted something.
     pub fn read(&self) -> Result<Vec<CounterRow>, ReadError> {
         self.0.counters()
+    }
+
+    /// How many events found no room in their ring.
+    pub fn lost_events(&self) -> Result<LostCounts, ReadError> {
+        self.0.lost_events()
     }
 }
 
@@ -122,6 +136,12 @@ impl Tables {
             }
         }
         Ok(rows)
+    }
+
+    /// How many events found no room in their ring.
+    pub(crate) fn lost_events(&self) -> Result<LostCounts, ReadError> {
+        let packets = |index| Ok(self.counter(index)?.packets);
+        Ok(LostCounts { forwards: packets(LOST_FORWARDS)?, denials: packets(LOST_DENIALS)? })
     }
 
     /// One counter, summed over the CPUs.

@@ -6,6 +6,8 @@ mod bed;
 mod descriptors;
 #[path = "node/endings.rs"]
 mod endings;
+#[path = "node/events.rs"]
+mod events;
 #[path = "node/families.rs"]
 mod families;
 #[path = "node/files.rs"]

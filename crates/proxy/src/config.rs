@@ -23,7 +23,7 @@ pub struct ProxyConfig {
     /// How long bytes or keepalive probes may stay unacknowledged (`TCP_USER_TIMEOUT`). Probes start after a quarter of this
     /// time without a segment (`TCP_KEEPIDLE`).
     pub unacknowledged_timeout: Duration,
-    /// How often the proxy checks for a new policy. After a change it judges open exchanges again.
+    /// How often the proxy checks for a new policy while connections are open. After a change it judges open exchanges again.
     pub policy_interval: Duration,
     /// How long a new connection waits for a slot where all are taken by connections with an exchange.
     pub slot_timeout: Duration,
@@ -48,7 +48,7 @@ impl Default for ProxyConfig {
             connect_timeout: Duration::from_secs(5),
             linger_timeout: Duration::from_secs(1),
             unacknowledged_timeout: Duration::from_secs(60),
-            policy_interval: Duration::from_millis(100),
+            policy_interval: Duration::from_millis(10),
             slot_timeout: Duration::from_secs(1),
             discard_limit: 1 << 20,
             max_connections: 50_000,

@@ -384,7 +384,13 @@ impl Leftover {
 fn send(stream: &mut TcpStream, pipe: &mut Pipe, context: &mut Context<'_>) -> io::Result<bool> {
     let mut moved = false;
     while pipe.is_pending() {
-        match Pin::new(&mut *stream).poll_write_vectored(context, &pipe.outgoing())? {
+        let (parts, stream) = (pipe.outgoing(), Pin::new(&mut *stream));
+        // One part is cheaper to send than a list of parts.
+        let sent = match &parts {
+            [part, rest] | [rest, part] if rest.is_empty() => stream.poll_write(context, part),
+            both => stream.poll_write_vectored(context, both),
+        };
+        match sent? {
             Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(count) => pipe.sent(count),
             Poll::Pending => break,

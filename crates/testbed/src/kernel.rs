@@ -9,7 +9,7 @@ use abi::map;
 use abi::mark;
 use abi::row::{MapOp, Row, RowKey};
 use abi::{DropReason, Hook};
-use loader::{Capacities, EventRing, Loaded, Options, ProgramAction};
+use loader::{Capacities, EventRings, Loaded, Options, ProgramAction};
 use std::collections::HashMap;
 use std::io;
 
@@ -21,7 +21,7 @@ const DOOR: EndpointKey = EndpointKey { interface: 1 };
 /// Programs and maps of this engine, neither attached nor pinned: the kernel removes them with the engine.
 pub struct Kernel {
     loaded: Loaded,
-    events: EventRing,
+    events: EventRings,
     /// The endpoint rows by the interface that `control` wrote them for.
     endpoints: HashMap<u32, EndpointInfo>,
     at_door: Option<EndpointInfo>,
@@ -79,7 +79,7 @@ impl Home for Kernel {
             .loaded
             .test_run(hook, frame, mark, DOOR.interface)
             .map_err(EngineError::failed("running a program"))?;
-        let events: Vec<FlowEvent> = self.events.by_ref().collect();
+        let events: Vec<FlowEvent> = self.events.batch().collect();
         let fate = match run.action {
             ProgramAction::Pass => Fate::Pass,
             ProgramAction::Redirect if run.mark & mark::MASK == mark::TO_PROXY => Fate::Proxy,

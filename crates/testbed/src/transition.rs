@@ -81,7 +81,6 @@ fn node(state: &TestState) -> Node {
         addresses: HOST_ADDRESSES.to_vec(),
         labels: state.host_labels.clone(),
         proxy: Some(PROXY),
-        report_forwards: true,
         mode: state.mode,
         audit: state.audit,
         ..Node::default()

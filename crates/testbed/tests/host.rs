@@ -57,7 +57,7 @@ impl Bed {
             loaded,
         };
         bed.put(Row::Config(config::Config {
-            flags: config::flag::REPORT_FORWARDS,
+            flags: config::flag::REPORT_OPENED | config::flag::REPORT_ANSWERED | config::flag::REPORT_ENDED,
             ..config::Config::default()
         }));
         bed.introduce(&door);
@@ -119,11 +119,11 @@ impl Bed {
             (workload, outside, true),
         ] {
             for family in 0..ADDRESSES.len() {
-                ring.by_ref().for_each(drop);
+                ring.batch().for_each(drop);
                 let patience = if is_expected { MUCH_PATIENCE } else { PATIENCE };
                 let is_allowed = from.reaches(to, (family, port), patience);
                 let events: Vec<FlowEvent> =
-                    ring.by_ref().filter(|event| event.protocol == protocol::TCP).collect();
+                    ring.batch().filter(|event| event.protocol == protocol::TCP).collect();
                 audited += events.iter().filter(|event| event.verdict == PacketVerdict::Audit as u8).count();
                 if is_allowed != is_expected {
                     let [expected, seen] = [is_expected, is_allowed].map(verdict_name);

@@ -82,7 +82,6 @@ fn node() -> Change {
         name: "node".into(),
         addresses: addresses(NODE).to_vec(),
         proxy: Some(ProxyLocation { interface: PROXY, port: 15001 }),
-        report_forwards: true,
         ..Node::default()
     }))
 }

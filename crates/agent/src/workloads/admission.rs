@@ -45,6 +45,7 @@ pub(super) fn admit(
     for address in &wanted.addresses {
         reconciler.addresses.check(*address).map_err(|message| Failure::new(Cause::Invalid, message))?;
         check_free(reconciler.world(), *address)?;
+        check_unreserved(reconciler, *address)?;
     }
     wanted.addresses = reconciler
         .addresses
@@ -88,10 +89,24 @@ fn check_free(world: &World, address: IpAddr) -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    Err(Failure::new(
-        Cause::Conflict,
-        format!("{address} is the address of {owner}; choose another address, or none"),
-    ))
+    Err(taken(address, &owner))
+}
+
+/// Refuses an address of a workload that is being created or removed: it may have no map entries.
+fn check_unreserved(reconciler: &Reconciler, address: IpAddr) -> Result<(), Failure> {
+    let has_it = |known: &&Arc<WorkloadRecord>| known.wanted.addresses.contains(&address);
+    match reconciler.state.workloads.values().find(has_it) {
+        Some(known) => {
+            let api::WorkloadSpec { namespace, name, .. } = &known.wanted;
+            Err(taken(address, &format!("workload {namespace}/{name}")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn taken(address: IpAddr, owner: &str) -> Failure {
+    let message = format!("{address} is the address of {owner}; choose another address, or none");
+    Failure::new(Cause::Conflict, message)
 }
 
 /// Names are DNS labels, as in Kubernetes.

@@ -4,18 +4,23 @@ use super::pending::Creation;
 use super::writer::StateWriter;
 use crate::notifier::Notifier;
 use crate::paths::Paths;
+use crate::problems::Problems;
 use crate::state::{State, WorkloadRecord};
+use crate::threads;
 use crate::wiring::Wiring;
 use control::Endpoint;
 use loader::Attacher;
 use std::mem;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 /// Number of workloads that are created at the same time. Most of a creation is spent in the kernel, in part under locks
 /// of which the kernel has one for all interfaces.
 const CREATORS: usize = 4;
+
+/// The failures, as status and log name them.
+const CREATION: &str = "workloads are not created";
+const REMOVAL: &str = "workloads that ended are not removed";
 
 /// The threads and their results.
 #[derive(Debug)]
@@ -50,12 +55,13 @@ impl Background {
         paths: &Paths,
         wiring: &Wiring,
         attacher: Attacher,
-        notifier: Notifier,
+        (notifier, problems): (Notifier, &Problems),
     ) -> anyhow::Result<Arc<Self>> {
+        let creators = (0..CREATORS).map(|_| wiring.duplicate());
         Ok(Arc::new(Self {
-            writer: StateWriter::start(paths.state())?,
-            creators: Crew::start("create", (0..CREATORS).map(|_| wiring.duplicate()))?,
-            remover: Crew::start("remove", [wiring.duplicate()])?,
+            writer: StateWriter::start(paths.state(), problems)?,
+            creators: Crew::start(("create", CREATION), creators, problems)?,
+            remover: Crew::start(("remove", REMOVAL), [wiring.duplicate()], problems)?,
             attacher,
             notifier,
             results: Mutex::default(),
@@ -122,12 +128,16 @@ struct Crew<T> {
 }
 
 impl<T: Send + 'static> Crew<T> {
-    fn start(name: &str, tools: impl IntoIterator<Item = anyhow::Result<T>>) -> anyhow::Result<Self> {
+    fn start(
+        (name, without): (&str, &'static str),
+        tools: impl IntoIterator<Item = anyhow::Result<T>>,
+        problems: &Problems,
+    ) -> anyhow::Result<Self> {
         let (jobs, waiting) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
         for tool in tools {
             let (tool, waiting) = (tool?, Arc::clone(&waiting));
-            thread::Builder::new().name(name.into()).spawn(move || work(tool, &waiting))?;
+            threads::start(name, problems.clone(), without, move || work(tool, &waiting))?;
         }
         Ok(Self { jobs })
     }
@@ -155,7 +165,7 @@ mod tests {
 
     #[test]
     fn as_many_jobs_as_there_are_threads_overlap() {
-        let crew = Crew::start("test", (0..CREATORS).map(Ok)).unwrap();
+        let crew = Crew::start(("test", "a test"), (0..CREATORS).map(Ok), &Problems::default()).unwrap();
         // No thread passes before all have come.
         let all = Arc::new(Barrier::new(CREATORS));
         let (done, tools) = channel();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The failures, as status and log name them.
 const INTERFACES: &str = "a workload has no interface";
 const UNKNOWN: Problem =
-    Problem::new("the interfaces of workloads cannot be read", "the agent tries again until that succeeds");
+    Problem::new("the interfaces of workloads cannot be read", "the agent tries again at the next change");
 
 /// Records workloads whose interface another program deleted, renamed or moved. Checks the interfaces with these names;
 /// none stands for all.

@@ -5,7 +5,7 @@ use super::owners::Owners;
 use super::pending::{Creation, Waiter};
 use crate::notifier::Notifier;
 use crate::paths::Paths;
-use crate::problems::Problems;
+use crate::problems::{Problem, Problems};
 use crate::state::{State, WorkloadRecord};
 use crate::wiring::Wiring;
 use loader::Attacher;
@@ -14,7 +14,10 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The failure, as status and log name it.
-const OWNERS: &str = "the end of a workload's owner would not be noticed";
+const OWNERS: Problem = Problem::new(
+    "the end of a workload's owner would not be noticed",
+    "the agent tries again twice a second until that succeeds",
+);
 
 /// The workloads that are being created or removed, by number.
 pub(crate) struct Lifecycle {
@@ -58,11 +61,11 @@ impl Lifecycle {
         paths: &Paths,
         wiring: &Wiring,
         attacher: Attacher,
-        notifier: Notifier,
+        (notifier, problems): (Notifier, &Problems),
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            background: Background::start(paths, wiring, attacher, notifier.clone())?,
-            owners: Owners::start(notifier.clone())?,
+            background: Background::start(paths, wiring, attacher, (notifier.clone(), problems))?,
+            owners: Owners::start(notifier.clone(), problems)?,
             notifier,
             is_unsaved: false,
             steps: Vec::new(),

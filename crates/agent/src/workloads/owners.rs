@@ -1,7 +1,9 @@
 //! Watches the processes that own workloads: the kernel reports the end of each by its pidfd.
 
 use crate::notifier::Notifier;
+use crate::problems::Problems;
 use crate::state::Process;
+use crate::threads;
 use rustix::event::epoll;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +11,9 @@ use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+
+/// The failure, as status and log name it.
+const UNWATCHED: &str = "the ends of workloads' owners are not noticed";
 
 /// The most ends that are taken from the kernel at once.
 const AT_ONCE: usize = 256;
@@ -32,11 +36,11 @@ struct Known {
 
 impl Owners {
     /// Starts the thread that waits for ends.
-    pub(crate) fn start(notifier: Notifier) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(notifier: Notifier, problems: &Problems) -> io::Result<Arc<Self>> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let owners = Arc::new(Self { poll, notifier, known: Mutex::default() });
         let waiting = Arc::clone(&owners);
-        thread::Builder::new().name("owners".into()).spawn(move || waiting.wait())?;
+        threads::start("owners", problems.clone(), UNWATCHED, move || waiting.wait())?;
         Ok(owners)
     }
 
@@ -88,7 +92,7 @@ impl Owners {
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    tracing::error!(%error, "the ends of workloads' owners are noticed only after a restart of the agent");
+                    tracing::error!(%error, "{UNWATCHED}");
                     return;
                 }
             }
@@ -122,7 +126,7 @@ mod tests {
 
     fn owners() -> (Arc<Owners>, Queue) {
         let queue = Queue::default();
-        (Owners::start(Notifier::new(queue.clone(), 0)).unwrap(), queue)
+        (Owners::start(Notifier::new(queue.clone(), 0), &Problems::default()).unwrap(), queue)
     }
 
     fn is_notified(queue: &Queue, wait: Duration) -> bool {

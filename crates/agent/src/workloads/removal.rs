@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The failure, as status and log name it.
-const REMOVAL: Problem =
-    Problem::new("a workload that ended cannot be removed", "the agent tries again until that succeeds");
+const REMOVAL: Problem = Problem::new(
+    "a workload that ended cannot be removed",
+    "its traffic is dropped, and the agent tries again twice a second until that succeeds",
+);
 
 /// Begins to remove a workload that a client names; the client gets its answer once the workload is removed.
 pub(crate) fn remove(reconciler: &mut Reconciler, namespace: &str, name: &str, reply: Reply) {

@@ -1,10 +1,14 @@
 //! Writes the state file on a thread of its own: all changes that wait together are written once.
 
+use crate::problems::Problems;
 use crate::state::State;
+use crate::threads;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+
+/// The failure, as status and log name it.
+const UNSAVED: &str = "the state of the next start is not saved";
 
 /// The thread that writes the state file.
 #[derive(Debug)]
@@ -20,9 +24,9 @@ struct Order {
 
 impl StateWriter {
     /// Starts the thread.
-    pub(crate) fn start(path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn start(path: PathBuf, problems: &Problems) -> io::Result<Self> {
         let (orders, waiting) = channel();
-        thread::Builder::new().name("state".into()).spawn(move || write_all(&path, &waiting))?;
+        threads::start("state", problems.clone(), UNSAVED, move || write_all(&path, &waiting))?;
         Ok(Self { orders })
     }
 
@@ -61,7 +65,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("nexin-writer-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("state.json");
-        let writer = StateWriter::start(path.clone()).unwrap();
+        let writer = StateWriter::start(path.clone(), &Problems::default()).unwrap();
         let found = Arc::new(Mutex::new(Vec::new()));
         for last_endpoint in 1..=50 {
             let (path, found) = (path.clone(), Arc::clone(&found));

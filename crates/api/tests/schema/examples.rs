@@ -3,7 +3,8 @@
 use crate::describe::describe;
 use api::view::{
     AppliedObject, ApplyResult, Branch, Considered, EndpointSummary, Explanation, FrontendSummary,
-    IdentitySummary, PolicySummary, ProxyConnections, RuleSummary, ServiceSummary, SideVerdict, Status,
+    IdentitySummary, PolicySummary, ProxyConnections, RuleSummary, RuntimeSettings, ServiceSummary,
+    SideVerdict, Status,
 };
 use api::{Answer, ApiRequest, Cause, Envelope, ExplainProbe, Failure, HttpProbe, WorkloadSpec};
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ pub(crate) fn requests() -> Vec<ApiRequest> {
         }),
         ApiRequest::RemoveWorkload { namespace: namespace.clone(), name: name.clone() },
         ApiRequest::ConfigureWorkload { namespace, name, audit: true },
+        ApiRequest::ChangeSettings { monitor_aggregation: Some(text()) },
         ApiRequest::Stop,
     ]
 }
@@ -63,6 +65,7 @@ pub(crate) fn answers() -> Vec<String> {
 pub(crate) fn views() -> Vec<String> {
     vec![
         describe("Status", &status()),
+        describe("RuntimeSettings", &RuntimeSettings { monitor_aggregation: text() }),
         describe("ProxyConnections", &proxy_connections()),
         describe("EndpointSummary", &endpoint()),
         describe("IdentitySummary", &IdentitySummary { id: 1, labels: vec![text()], workloads: 1 }),
@@ -119,6 +122,7 @@ fn status() -> Status {
         enforcement: text(),
         packets: map(1),
         lost_events: 1,
+        lost_events_by_cause: map(1),
     }
 }
 

@@ -196,8 +196,8 @@ impl Maps for Tables {
         counter.bytes += u64::from(bytes);
     }
 
-    fn report(&self, event: FlowEvent) {
-        self.events.borrow_mut().push(event);
+    fn report(&self, event: &FlowEvent) {
+        self.events.borrow_mut().push(*event);
     }
 }
 

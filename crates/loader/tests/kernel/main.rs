@@ -5,6 +5,7 @@ mod flood;
 mod ground;
 mod maps;
 mod node;
+mod reports;
 mod running;
 mod services;
 mod verified;

@@ -8,7 +8,7 @@ use abi::hook::Site;
 use abi::policy::{Direction, VerdictInfo, action};
 use abi::row::{MapOp, Row};
 use abi::{Address, Hook, identity, protocol};
-use loader::{EventRing, Loaded, ProgramAction};
+use loader::{EventRings, Loaded, ProgramAction};
 
 /// The loopback: test-runs take an interface that is there for the packet's own.
 const DOOR: u32 = 1;
@@ -47,12 +47,12 @@ fn allow(loaded: &Loaded, peer: u32, direction: Direction, port: u16) {
 /// The action on a segment, and the verdict, reason and rule of each event.
 fn run(
     loaded: &Loaded,
-    events: &mut EventRing,
+    events: &mut EventRings,
     hook: Hook,
     frame: &[u8],
 ) -> (ProgramAction, Vec<(u8, u8, u32)>) {
     let action = loaded.test_run(hook, frame, 0, DOOR).unwrap().action;
-    (action, events.map(|event| (event.verdict, event.reason, event.rule)).collect())
+    (action, events.batch().map(|event| (event.verdict, event.reason, event.rule)).collect())
 }
 
 const REFUSED: (u8, u8, u32) = (PacketVerdict::Drop as u8, DropReason::PolicyDefaultDeny as u8, 0);

@@ -3,8 +3,8 @@
 mod agent;
 mod bench;
 mod bpf;
+mod config;
 mod demo;
-
 mod endpoint;
 mod exec;
 mod identity;
@@ -28,6 +28,7 @@ pub(crate) enum Command {
     Run(run::Run),
     Exec(exec::Exec),
     Policy(policy::PolicyCommand),
+    Config(config::ConfigCommand),
     Endpoint(endpoint::EndpointCommand),
     Identity(identity::IdentityCommand),
     Service(service::ServiceCommand),
@@ -54,6 +55,7 @@ impl Command {
             Self::Run(run) => run.run(session),
             Self::Exec(exec) => exec.run(session),
             Self::Policy(policy) => policy.run(session),
+            Self::Config(config) => config.run(session),
             Self::Endpoint(endpoint) => endpoint.run(session),
             Self::Identity(identity) => identity.run(session),
             Self::Service(service) => service.run(session),

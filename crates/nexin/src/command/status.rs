@@ -115,8 +115,18 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
         ("identities", status.identities.to_string()),
         ("services", status.services.to_string()),
         ("packets", packets.join(", ")),
-        ("events lost", status.lost_events.to_string()),
+        ("events lost", lost_events(status)),
     ]
+}
+
+/// The number of lost events, and where they were lost.
+fn lost_events(status: &view::Status) -> String {
+    let causes = status.lost_events_by_cause.iter().map(|(cause, count)| format!("{count} ({cause})"));
+    if status.lost_events_by_cause.is_empty() {
+        status.lost_events.to_string()
+    } else {
+        causes.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The proxy's connections in one line.

@@ -64,6 +64,12 @@ impl Host {
 }
 
 impl Conversation {
+    /// The client's port.
+    #[allow(dead_code, reason = "not every test that has a bed looks for a connection's flows")]
+    pub(crate) fn local_port(&self) -> u16 {
+        self.0.get_ref().local_addr().unwrap().port()
+    }
+
     /// The status of the response to a GET; none if there is no response.
     pub(crate) fn fetch(&mut self, path: &str) -> Option<u16> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");

@@ -167,6 +167,29 @@ fn a_workload_that_is_removed_while_it_is_created_is_created_and_then_removed() 
 
 #[test]
 #[ignore = "needs root"]
+fn of_workloads_that_request_an_address_at_once_one_gets_it() {
+    // An address outside the agent's own blocks, which no pool reserves.
+    let mut bed = Bed::idle("yi", &serde_json::json!({"givenAddresses": ["203.0.113.0/24"]}));
+    bed.start();
+    let address = IpAddr::from([203, 0, 113, 7]);
+    let results: Vec<_> = thread::scope(|scope| {
+        let bed = &bed;
+        let creations: Vec<_> = (0..8)
+            .map(|number| scope.spawn(move || bed.try_workload_at(&format!("w{number}"), &[address])))
+            .collect();
+        creations.into_iter().map(|creation| creation.join().unwrap()).collect()
+    });
+    let refused: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    assert_eq!(refused.len(), 7, "{results:?}");
+    assert!(
+        refused.iter().all(|error| error.to_string().contains("is the address of workload")),
+        "{refused:?}"
+    );
+    assert_eq!(bed.status().endpoints, 1);
+}
+
+#[test]
+#[ignore = "needs root"]
 fn an_idle_agent_reads_no_files_of_workloads() {
     const COUNT: usize = 40;
     let bed = Bed::new("yf");

@@ -119,7 +119,7 @@ pub(crate) const CASES: &[Case] = &[
         figures: &[
             figure("exchanges", "", None),
             figure("exchanges lost or wrong", "", Some(0.0)),
-            figure("HTTP connections that a killed proxy closed", "", None),
+            figure("HTTP connections that a killed proxy closed or refused", "", None),
             figure("exchanges that policy denies and that passed", "", Some(0.0)),
             figure("slowest exchange", "ms", None),
         ],

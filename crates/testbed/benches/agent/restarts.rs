@@ -32,7 +32,7 @@ struct Tally {
     exchanges: u64,
     /// Exchanges without the right answer.
     lost: u64,
-    /// HTTP connections that ended before a response: a killed proxy closes the connections that it has. The request is
+    /// HTTP connections that ended before a response, or were refused: a killed proxy closes those that it has. The request is
     /// repeated on a new connection, and counts as one exchange.
     closed: u64,
     slowest: Duration,
@@ -75,7 +75,7 @@ pub(crate) fn restarts(node: &mut Node, scale: f64, record: &mut Recorder<'_>) -
     let sum = |count: fn(&Tally) -> u64| tallies.iter().map(count).sum::<u64>() as f64;
     record("exchanges", sum(|tally| tally.exchanges));
     record("exchanges lost or wrong", sum(|tally| tally.lost));
-    record("HTTP connections that a killed proxy closed", sum(|tally| tally.closed));
+    record("HTTP connections that a killed proxy closed or refused", sum(|tally| tally.closed));
     record("exchanges that policy denies and that passed", passed as f64);
     let slowest = tallies.iter().map(|tally| tally.slowest).max().unwrap_or_default();
     record("slowest exchange", slowest.as_secs_f64() * 1e3);
@@ -129,22 +129,36 @@ fn exchange_udp(from: &Workload, to: &Workload, is_over: &AtomicBool) -> Result<
 
 /// Two requests in turn, one that policy allows and one that it denies, on one connection with keep-alive.
 fn exchange_http(from: &Workload, to: &Workload, is_over: &AtomicBool) -> Result<Tally> {
-    let mut connection = HttpConnection::open(from, to)?;
+    let mut connection = Some(HttpConnection::open(from, to)?);
     Tally::repeat(is_over, |tally, number| {
         let (path, expected) = if number % 2 == 0 { ("/public", 200) } else { ("/private", 403) };
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            match connection.fetch(path) {
-                Ok(status) => return Ok(status == expected),
-                // A connection that waited for the killed proxy to accept it ends, too.
-                Err(error) if is_end(&error) => {
+            let open = match connection.take().map_or_else(|| HttpConnection::open(from, to), Ok) {
+                Ok(open) => connection.insert(open),
+                Err(_) => {
                     tally.closed += 1;
-                    connection = HttpConnection::open(from, to)?;
+                    thread::sleep(PAUSE);
+                    continue;
                 }
-                Err(_) => break,
+            };
+            match open.fetch(path) {
+                Ok(status) => {
+                    if status != expected {
+                        eprintln!("GET {path} is answered with {status} instead of {expected}");
+                    }
+                    return Ok(status == expected);
+                }
+                // A connection that waited for the killed proxy to accept it ends, too.
+                Err(error) if is_end(&error) => tally.closed += 1,
+                Err(error) => {
+                    eprintln!("GET {path} is not answered: {error}");
+                    break;
+                }
             }
+            connection = None;
         }
-        connection = HttpConnection::open(from, to)?;
+        connection = None;
         Ok(false)
     })
 }

@@ -6,7 +6,7 @@ use crate::population::WORKLOADS;
 use crate::setup::{ALLOWED_PORT, CLIENT, SERVER, Setup};
 use anyhow::{Context, Result, ensure};
 use datapath::craft;
-use loader::{Baseline, EventRing, ProgramAction};
+use loader::{Baseline, EventRings, ProgramAction};
 use std::time::Duration;
 
 /// The number of passes; each measures every kind of packet, so that a slow phase of the machine affects all kinds.
@@ -66,13 +66,13 @@ pub(crate) fn measure(enforced: &Setup, unenforced: &Setup) -> Result<Table> {
 
 impl Case<'_> {
     /// Measures once.
-    fn run(&self, pass: u16, times: &mut Times, events: &mut EventRing) -> Result<()> {
+    fn run(&self, pass: u16, times: &mut Times, events: &mut EventRings) -> Result<()> {
         self.establish()?;
         for run in 0..SINGLE_RUNS {
             let frame = self.segment(pass * SINGLE_RUNS + run).frame();
             times.alone.push(self.test_run(&frame)?);
             if usize::from(run).is_multiple_of(CALLS_BETWEEN_READS) {
-                events.for_each(drop);
+                events.batch().for_each(drop);
             }
         }
         if self.flow != FlowCase::New {
@@ -80,7 +80,7 @@ impl Case<'_> {
             for _ in 0..ROWS {
                 let run = self.loaded.run(self.hook, &frame, self.packet, RUNS_IN_A_ROW)?;
                 times.in_a_row.push(run.duration);
-                events.for_each(drop);
+                events.batch().for_each(drop);
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use machine::{Machine, Places, Strain, stay_on};
 use setup::{Between, Setup};
 use std::process::ExitCode;
 use std::time::Duration;
-use traffic::TrafficPattern;
+use traffic::{Carried, TrafficPattern};
 
 /// How much is measured.
 struct Effort {
@@ -122,7 +122,8 @@ fn carry(setups: &[Setup], machine: &Machine, effort: &Effort) -> Result<()> {
     println!(
         "TCP over IPv4 between two workloads, {} rounds of {} s each; medians, and ratios to the first of the same \
          round (the half in the middle).\nNexin judges twice, at the sender's and at the receiver's interface; its events are \
-         read meanwhile.\n",
+         read and kept meanwhile, as by the agent. CPU time is that of client, server and the reader of events, for each \
+         connection, round trip or byte.\n",
         effort.rounds,
         effort.time.as_secs_f64()
     );
@@ -133,36 +134,46 @@ fn carry(setups: &[Setup], machine: &Machine, effort: &Effort) -> Result<()> {
         (TrafficPattern::Bytes, apart),
         (TrafficPattern::Connections, apart),
     ] {
-        let rates = rates(setups, pattern, places, effort)?;
+        let carried = carried(setups, pattern, places, effort)?;
         println!("{}; {places}", pattern.name());
         let (unit, scale) = pattern.unit();
-        let mut table = Table::new(&["between them", unit, "ratio"]);
-        for (setup, measured) in setups.iter().zip(&rates) {
-            let ratio = spread(&ratios(measured, &rates[0]));
-            table.push([setup.between.name().into(), grouped(median(measured) * scale), ratio]);
+        let mut table = Table::new(&["between them", unit, "ratio", "CPU time each"]);
+        for (setup, measured) in setups.iter().zip(&carried) {
+            let (rate, cost) = (rates(measured), costs(measured));
+            let [rate_ratio, cost_ratio] = [(&rate, rates(&carried[0])), (&cost, costs(&carried[0]))]
+                .map(|(own, first)| spread(&ratios(own, &first)));
+            table.push([setup.between.name().into(), grouped(median(&rate) * scale), rate_ratio, cost_ratio]);
         }
         print(&table);
     }
     Ok(())
 }
 
+fn rates(carried: &[Carried]) -> Vec<f64> {
+    carried.iter().map(|carried| carried.rate).collect()
+}
+
+fn costs(carried: &[Carried]) -> Vec<f64> {
+    carried.iter().map(|carried| carried.cost).collect()
+}
+
 /// What each set-up carried in each round.
-fn rates(
+fn carried(
     setups: &[Setup],
     pattern: TrafficPattern,
     places: Places,
     effort: &Effort,
-) -> Result<Vec<Vec<f64>>> {
-    let mut rates = vec![Vec::new(); setups.len()];
+) -> Result<Vec<Vec<Carried>>> {
+    let mut carried = vec![Vec::new(); setups.len()];
     for round in 0..effort.rounds {
         // Each round begins with another set-up: to be the first may be an advantage.
         for turn in 0..setups.len() {
             let index = (round + turn) % setups.len();
-            let rate = traffic::measure(&setups[index], pattern, places, effort.time);
-            rates[index].push(rate.with_context(|| setups[index].between.name())?);
+            let measured = traffic::measure(&setups[index], pattern, places, effort.time);
+            carried[index].push(measured.with_context(|| setups[index].between.name())?);
         }
     }
-    Ok(rates)
+    Ok(carried)
 }
 
 fn print(table: &Table) {

@@ -44,7 +44,6 @@ pub(crate) fn changes(wires: &[Wired; 2], policies: Vec<Policy>) -> Vec<Change> 
         addresses: NODE.to_vec(),
         labels: BTreeMap::from([("role".into(), "worker".into())]),
         proxy: Some(ProxyLocation { interface: PROXY_INTERFACE, port: PROXY_PORT }),
-        report_forwards: true,
         ..control::Node::default()
     };
     let [client, server] = wires;

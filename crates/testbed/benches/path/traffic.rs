@@ -3,11 +3,11 @@
 use crate::machine::{Places, stay_on};
 use crate::setup::{ALLOWED_PORT, SERVER, Setup};
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes that are written and read at once.
 const CHUNK: usize = 128 * 1024;
+/// Events that are kept, as many as the agent keeps.
+const KEPT: usize = 9000;
 
 /// What client and server do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +54,23 @@ impl TrafficPattern {
     }
 }
 
-/// Runs a pattern of traffic for a while, and gives what arrived per second.
-pub(crate) fn measure(setup: &Setup, pattern: TrafficPattern, places: Places, time: Duration) -> Result<f64> {
+/// What a set-up carried, and what that cost.
+#[derive(Clone, Copy)]
+pub(crate) struct Carried {
+    /// What arrived per second.
+    pub(crate) rate: f64,
+    /// Seconds of CPU time for each unit that arrived, of client, server and the reader of events together.
+    pub(crate) cost: f64,
+}
+
+/// Runs a pattern of traffic for a while.
+pub(crate) fn measure(
+    setup: &Setup,
+    pattern: TrafficPattern,
+    places: Places,
+    time: Duration,
+) -> Result<Carried> {
+    let before = cpu_time();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_events(setup, &over));
@@ -71,8 +88,15 @@ pub(crate) fn measure(setup: &Setup, pattern: TrafficPattern, places: Places, ti
         let served = server.join().expect("the server does not panic");
         reader.join().expect("the reader does not panic").context("reading events")?;
         let (began, served) = (began?.context("the client")?, served.context("the server")?);
-        Ok(served.count as f64 / served.until.duration_since(began).as_secs_f64())
+        let rate = served.count as f64 / served.until.duration_since(began).as_secs_f64();
+        Ok(Carried { rate, cost: (cpu_time() - before) / served.count as f64 })
     })
+}
+
+/// Seconds of CPU time that this process has taken.
+fn cpu_time() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// Does the client's part; gives the time of its first act.
@@ -146,14 +170,18 @@ fn await_end(mut stream: TcpStream) -> io::Result<()> {
     if stream.read(&mut [0])? == 0 { Ok(()) } else { Err(io::Error::other("unexpected bytes at the end")) }
 }
 
-/// Reads what the programs report, as the agent does on a node, so that reports find room.
+/// Reads and keeps what the programs report, as the agent does on a node.
 fn read_events(setup: &Setup, over: &AtomicBool) -> io::Result<()> {
     let Some(loaded) = &setup.loaded else { return Ok(()) };
     let mut events = loaded.events()?;
-    let patience = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    let signal = events.signal()?;
+    let mut kept = VecDeque::with_capacity(KEPT);
     while !over.load(Ordering::Relaxed) {
-        poll(&mut [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN)], Some(&patience))?;
-        events.by_ref().for_each(drop);
+        signal.wait(Some(Duration::from_millis(20)))?;
+        for event in events.batch() {
+            kept.truncate(KEPT - 1);
+            kept.push_front(event);
+        }
     }
     Ok(())
 }

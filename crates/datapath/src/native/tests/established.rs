@@ -32,6 +32,28 @@ fn established(family: FamilyAddresses) -> NativeNode {
     node
 }
 
+#[test]
+fn every_packet_is_reported_where_the_configuration_asks_for_it() {
+    each_family(|family| {
+        let mut node = established(family);
+        let data = back(family).flags(ACK).frame();
+        let levels = [
+            (MEDIUM, [0, 0]),
+            (MEDIUM | config::flag::REPORT_PACKETS, [0, 1]),
+            (MEDIUM | config::flag::REPORT_PACKETS | config::flag::REPORT_HOPS, [1, 1]),
+            (MEDIUM, [0, 0]),
+        ];
+        for (epoch, (flags, expected)) in (100..).zip(levels) {
+            node.configure(Config { epoch, proxy_interface: PROXY, flags, ..Config::default() });
+            for _ in 0..3 {
+                let sent = node.from(SERVER, &data).events.len();
+                let received = node.forward(SERVER.interface, CLIENT, &data).events.len();
+                assert_eq!([sent, received], expected, "{flags:#b}");
+            }
+        }
+    });
+}
+
 fn tcp(family: FamilyAddresses) -> craft::Craft {
     craft::tcp(at(family.client, 4000), at(family.server, 80))
 }
@@ -268,7 +290,7 @@ fn compare(setup: impl Fn() -> NativeNode, packet: impl Fn(&mut u64) -> RandomPa
         let (mut node, mut staged) = (setup(), setup());
         for step in 1..120 {
             let RandomPacket { hook, interface, ingress, mark, frame } = packet(state);
-            let flags = config::flag::REPORT_FORWARDS;
+            let flags = MEDIUM;
             staged.configure(Config { epoch: step, proxy_interface: PROXY, flags, ..Config::default() });
             let run = |node: &NativeNode| {
                 let now = node.now;

@@ -82,6 +82,9 @@ fn at(address: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address, port)
 }
 
+/// What a node reports by default.
+const MEDIUM: u32 = config::flag::REPORT_OPENED | config::flag::REPORT_ANSWERED | config::flag::REPORT_ENDED;
+
 /// A node with client and server, and nothing enforced.
 struct NativeNode {
     tables: Tables,
@@ -95,11 +98,7 @@ impl NativeNode {
 
     fn with_tables(family: FamilyAddresses, tables: Tables) -> Self {
         let mut node = Self { tables, now: 1000 * SECOND };
-        node.configure(Config {
-            proxy_interface: PROXY,
-            flags: config::flag::REPORT_FORWARDS,
-            ..Config::default()
-        });
+        node.configure(Config { proxy_interface: PROXY, flags: MEDIUM, ..Config::default() });
         all_addresses().into_iter().for_each(|row| node.put(row));
         for (workload, address) in [(CLIENT, family.client), (SERVER, family.server)] {
             node.enforce(workload, address, 0);

@@ -60,6 +60,9 @@ pub(crate) struct Settings {
     /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) policy_audit_mode: Option<bool>,
+    /// The level of monitor aggregation: how far events of forwarded packets are aggregated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) monitor_aggregation: Option<String>,
     /// How programs are attached to interfaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attach: Option<Attach>,
@@ -137,6 +140,10 @@ impl Settings {
             node_labels: labels(self.node_labels.unwrap_or(default.node_labels))?,
             enforcement: self.policy_enforcement.map_or(default.enforcement, EnforcementMode::from),
             audit: self.policy_audit_mode.unwrap_or(default.audit),
+            monitor_aggregation: match self.monitor_aggregation {
+                Some(level) => level.parse().map_err(|error| format!("monitorAggregation: {error}"))?,
+                None => default.monitor_aggregation,
+            },
             attach,
         };
         check::check(&config)?;

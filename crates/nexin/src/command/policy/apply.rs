@@ -5,8 +5,9 @@ use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
 use api::{ApiRequest, view};
 use clap::Args;
-use manifest::Object;
+use manifest::{Diagnostic, Object};
 use std::path::PathBuf;
+use std::{slice, thread};
 
 /// Apply policies, services and namespaces; each file is applied whole or not at all
 #[derive(Debug, Args)]
@@ -24,18 +25,11 @@ pub(crate) struct Apply {
 
 impl Apply {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let files = checked(session, &self.files, self.depth)?;
-        let mut agent = session.agent()?;
-        let mut applied: Vec<String> = Vec::new();
-        for Checked { file, .. } in files {
-            let request = ApiRequest::Apply { file: file.name, text: file.text, results: true };
-            for view::AppliedObject { name, result } in agent.call::<Vec<_>>(request)? {
-                if !session.is_json() {
-                    session.print_line(&format!("{name} {result}"))?;
-                }
-                applied.push(name);
-            }
-        }
+        let files = readable(&self.files, self.depth)?;
+        let applied = match &files[..] {
+            [file] => apply_one(session, file)?,
+            _ => apply_all(session, &files)?,
+        };
         if applied.is_empty() {
             session.print_error_line(
                 "no objects found: the files contain no policy and no object that policies refer to",
@@ -48,19 +42,90 @@ impl Apply {
     }
 }
 
-/// A valid file, and the names of its objects, without workloads.
-#[derive(Debug)]
-pub(super) struct Checked {
-    pub(super) file: ManifestFile,
-    pub(super) names: Vec<String>,
+/// Applies several files, once all of them are checked.
+fn apply_all(session: &Session, files: &[ManifestFile]) -> anyhow::Result<Vec<String>> {
+    check(files)?.print_notes(session);
+    let mut agent = session.agent()?;
+    let mut applied = Vec::new();
+    for file in files {
+        applied.extend(print_results(session, agent.call(request(file))?)?);
+    }
+    Ok(applied)
 }
 
-/// Reads and checks files; an error in one file refuses all. Prints warnings.
-pub(super) fn checked(session: &Session, paths: &[PathBuf], depth: Depth) -> anyhow::Result<Vec<Checked>> {
+/// Applies one file. The agent refuses a file with an error, so this command checks the file for its notes only, and the agent
+/// does not wait for that.
+fn apply_one(session: &Session, file: &ManifestFile) -> anyhow::Result<Vec<String>> {
+    let (checked, answer) = thread::scope(|scope| {
+        let checked = scope.spawn(|| check(slice::from_ref(file)));
+        let answer = session.agent().and_then(|mut agent| agent.call(request(file)));
+        (checked.join().expect("checking does not panic"), answer)
+    });
+    if let Ok(checked) = &checked {
+        checked.print_notes(session);
+    }
+    match (answer, checked) {
+        (Ok(results), _) => print_results(session, results),
+        (Err(_), Err(bad)) => Err(bad.into()),
+        (Err(error), Ok(_)) => Err(error.into()),
+    }
+}
+
+fn request(file: &ManifestFile) -> ApiRequest {
+    ApiRequest::Apply { file: file.name.clone(), text: file.text.clone(), results: true }
+}
+
+/// Prints what happened to the objects of a file; returns their names.
+fn print_results(session: &Session, results: Vec<view::AppliedObject>) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for view::AppliedObject { name, result } in results {
+        if !session.is_json() {
+            session.print_line(&format!("{name} {result}"))?;
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// The contents of valid files.
+#[derive(Debug)]
+struct Checked {
+    /// The names of each file's objects, without workloads.
+    names: Vec<Vec<String>>,
+    warnings: Vec<Diagnostic>,
+    skipped: usize,
+}
+
+impl Checked {
+    /// Prints warnings, and the number of skipped objects.
+    fn print_notes(&self, session: &Session) {
+        self.warnings.iter().for_each(|warning| session.print_error_line(&warning.to_string()));
+        manifest_files::skipped(self.skipped).iter().for_each(|line| session.print_error_line(line));
+    }
+}
+
+/// Reads and checks files, and prints warnings; returns the names of each file's objects, without workloads.
+pub(super) fn object_names(
+    session: &Session,
+    paths: &[PathBuf],
+    depth: Depth,
+) -> anyhow::Result<Vec<Vec<String>>> {
+    let checked = check(&readable(paths, depth)?)?;
+    checked.print_notes(session);
+    Ok(checked.names)
+}
+
+/// Reads files. PolicyTest files in directories are skipped; one that is named is an error, which parsing reports.
+fn readable(paths: &[PathBuf], depth: Depth) -> anyhow::Result<Vec<ManifestFile>> {
     let mut files = manifest_files::read(paths, depth)?;
-    // PolicyTest files in directories are skipped. One that is named is an error, which parsing reports.
     files.retain(|file| file.origin == Origin::Named || !file.is_test());
-    let (mut checked, mut wrong, mut warnings, mut skipped) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    Ok(files)
+}
+
+/// Checks files; an error in one file refuses all.
+fn check(files: &[ManifestFile]) -> Result<Checked, BadInput> {
+    let mut checked = Checked { names: Vec::new(), warnings: Vec::new(), skipped: 0 };
+    let mut wrong = Vec::new();
     for file in files {
         match manifest::parse(&file.name, &file.text) {
             Ok(manifest) => {
@@ -68,18 +133,16 @@ pub(super) fn checked(session: &Session, paths: &[PathBuf], depth: Depth) -> any
                 let applicable =
                     manifest.objects.iter().filter(|object| !matches!(object, Object::Workload(_)));
                 let names: Vec<String> = applicable.map(|object| object.name().to_string()).collect();
-                skipped += manifest.skipped + manifest.objects.len() - names.len();
-                warnings.extend(manifest.warnings);
-                checked.push(Checked { file, names });
+                checked.skipped += manifest.skipped + manifest.objects.len() - names.len();
+                checked.warnings.extend(manifest.warnings);
+                checked.names.push(names);
             }
             Err(findings) => wrong.extend(findings),
         }
     }
-    if !wrong.is_empty() {
-        let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-        return Err(BadInput(lines.join("\n")).into());
+    if wrong.is_empty() {
+        return Ok(checked);
     }
-    warnings.iter().for_each(|warning| session.print_error_line(&warning.to_string()));
-    manifest_files::skipped(skipped).iter().for_each(|line| session.print_error_line(line));
-    Ok(checked)
+    let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    Err(BadInput(lines.join("\n")))
 }

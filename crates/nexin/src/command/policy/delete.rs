@@ -27,8 +27,7 @@ pub(crate) struct Delete {
 impl Delete {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let mut names = self.names;
-        let read = super::apply::checked(session, &self.files, self.depth)?;
-        names.extend(read.iter().flat_map(|file| &file.names).cloned());
+        names.extend(super::apply::object_names(session, &self.files, self.depth)?.into_iter().flatten());
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
         if names.is_empty() {

@@ -9,7 +9,7 @@ use crate::outcome::BadInput;
 use abi::identity::is_workload;
 use abi::protocol;
 use agent::explain::{ConnectionEnd, Inventory, protocol_name};
-use flow::{Flow, FlowEndpoint, IpVersion, Layer4};
+use flow::{Flow, FlowEndpoint, IpVersion, Layer4, LostEvents};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,9 +39,7 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
             let (name, number) = (name(path), number + 1);
             BadInput(format!("{name}:{number}: not a flow as `nexin observe -o json` prints it: {error}"))
         })?;
-        if flow.is_reply {
-            continue;
-        }
+        let Some(flow) = flow.filter(|flow| !flow.is_reply) else { continue };
         flows += 1;
         let Some((protocol, port)) = destination(&flow.l4) else { continue };
         let ends = [(&flow.source, flow.ip.source), (&flow.destination, flow.ip.destination)];
@@ -77,14 +75,22 @@ pub(super) fn compare(worlds: &[Scenario; 2], path: &Path) -> anyhow::Result<(Ve
     Ok((differences, query))
 }
 
-/// Parses a flow, also in Hubble's envelope `{"flow":{...}}`.
-fn parse(line: &str) -> serde_json::Result<Flow> {
+/// Parses a flow, also in Hubble's envelope `{"flow":{...}}`; none where the line is a gap, `{"lost_events":{...}}`.
+fn parse(line: &str) -> serde_json::Result<Option<Flow>> {
     #[derive(Deserialize)]
-    struct Wrapped {
-        flow: Flow,
+    #[serde(untagged)]
+    enum Enveloped {
+        Flow { flow: Box<Flow> },
+        Gap { lost_events: LostEvents },
     }
-    let bare = serde_json::from_str(line);
-    bare.or_else(|error| serde_json::from_str(line).map(|Wrapped { flow }| flow).map_err(|_| error))
+    match serde_json::from_str(line) {
+        Ok(flow) => Ok(Some(flow)),
+        Err(error) => match serde_json::from_str(line) {
+            Ok(Enveloped::Flow { flow }) => Ok(Some(*flow)),
+            Ok(Enveloped::Gap { lost_events: LostEvents { .. } }) => Ok(None),
+            Err(_) => Err(error),
+        },
+    }
 }
 
 /// The name of a file for messages.
@@ -148,5 +154,17 @@ fn traffic(seen: &RecordedConnection) -> String {
     match &seen.request {
         Some([method, path, _]) => format!("{what} {method} {path}"),
         None => what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_between_flows_is_no_error() {
+        let gap = r#"{"lost_events":{"source":"HUBBLE_RING_BUFFER","num_events_lost":"7"},"time":"2026-01-01T00:00:00Z"}"#;
+        assert_eq!(parse(gap).unwrap(), None);
+        assert!(parse(r#"{"lost_events":7}"#).is_err());
     }
 }
