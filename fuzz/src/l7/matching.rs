@@ -97,7 +97,11 @@ fn check_matcher(matcher: &Matcher, rules: &[HttpRule], request: &RequestView<'_
 fn check_updates(rules: &[HttpRule], request: &RequestView<'_>, flags: u8) {
     let all: BTreeSet<&HttpRule> = rules.iter().collect();
     let chosen = |bits: u8| -> Vec<HttpRule> {
-        all.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, rule)| (*rule).clone()).collect()
+        all.iter()
+            .enumerate()
+            .filter(|(at, _)| bits >> at & 1 == 1)
+            .map(|(_, rule)| (*rule).clone())
+            .collect()
     };
     let mut matcher = Matcher::new(&chosen(flags)).expect("fewer rules than all are within the limits");
     for rules in [chosen(!flags.rotate_left(1)), chosen(u8::MAX)] {
