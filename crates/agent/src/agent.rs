@@ -246,7 +246,7 @@ impl Agent {
         workloads::start(&mut self.reconciler);
         self.reconciler.save_soon();
         let Reconciler { kernel, problems, .. } = &self.reconciler;
-        upkeep::start(kernel.upkeep()?, kernel.attachment(), problems)?;
+        upkeep::start(kernel.upkeep(), kernel.attachment(), problems)?;
         map_usage::start(kernel.usage(), problems)?;
         self.supervisor.wait_for_first();
         let socket = self.reconciler.paths.request_events();

@@ -11,9 +11,7 @@ use anyhow::Context;
 use control::{Change, World, Writes};
 use identity::Allocator;
 use l7::rule::HttpRule;
-use loader::{
-    AttachError, Attacher, Counters, EventRings, Loaded, Mode, OpenError, Options, Upkeep, UsageReader,
-};
+use loader::{AttachError, Attacher, Counters, EventRings, Loaded, Mode, Options, Upkeep, UsageReader};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::Instant;
@@ -103,7 +101,7 @@ impl Kernel {
     }
 
     /// The attachments and pins, for a thread that checks them.
-    pub(crate) fn upkeep(&self) -> Result<Upkeep, OpenError> {
+    pub(crate) fn upkeep(&self) -> Upkeep {
         self.loaded.upkeep()
     }
 

@@ -37,8 +37,8 @@ const MOST: usize = MapId::Events.default_capacity() as usize / size_of::<FlowEv
 impl Loaded {
     /// Opens the rings. The first events are those that no reader has read yet.
     pub fn events(&self) -> io::Result<EventRings> {
-        let [forwards, denials] = self.event_rings.each_ref().map(|descriptor| {
-            let data = MapData::from_fd(descriptor.try_clone()?).map_err(io::Error::other)?;
+        let [forwards, denials] = [MapId::Events, MapId::Denials].map(|map| {
+            let data = MapData::from_fd(self.entryless[&map].try_clone()?).map_err(io::Error::other)?;
             RingBuf::try_from(Map::RingBuf(data)).map_err(io::Error::other)
         });
         Ok(EventRings { rings: [forwards?, denials?], counters: self.counters() })

@@ -14,6 +14,7 @@ use abi::row::Row;
 use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -31,13 +32,16 @@ pub struct Options {
     pub mode: Mode,
 }
 
+/// The maps that have no entries to read: ring buffers and socket maps.
+pub(crate) type Entryless = BTreeMap<MapId, OwnedFd>;
+
 /// Programs and maps in the kernel.
 #[derive(Debug)]
 pub struct Loaded {
+    /// The programs. Their maps are closed here: `tables` and `entryless` hold the only descriptors.
     pub(crate) ebpf: Ebpf,
     pub(crate) tables: Arc<Tables>,
-    /// The rings of forwarded and of denied packets.
-    pub(crate) event_rings: [OwnedFd; 2],
+    pub(crate) entryless: Arc<Entryless>,
     pub(crate) links: Arc<Links>,
     pub(crate) capacities: Capacities,
 }
@@ -115,14 +119,17 @@ impl Loaded {
             let failed = |source| OpenError::Map { map, source };
             Table::open(descriptor(&ebpf, map)?, map.kind()).map_err(failed)
         })?;
-        let event_rings = [descriptor(&ebpf, MapId::Events)?, descriptor(&ebpf, MapId::Denials)?];
+        let entryless = MapId::ALL.iter().copied().filter(|map| !map.kind().has_entries());
+        let entryless = entryless.map(|map| Ok((map, descriptor(&ebpf, map)?)));
+        let entryless = Arc::new(entryless.collect::<Result<Entryless, OpenError>>()?);
+        MapId::ALL.iter().for_each(|map| drop(ebpf.take_map(map.name())));
         let programs = Hook::ALL.iter().map(|&hook| {
             let program = program_descriptor(&ebpf, hook).try_clone_to_owned();
             program.map(|program| (hook, program)).map_err(|source| AttachError::Program { hook, source })
         });
         let links = Arc::new(Links::new(mode, pin_directory, programs.collect::<Result<_, _>>()?));
         links.take_over()?;
-        Ok(Self { ebpf, tables: Arc::new(tables), event_rings, links, capacities })
+        Ok(Self { ebpf, tables: Arc::new(tables), entryless, links, capacities })
     }
 
     /// How many instructions the verifier processed to accept the hook's program. Linux 5.16.
@@ -174,7 +181,7 @@ fn program(ebpf: &Ebpf, hook: Hook) -> &Program {
 }
 
 /// The descriptor of a hook's program.
-pub(crate) fn program_descriptor(ebpf: &Ebpf, hook: Hook) -> BorrowedFd<'_> {
+fn program_descriptor(ebpf: &Ebpf, hook: Hook) -> BorrowedFd<'_> {
     program(ebpf, hook).fd().expect("programs are loaded before anything is attached").as_fd()
 }
 
@@ -221,7 +228,7 @@ fn pin_map(ebpf: &Ebpf, map: MapId, directory: &Path) -> Result<(), OpenError> {
 }
 
 /// A new descriptor of a map.
-pub(crate) fn descriptor(ebpf: &Ebpf, map: MapId) -> Result<OwnedFd, OpenError> {
+fn descriptor(ebpf: &Ebpf, map: MapId) -> Result<OwnedFd, OpenError> {
     let data = ebpf.map(map.name()).and_then(map_data).ok_or(SpecError::MapMissing(map))?;
     data.fd().as_fd().try_clone_to_owned().map_err(|source| OpenError::Map { map, source })
 }

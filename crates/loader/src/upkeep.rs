@@ -1,15 +1,14 @@
 //! Checks that programs are attached and that maps and links are pinned, and restores what other programs removed.
 
 use crate::links::{AttachError, Links};
-use crate::loaded::{self, Loaded, OpenError};
+use crate::loaded::{Entryless, Loaded};
 use crate::pin::{self, PinError};
 use crate::read::Tables;
 use crate::sys;
 use abi::Hook;
-use abi::map::MapId;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,8 +17,7 @@ use std::sync::Arc;
 pub struct Upkeep {
     links: Arc<Links>,
     tables: Arc<Tables>,
-    /// The maps that have no table: ring buffers and socket maps.
-    others: Vec<(MapId, OwnedFd)>,
+    entryless: Arc<Entryless>,
 }
 
 /// What was missing and is restored.
@@ -38,11 +36,9 @@ pub enum Restored {
 
 impl Loaded {
     /// The attachments and pins, for a thread that checks them.
-    pub fn upkeep(&self) -> Result<Upkeep, OpenError> {
+    pub fn upkeep(&self) -> Upkeep {
         let (links, tables) = (Arc::clone(&self.links), Arc::clone(&self.tables));
-        let others = MapId::ALL.iter().copied().filter(|map| !map.kind().has_entries());
-        let others = others.map(|map| Ok((map, loaded::descriptor(&self.ebpf, map)?)));
-        Ok(Upkeep { links, tables, others: others.collect::<Result<_, OpenError>>()? })
+        Upkeep { links, tables, entryless: Arc::clone(&self.entryless) }
     }
 }
 
@@ -64,9 +60,9 @@ impl Upkeep {
     fn restore_maps(&self, directory: &Path) -> Result<Vec<Restored>, PinError> {
         let pinned: BTreeSet<PathBuf> = pin::pins(&pin::maps(directory))?.into_iter().collect();
         let tables = self.tables.iter().map(|(map, table)| (map, table.as_fd()));
-        let others = self.others.iter().map(|(map, descriptor)| (*map, descriptor.as_fd()));
+        let entryless = self.entryless.iter().map(|(map, descriptor)| (*map, descriptor.as_fd()));
         let mut restored = Vec::new();
-        for (map, descriptor) in tables.chain(others) {
+        for (map, descriptor) in tables.chain(entryless) {
             let path = pin::map(directory, map);
             if !pinned.contains(&path) {
                 let pinned = sys::pin(descriptor, &path);

@@ -17,9 +17,6 @@ use std::time::Duration;
 /// How many connections get a command before other tasks run.
 const BATCH: usize = 32;
 
-/// How often the proxy checks for a new policy while no connection is open.
-const IDLE_INTERVAL: Duration = Duration::from_millis(100);
-
 /// The proxy; clones share one limit on connections.
 #[derive(Clone)]
 pub struct Proxy {
@@ -75,8 +72,8 @@ impl Proxy {
         let Resources { config, policy, slots, .. } = &*self.resources;
         let mut known = policy.generation();
         loop {
-            let is_idle = slots.occupancy().in_use == 0;
-            tokio::time::sleep(if is_idle { IDLE_INTERVAL } else { config.policy_interval }).await;
+            slots.wait_until_taken().await;
+            tokio::time::sleep(config.policy_interval).await;
             let generation = policy.generation();
             if generation == known {
                 continue;

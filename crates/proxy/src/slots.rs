@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tokio::sync::Notify;
 
 /// How many identities are searched for an idle connection, starting with the one that has the most connections.
 const IDENTITIES_SEARCHED: usize = 8;
@@ -65,6 +66,8 @@ pub(crate) struct Slots {
     waiting: AtomicUsize,
     refused: [AtomicU64; 3],
     evicted: AtomicU64,
+    /// Notified when the first slot is taken.
+    first_taken: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +99,7 @@ impl Slots {
             waiting: AtomicUsize::new(0),
             refused: Default::default(),
             evicted: AtomicU64::new(0),
+            first_taken: Notify::new(),
         }
     }
 
@@ -111,7 +115,17 @@ impl Slots {
         }
         let handle = Arc::new(Handle::new(now));
         let number = state.admit(key, Arc::clone(&handle));
+        if state.taken.len() == 1 {
+            self.first_taken.notify_one();
+        }
         Ok(Slot { slots: Arc::clone(self), number, handle })
+    }
+
+    /// Waits until a slot is taken. One task at a time may wait.
+    pub(crate) async fn wait_until_taken(&self) {
+        while self.state().taken.is_empty() {
+            self.first_taken.notified().await;
+        }
     }
 
     /// Registers a connection that waits for a slot; none where too many wait already.
