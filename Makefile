@@ -65,7 +65,7 @@ bench: setup ## Measure: nanoseconds per packet, round trips and throughput (ask
 
 bench-agent: build ## Measure the agent: files, workloads, changes, restarts; BENCH_AGENT="--case idle --scale 0.1" (asks for root)
 	@$(CARGO) bench --locked --package nexin-testbed --bench agent \
-		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']" -- --nexin $(NEXIN) $(BENCH_AGENT)
+		--config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root']" -- --nexin $(abspath $(NEXIN)) $(BENCH_AGENT)
 
 bench-http: build ## Measure: HTTP policy per request, beside Envoy; BENCH_HTTP="--envoy PATH --rounds 20" (asks for root)
 	@$(CARGO) bench --locked --package nexin-testbed --bench http \
