@@ -17,6 +17,8 @@ mod policies;
 mod report;
 mod restarts;
 mod sandbox;
+#[path = "../path/start.rs"]
+mod start;
 mod starts;
 mod traffic;
 
@@ -25,28 +27,14 @@ use case::{CASES, Measured};
 use machine::{Machine, Strain};
 use options::{Mode, Options};
 use report::Report;
+use start::start;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let result = match options::parse(std::env::args().skip(1)) {
-        Ok(Mode::Nothing) => {
-            println!("nothing is measured: this is for `cargo bench`");
-            return ExitCode::SUCCESS;
-        }
-        Ok(Mode::Inside(inside)) => sandbox::measure(&inside),
-        Ok(Mode::All(options)) => run(&options),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return ExitCode::from(2);
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start(options::parse(std::env::args().skip(1)), |mode| match mode {
+        Mode::Inside(inside) => sandbox::measure(inside),
+        Mode::All(options) => run(options),
+    })
 }
 
 /// Runs each case for each program in turn, round by round, so that a slow phase of the machine affects all programs.

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 /// What this process does.
 pub(crate) enum Mode {
-    /// Nothing: cargo runs it as a test.
-    Nothing,
     /// Runs cases, each in a sandbox.
     All(Options),
     /// Runs one case; this process is in its sandbox.
@@ -45,7 +43,7 @@ impl Options {
 const USAGE: &str = "it takes --nexin PATH (may be repeated), --case NAME (may be repeated), --scale SHARE, --rounds N, -o json";
 
 /// Parses the arguments; nothing is to be done unless cargo says that this is a benchmark.
-pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Mode> {
+pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Mode>> {
     let mut options =
         Options { programs: Vec::new(), cases: Vec::new(), scale: 1.0, rounds: 1, is_json: false };
     let (mut is_bench, mut inside) = (false, None);
@@ -72,17 +70,17 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Mode>
         let (Some(case), Some(program)) = (options.cases.pop(), options.programs.pop()) else {
             bail!("--inside takes a case and a program");
         };
-        return Ok(Mode::Inside(Inside { case, program, directory, scale: options.scale }));
+        return Ok(Some(Mode::Inside(Inside { case, program, directory, scale: options.scale })));
     }
     if !is_bench {
-        return Ok(Mode::Nothing);
+        return Ok(None);
     }
     let known: Vec<&str> = crate::case::CASES.iter().map(|case| case.name).collect();
     if let Some(unknown) = options.cases.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("--case {unknown}: there are {}", known.join(", "));
     }
     ensure!(!options.programs.is_empty(), "no program is given; {USAGE}");
-    Ok(Mode::All(options))
+    Ok(Some(Mode::All(options)))
 }
 
 fn program(path: &Path) -> Result<PathBuf> {

@@ -12,33 +12,19 @@ mod options;
 mod process;
 mod rows;
 mod rules;
+#[path = "../path/start.rs"]
+mod start;
 
 use anyhow::{Result, ensure};
 use figures::{Table, grouped, median, ratios, spread};
 use machine::{Machine, Strain, stay_on};
 use options::Options;
 use rows::{Kind, Row, Sample, Stage};
+use start::start;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("nothing is measured: this is for `cargo bench`");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start(Options::parse(std::env::args().skip(1)), run)
 }
 
 fn run(options: &Options) -> Result<()> {

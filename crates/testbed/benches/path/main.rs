@@ -7,12 +7,14 @@ mod judging;
 mod machine;
 mod population;
 mod setup;
+mod start;
 mod traffic;
 
 use anyhow::{Context, Result, bail, ensure};
 use figures::{Table, grouped, median, ratios, spread};
 use machine::{Machine, Places, Strain, stay_on};
 use setup::{Between, Setup};
+use start::start;
 use std::process::ExitCode;
 use std::time::Duration;
 use traffic::{Carried, TrafficPattern};
@@ -24,24 +26,7 @@ struct Effort {
 }
 
 fn main() -> ExitCode {
-    let effort = match effort(std::env::args().skip(1)) {
-        Ok(Some(effort)) => effort,
-        Ok(None) => {
-            println!("nothing is measured: this is for `cargo bench`");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&effort) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start(effort(std::env::args().skip(1)), run)
 }
 
 /// Reads `--rounds N` and `--seconds S`; nothing is to be done unless cargo says that this is a benchmark.
