@@ -37,7 +37,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often the agent checks what it gets no event of: the proxy, owners of workloads, sources that it polls.
+/// How often the agent checks what it gets no event of (the files of rule sets, the socket of the API, sources that it polls),
+/// and retries what failed.
 const TICK: Duration = Duration::from_millis(500);
 
 /// The index of the source [`Workloads`].

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const CEILINGS: &[(&str, usize)] = &[
     // A sentence that CONTRIBUTING.md shows as a bad example.
     ("files of the root", 1),
-    // Code and tests name the Unix user `nobody`, whose name is no word of ours.
+    // `nobody` is the name of a Unix user here.
     ("nexin", 3),
 ];
 
