@@ -1,4 +1,4 @@
-//! Map writes and rule sets that wait until no packet can use what they remove; nothing sleeps for them.
+//! Map writes and rule sets that wait until no packet can use what they remove. Only a change that meets them waits for them.
 
 use abi::batch::Batch;
 use control::{WaitingStep, Writes};
