@@ -11,6 +11,8 @@ pub(crate) use copies::{Copies, DamagedCopy};
 pub(crate) use reading::Reading;
 pub(crate) use scanner::{DirectoryChange, KnownFiles};
 
+use crate::problems::Problems;
+use crate::threads;
 use scanner::Scanner;
 use std::collections::BTreeMap;
 use std::io;
@@ -28,6 +30,9 @@ const QUIET: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_millis(500);
 /// How long a file may be open for writing before the status reports it.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is missing when the thread ends.
+const UNREAD: &str = "changed policy files are not read any more";
 
 /// A watched directory of manifests.
 #[derive(Debug)]
@@ -74,6 +79,7 @@ impl Files {
         directory: &Path,
         known: KnownFiles,
         changed: impl Fn() + Send + 'static,
+        problems: &Problems,
     ) -> io::Result<Self> {
         let (wake_ups, woken) = channel();
         let reports = wake_ups.clone();
@@ -81,12 +87,10 @@ impl Files {
             // Nothing is reported to an agent that has stopped.
             let _ = reports.send(WakeUp::Reported(reported));
         };
-        let scanner = Scanner::new(directory, Watcher::new(directory, report)?, known);
+        let scanner = Scanner::new(directory, Watcher::new(directory, report, problems)?, known);
         let shared = Arc::new(Handover::default());
         let handover = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("files".into())
-            .spawn(move || scan(scanner, &woken, &handover, changed))?;
+        threads::start("files", problems.clone(), UNREAD, move || scan(scanner, &woken, &handover, changed))?;
         Ok(Self { shared, wake_ups })
     }
 

@@ -378,7 +378,7 @@ mod tests {
             let directory = std::env::temp_dir().join(format!("nexin-scan-{name}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&directory);
             fs::create_dir_all(&directory).unwrap();
-            let watcher = Watcher::new(&directory, |_| {}).unwrap();
+            let watcher = Watcher::new(&directory, |_| {}, &crate::problems::Problems::default()).unwrap();
             let known = KnownFiles { digests: BTreeMap::new() };
             let scanner = Scanner::new(&directory, watcher, known);
             let mut scratch = Self { directory, scanner };

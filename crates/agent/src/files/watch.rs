@@ -1,5 +1,7 @@
 //! Watches a directory by inotify, also when its path leads to another directory later.
 
+use crate::problems::Problems;
+use crate::threads;
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -9,7 +11,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
+
+/// What is missing when the thread ends.
+const UNREPORTED: &str = "changes of policy files are not reported, and are noticed late";
 
 /// A change that inotify reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +37,16 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Calls `report` for each change of the directory.
-    pub(super) fn new(path: &Path, report: impl Fn(Reported) + Send + 'static) -> io::Result<Self> {
+    pub(super) fn new(
+        path: &Path,
+        report: impl Fn(Reported) + Send + 'static,
+        problems: &Problems,
+    ) -> io::Result<Self> {
         let inotify = Arc::new(inotify::init(inotify::CreateFlags::CLOEXEC)?);
         let events = Arc::clone(&inotify);
-        thread::Builder::new().name("files-watch".into()).spawn(move || wait_and_report(&events, report))?;
+        threads::start("files-watch", problems.clone(), UNREPORTED, move || {
+            wait_and_report(&events, report);
+        })?;
         Ok(Self { inotify, path: path.to_path_buf(), watched: None })
     }
 
