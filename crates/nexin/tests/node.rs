@@ -12,6 +12,8 @@ mod events;
 mod families;
 #[path = "node/files.rs"]
 mod files;
+#[path = "node/flood.rs"]
+mod flood;
 #[path = "node/health.rs"]
 mod health;
 #[path = "node/leftovers.rs"]
