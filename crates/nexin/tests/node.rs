@@ -14,6 +14,8 @@ mod families;
 mod files;
 #[path = "node/flood.rs"]
 mod flood;
+#[path = "node/hanging.rs"]
+mod hanging;
 #[path = "node/health.rs"]
 mod health;
 #[path = "node/leftovers.rs"]
