@@ -1,13 +1,15 @@
-//! Tests that one hanging thread of the proxy is reported, and that the agent replaces the proxy.
+//! Tests of the proxy's threads: each CPU has one, and a proxy of which one hangs is reported and replaced.
 
 use crate::REQUESTS;
 use crate::bed::{Bed, SOON, eventually};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A thread of the proxy that does not run until this value is dropped.
@@ -90,13 +92,55 @@ fn expect_replacement(bed: &Bed, name: &str, reported: &str) {
     assert_eq!(client.reaches(&server, "/public"), Some(200));
 }
 
+/// The workers of a node's proxy, in order.
+fn workers(bed: &Bed) -> Vec<(i32, String)> {
+    let threads = threads(bed.status().proxy.unwrap()).into_iter();
+    let mut workers: Vec<_> = threads.filter(|(_, name)| name.starts_with("worker ")).collect();
+    workers.sort_by(|(_, one), (_, other)| one.cmp(other));
+    workers
+}
+
+/// CPU time that a thread has taken.
+fn cpu_time(process: u32, thread: i32) -> Duration {
+    let statistics = fs::read_to_string(format!("/proc/{process}/task/{thread}/schedstat")).unwrap();
+    Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn every_cpu_has_a_worker_that_serves() {
+    let bed = Bed::new("wc");
+    let (server, client) = (bed.workload("server"), bed.workload("client"));
+    bed.apply(REQUESTS);
+    assert_eq!(client.reaches(&server, "/public"), Some(200));
+    let proxy = bed.status().proxy.unwrap();
+    let (workers, cpus) = (workers(&bed), thread::available_parallelism().unwrap().get());
+    assert_eq!(workers.len(), cpus, "{workers:?}");
+    let times = || workers.iter().map(|(number, _)| cpu_time(proxy, *number));
+    let before: Vec<_> = times().collect();
+    // A CPU gives the connections that it receives to its own worker.
+    thread::scope(|scope| {
+        for cpu in 0..cpus {
+            let (client, server) = (&client, &server);
+            scope.spawn(move || {
+                let mut own = CpuSet::new();
+                own.set(cpu);
+                // A CPU that this process may not use leaves its connections to the others.
+                let _ = sched_setaffinity(None, &own);
+                (0..150).for_each(|_| assert_eq!(client.reaches(server, "/public"), Some(200)));
+            });
+        }
+    });
+    let spent: Vec<_> = times().zip(before).map(|(now, before)| now - before).collect();
+    let all: Duration = spent.iter().sum();
+    assert!(spent.iter().all(|one| *one * 10 * cpus as u32 > all), "{spent:?}");
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_proxy_with_one_hanging_worker_is_reported_and_replaced() {
     let bed = Bed::new("wa");
-    let workers = threads(bed.status().proxy.unwrap());
-    let workers: Vec<_> = workers.into_iter().filter(|(_, name)| name.starts_with("worker ")).collect();
-    let last = workers.len() - 1;
+    let last = workers(&bed).len() - 1;
     expect_replacement(&bed, &format!("worker {last}"), &format!("its worker {last} for "));
 }
 
