@@ -14,7 +14,7 @@ impl Scratch {
         let directory = std::env::temp_dir().join(format!("nexin-scan-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
-        let watcher = Watcher::new(&directory, |_| {}).unwrap();
+        let watcher = Watcher::new(&directory, |_| {});
         let known = KnownFiles { digests: BTreeMap::new() };
         let scanner = Scanner::new(&directory, watcher, known);
         let mut scratch = Self { directory, scanner };
