@@ -147,12 +147,13 @@ fn reader(
 fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Published {
     let mut problems = reconciler.objects.problems();
     problems.extend(sources.iter().flat_map(|source| source.problems()));
+    let notes = sources.iter().flat_map(|source| source.notes());
     Published {
         world: reconciler.world().snapshot(),
         objects: reconciler.objects.by_name(),
         workloads: reconciler.state.workloads.clone(),
         problems,
-        notes: reconciler.notes.clone(),
+        notes: reconciler.notes.iter().cloned().chain(notes).collect(),
     }
 }
 

@@ -121,7 +121,7 @@ impl ChangeSource for PolicyFiles {
     }
 
     fn poll(&mut self, reconciler: &mut Reconciler) {
-        reconciler.problems.note(WATCH, self.files.unwatched());
+        reconciler.problems.note(WATCH, self.files.refused());
         if reconciler.objects.has_resolvable() && Self::apply(FileStates::new(), reconciler) {
             self.save(Vec::new(), BTreeMap::new(), reconciler);
         }
@@ -129,5 +129,10 @@ impl ChangeSource for PolicyFiles {
 
     fn problems(&self) -> Vec<String> {
         self.files.open_for_long()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let note = |why| format!("policy files are polled twice a second instead of watched: {why}");
+        self.files.remote().map(note).into_iter().collect()
     }
 }
