@@ -23,7 +23,7 @@ fn service(number: usize) -> String {
 #[test]
 #[ignore = "needs root"]
 fn a_nearly_full_map_is_a_problem_and_what_does_not_fit_is_refused_whole() {
-    let mut bed = Bed::new("ua");
+    let mut bed = Bed::new("ta");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     let all: Vec<_> = (0..NEARLY).map(service).collect();
     bed.apply(&all.join("---\n"));
