@@ -18,7 +18,8 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// Show the state of the agent of this node; exits with 1 if there are problems
 ///
-/// Notes are no problems: they name what the agent does without, and what it has repaired.
+/// Exits with 1, too, if no agent answers. Notes are no problems: they name what the agent does without on this host, and
+/// what it repaired in the last ten minutes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin status\n  nexin status --wait --wait-duration 30s\n  \
         nexin status -o json --socket /run/nexin/agent.sock")]
@@ -102,6 +103,7 @@ fn print(session: &Session, status: &view::Status) -> io::Result<()> {
 fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
     let proxy = status.proxy.map_or("not running".to_string(), |process| format!("process {process}"));
     let packets: Vec<_> = status.packets.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let packets = if packets.is_empty() { "none".to_string() } else { packets.join(", ") };
     vec![
         ("agent", format!("{} (process {})", status.version, status.agent)),
         ("proxy", proxy),
@@ -114,7 +116,7 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
         ("endpoints", status.endpoints.to_string()),
         ("identities", status.identities.to_string()),
         ("services", status.services.to_string()),
-        ("packets", packets.join(", ")),
+        ("packets", packets),
         ("events lost", lost_events(status)),
     ]
 }
@@ -138,8 +140,5 @@ fn connections(proxy: &view::ProxyConnections) -> String {
         format!("refused {}", reasons.collect::<Vec<_>>().join(", "))
     };
     let (used, limit, most) = (proxy.in_use, proxy.limit, proxy.most_of_a_client);
-    format!(
-        "{used} of {limit}, {most} of one client identity; {refused}; {} closed to make room",
-        proxy.made_room
-    )
+    format!("{used} of {limit}, {most} of one client; {refused}; {} closed to make room", proxy.made_room)
 }
