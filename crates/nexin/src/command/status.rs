@@ -59,7 +59,7 @@ fn wait(session: &Session, limit: Duration) -> Result<view::Status, CallError> {
     loop {
         let left = limit.saturating_sub(began.elapsed());
         let state = read(session, if limit.is_zero() { ANSWER } else { left.clamp(RETRY, ANSWER) });
-        if left.is_zero() || is_final(&state) {
+        if is_final(&state) || began.elapsed() >= limit {
             return state;
         }
         let why = match &state {
@@ -67,13 +67,13 @@ fn wait(session: &Session, limit: Duration) -> Result<view::Status, CallError> {
             Err(error) => error.to_string(),
         };
         let spent = Duration::from_secs(began.elapsed().as_secs());
-        let (spent, limit) = (duration::print(spent), duration::print(limit));
-        progress.show_text(&format!("waiting ({spent} of {limit}): {why}"));
+        let waiting = format!("waiting ({} of {}): {why}", duration::print(spent), duration::print(limit));
+        progress.show_text(&waiting);
         if !progress.is_visible() && why != known {
-            session.print_error_line(&format!("waiting ({spent} of {limit}): {why}"));
+            session.print_error_line(&waiting);
         }
         known = why;
-        thread::sleep(RETRY.min(left));
+        thread::sleep(RETRY.min(limit.saturating_sub(began.elapsed())));
     }
 }
 
