@@ -22,6 +22,8 @@ pub(crate) struct StateLog {
     saved: State,
     /// The state of an earlier release, until the log replaces its file.
     earlier: Option<(PathBuf, State)>,
+    /// Whether the last call of [`Self::save`] failed.
+    has_failed: bool,
 }
 
 impl StateLog {
@@ -48,7 +50,7 @@ impl StateLog {
             Err(error) => return Err(error).with_context(|| unreadable(&earlier_place)),
         };
         let state = earlier.as_ref().map_or_else(|| saved.clone(), |(_, state)| state.clone());
-        Ok((Self { log, saved, earlier }, state))
+        Ok((Self { log, saved, earlier, has_failed: false }, state))
     }
 
     /// Saves what changed: after a crash the state is the one before or this one.
@@ -71,11 +73,15 @@ impl StateLog {
             None => LogEntry::Remove(key),
         });
         let entries: Vec<LogEntry<'_>> = entries.collect();
-        let pending = self.log.append(&entries);
-        let pending = pending.with_context(|| format!("cannot write {}", self.log.path().display()))?;
-        self.log.commit(pending);
-        self.saved = state.clone();
-        Ok(())
+        let is_checked = entries.is_empty() || self.has_failed;
+        let mut written = self.log.append(&entries).map(|pending| self.log.commit(pending));
+        if written.is_ok() {
+            self.saved = state.clone();
+            // A smaller change may still find room on a disk that is full.
+            written = if is_checked { self.log.check() } else { Ok(()) };
+        }
+        self.has_failed = written.is_err();
+        written.with_context(|| format!("cannot write {}", self.log.path().display()))
     }
 }
 

@@ -88,7 +88,7 @@ fn a_change_costs_what_changed() {
     assert_eq!(scratch.size(), whole, "it is not written anew");
     assert_eq!(scratch.load().1, now);
     // However often it changes.
-    for turn in 0..1_000 {
+    for turn in 0..200 {
         now.workloads.insert(7, workload(7));
         now.last_rule_set = turn;
         log.save(&now).unwrap();
@@ -140,6 +140,21 @@ fn a_crash_while_the_state_is_taken_over_loses_nothing() {
     log.append(&taken).unwrap();
     assert_eq!(scratch.load().1, earlier);
     scratch.load().0.save(&state([1])).unwrap();
+    assert_eq!(scratch.load().1, state([1]));
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_noticed_without_a_change() {
+    let scratch = Scratch::new("check");
+    let mut log = scratch.load().0;
+    log.save(&state([1])).unwrap();
+    log.save(&state([1])).unwrap();
+    // Another program removed the file, and a directory blocks the path of the next one.
+    fs::remove_file(scratch.0.state()).unwrap();
+    fs::create_dir(scratch.0.state().with_extension("new")).unwrap();
+    log.save(&state([1])).unwrap_err();
+    fs::remove_dir(scratch.0.state().with_extension("new")).unwrap();
+    log.save(&state([1])).unwrap();
     assert_eq!(scratch.load().1, state([1]));
 }
 
