@@ -111,7 +111,11 @@ fn sources(
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(Workloads));
     sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources), problems)?));
-    sources.push(Box::new(PolicyFiles::watch(&config.policies, (copies, known), notifier(&sources))?));
+    sources.push(Box::new(PolicyFiles::watch(
+        &config.policies,
+        (copies, known),
+        (notifier(&sources), problems),
+    )?));
     Ok(sources)
 }
 
@@ -256,7 +260,7 @@ impl Agent {
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
         events::start(kernel.events()?, socket, outputs, problems)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
-        signals::forward(self.queue.clone())?;
+        signals::forward(self.queue.clone(), &self.reconciler.problems)?;
         self.publish();
         workloads::save(&mut self.reconciler);
         self.listen();

@@ -11,6 +11,8 @@ pub(crate) use copies::{Copies, DamagedCopy};
 pub(crate) use reading::Reading;
 pub(crate) use scanner::{DirectoryChange, KnownFiles};
 
+use crate::problems::Problems;
+use crate::threads;
 use scanner::Scanner;
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +28,9 @@ use watch::{Reported, Unwatched, Watcher};
 const QUIET: Duration = Duration::from_millis(20);
 /// How long a file may be open for writing before the status reports it.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is missing when the thread ends.
+const UNREAD: &str = "changed policy files are not read any more";
 
 /// A watched directory of manifests.
 #[derive(Debug)]
@@ -72,6 +77,7 @@ impl Files {
         directory: &Path,
         known: KnownFiles,
         changed: impl Fn() + Send + 'static,
+        problems: &Problems,
     ) -> io::Result<Self> {
         let (wake_ups, woken) = channel();
         let reports = wake_ups.clone();
@@ -82,9 +88,7 @@ impl Files {
         let scanner = Scanner::new(directory, Watcher::new(directory, report), known);
         let shared = Arc::new(Handover::default());
         let handover = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("files".into())
-            .spawn(move || scan(scanner, &woken, &handover, changed))?;
+        threads::start("files", problems.clone(), UNREAD, move || scan(scanner, &woken, &handover, changed))?;
         Ok(Self { shared, wake_ups })
     }
 

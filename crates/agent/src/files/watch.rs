@@ -6,6 +6,7 @@
 mod interests;
 mod lookup;
 
+use crate::threads;
 pub(super) use interests::Reported;
 use interests::{Interests, Trail, Watched};
 use lookup::look_up;
@@ -129,9 +130,14 @@ impl Watcher {
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC).map_err(|error| refused(error.into()))?;
         let inotify = Arc::new(inotify);
         let (events, interests) = (Arc::clone(&inotify), Arc::clone(&self.interests));
-        let report = Arc::clone(&self.report);
-        let name = "files-watch".to_owned();
-        let started = thread::Builder::new().name(name).spawn(move || wait(&events, &interests, &*report));
+        let (report, lost) = (Arc::clone(&self.report), Arc::clone(&self.report));
+        let ended = move || {
+            // An error is reported where it occurs.
+            if thread::panicking() {
+                lost(Reported::Lost("the thread that reads events ended".to_owned()));
+            }
+        };
+        let started = threads::start_then("files-watch", ended, move || wait(&events, &interests, &*report));
         started.map_err(refused)?;
         self.inotify = Some(Arc::clone(&inotify));
         Ok(inotify)
