@@ -110,7 +110,11 @@ fn sources(
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(Workloads));
     sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources), problems)?));
-    sources.push(Box::new(PolicyFiles::watch(&config.policies, (copies, known), notifier(&sources))?));
+    sources.push(Box::new(PolicyFiles::watch(
+        &config.policies,
+        (copies, known),
+        (notifier(&sources), problems),
+    )?));
     Ok(sources)
 }
 
@@ -143,12 +147,13 @@ fn reader(
 fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Published {
     let mut problems = reconciler.objects.problems();
     problems.extend(sources.iter().flat_map(|source| source.problems()));
+    let notes = sources.iter().flat_map(|source| source.notes());
     Published {
         world: reconciler.world().snapshot(),
         objects: reconciler.objects.by_name(),
         workloads: reconciler.state.workloads.clone(),
         problems,
-        notes: reconciler.notes.clone(),
+        notes: reconciler.notes.iter().cloned().chain(notes).collect(),
     }
 }
 
@@ -254,7 +259,7 @@ impl Agent {
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
         events::start(kernel.events()?, socket, outputs, problems)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
-        signals::forward(self.queue.clone())?;
+        signals::forward(self.queue.clone(), &self.reconciler.problems)?;
         self.publish();
         workloads::save(&mut self.reconciler);
         self.listen();
