@@ -21,6 +21,7 @@ use crate::reader::Reader;
 use crate::reconciler::Reconciler;
 use crate::source::ChangeSource;
 use crate::state::State;
+use crate::state_log::StateLog;
 use crate::status::StatusParts;
 use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
@@ -167,7 +168,7 @@ impl Agent {
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
         notes.extend(wiring.find_groups());
         notes.iter().for_each(|note| tracing::warn!("{note}"));
-        let state = State::load(&paths.state())?;
+        let (state_log, state) = StateLog::load(&paths)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;
@@ -188,7 +189,7 @@ impl Agent {
         let settings = (config.proxy_port, config.proxy);
         let supervisor = Arc::new(Supervisor::start(&paths, settings, (&feed, &problems))?);
         let lifecycle = Lifecycle::new(
-            &paths,
+            state_log,
             &wiring,
             kernel.attacher(),
             (Notifier::new(queue.clone(), WORKLOADS), &problems),
