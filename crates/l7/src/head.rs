@@ -37,6 +37,10 @@ pub struct FieldStorage<'h>(Slots<'h>);
 const FEW: usize = 16;
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the usual one, and lives on the stack of one call"
+)]
 enum Slots<'h> {
     Few([Field<'h>; FEW]),
     Many(Vec<Field<'h>>),
