@@ -195,10 +195,10 @@ fn flags_after(row: &ConnInfo, tcp_flags: u8, observed: Observed) -> u32 {
     let flags = row.flags;
     let leg = leg(row, observed);
     let ends = tcp_flags & (FIN | RST) != 0;
-    let closed = match (leg, observed.direction) {
-        (Leg::Upstream, _) if flags & flag::LOCAL_OPENED != 0 => return flags,
-        (Leg::Upstream, _) | (Leg::Downstream, Direction::Egress) => flag::LOCAL_CLOSED,
-        (Leg::Downstream, Direction::Ingress) => flag::REMOTE_CLOSED,
+    let closed = match leg {
+        Leg::Upstream if flags & flag::LOCAL_OPENED != 0 => return flags,
+        Leg::Upstream => flag::LOCAL_CLOSED,
+        Leg::Downstream => closed_by(observed.direction),
     };
     if tcp_flags & SYN != 0 {
         flags & !closed
@@ -208,6 +208,15 @@ fn flags_after(row: &ConnInfo, tcp_flags: u8, observed: Observed) -> u32 {
         flags | closed
     } else {
         flags
+    }
+}
+
+/// The flag of the end that sends packets in this direction, once that end has sent its last segment.
+#[inline(always)]
+pub(crate) fn closed_by(direction: Direction) -> u32 {
+    match direction {
+        Direction::Egress => flag::LOCAL_CLOSED,
+        Direction::Ingress => flag::REMOTE_CLOSED,
     }
 }
 
@@ -244,13 +253,14 @@ pub(crate) fn is_over(flags: u32) -> bool {
 /// How long an entry lives after a packet of a connection with these flags.
 #[inline(always)]
 pub(crate) fn lifetime_of(protocol: u8, flags: u32) -> u32 {
+    const ENDS: u32 = flag::LOCAL_CLOSED | flag::REMOTE_CLOSED | flag::RESET;
     if protocol != TCP {
         lifetime::ANY
-    } else if is_over(flags) {
+    } else if flags & ENDS != 0 && is_over(flags) {
         lifetime::TCP_CLOSING
     } else if flags & flag::ANSWERED == 0 {
         lifetime::TCP_OPENING
-    } else if flags & (flag::LOCAL_CLOSED | flag::REMOTE_CLOSED) != 0 {
+    } else if flags & ENDS != 0 {
         lifetime::TCP_HALF_CLOSED
     } else {
         lifetime::TCP
