@@ -59,11 +59,23 @@ pub(crate) fn check(
     }
     scratch.key = conntrack::key(&scratch.found.flow, traffic.direction);
     scratch.opens = scratch.found.flow.opens();
-    let mut known = connection_in_force(maps, traffic.direction, scratch);
-    let is_known = known.is_some();
-    if !is_known && !openings::find(maps, traffic.direction, scratch) {
+    // Policy judges a segment that opens a connection whatever is known, so a refused one costs no lookup of entries. Audit mode
+    // reports a flow once, and the proxy's segments belong to what policy allowed.
+    scratch.is_judged_first = scratch.found.flow.is_syn()
+        && !scratch.from_proxy
+        && scratch.found.endpoint.flags & endpoint::flag::AUDIT == 0;
+    let mut known = None;
+    let is_in_force = if scratch.is_judged_first {
+        openings::begin_first(traffic.direction, scratch);
+        false
+    } else {
+        known = connection_in_force(maps, traffic.direction, scratch);
+        known.is_some() || openings::find(maps, traffic.direction, scratch)
+    };
+    if !is_in_force {
         judge_flow(maps, traffic, scratch)?;
     }
+    let is_known = known.is_some();
     let Scratch { found, decision, entry, .. } = &mut **scratch;
     let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
     if !is_known && conntrack::is_tracked(&scratch.found.flow) {
@@ -73,19 +85,19 @@ pub(crate) fn check(
 }
 
 /// The entry of the packet's connection, where the policy in force allowed the connection. It is changed in place; others are
-/// copied, judged and written back.
+/// copied, judged and written back. A segment that accepts a connection finds it among the openings first.
 #[inline(always)]
 fn connection_in_force<'a, M: Maps>(
     maps: &'a M,
     direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
-    scratch.has_connection = false;
-    if !conntrack::is_tracked(&scratch.found.flow) {
+    scratch.may_have_connection = scratch.found.flow.is_syn_ack();
+    if scratch.may_have_connection || !conntrack::is_tracked(&scratch.found.flow) {
         return None;
     }
     let row = maps.connection(&scratch.key)?;
-    scratch.has_connection = true;
+    scratch.may_have_connection = true;
     let continues = conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds);
     scratch.is_in_force = continues && conntrack::is_current(&row, &scratch.found);
     scratch.is_in_force.then_some(row)
@@ -217,7 +229,7 @@ fn permit(
 
 /// Evaluates policy for a flow. Of a connection that was taken up, the rules of both directions must allow it.
 ///
-/// A function of its own in the kernel, as is [`judge`]: most packets belong to a connection that was judged.
+/// A function of its own in the kernel: most packets belong to a connection that was judged.
 #[inline(never)]
 fn judge_flow(
     maps: &impl Maps,
@@ -227,15 +239,25 @@ fn judge_flow(
     let scratch = &mut Fresh::new(scratch);
     if scratch.flags & flag::TAKEN_UP != 0 {
         scratch.judged = opened(scratch.flags ^ flag::LOCAL_OPENED);
-        judge(maps, traffic, scratch)?;
+        judge_apart(maps, traffic, scratch)?;
     }
     scratch.judged = opened(scratch.flags);
     judge(maps, traffic, scratch)
 }
 
+/// The same as [`judge`], in a function of its own in the kernel: few connections are taken up.
+#[inline(never)]
+fn judge_apart(
+    maps: &impl Maps,
+    traffic: &EndpointTraffic<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), DropReason> {
+    judge(maps, traffic, scratch)
+}
+
 /// Evaluates policy for a flow as one that is opened in the direction `scratch.judged`. In audit mode a refusal is stored, and
 /// the packet passes.
-#[inline(never)]
+#[inline(always)]
 fn judge(maps: &impl Maps, traffic: &EndpointTraffic<'_>, scratch: &mut Scratch) -> Result<(), DropReason> {
     let Scratch { found, decision, walk, is_midstream, judged, .. } = scratch;
     let flow = &found.flow;

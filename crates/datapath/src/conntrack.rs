@@ -173,6 +173,15 @@ pub(crate) fn count(row: &mut ConnInfo, direction: Direction, length: u32) {
     }
 }
 
+/// Counts in an entry what another entry of the flow has counted.
+#[inline(always)]
+pub(crate) fn add_counts(row: &mut ConnInfo, other: &ConnInfo) {
+    row.packets_out = row.packets_out.wrapping_add(other.packets_out);
+    row.packets_in = row.packets_in.wrapping_add(other.packets_in);
+    row.bytes_out += other.bytes_out;
+    row.bytes_in += other.bytes_in;
+}
+
 /// What connection tracking takes from a packet besides the flow.
 #[derive(Clone, Copy)]
 pub(crate) struct Observed {

@@ -30,26 +30,37 @@ pub(crate) fn find(maps: &impl Maps, direction: Direction, scratch: &mut Scratch
     scratch.origin != Origin::New && conntrack::is_current(&scratch.entry, &scratch.found)
 }
 
-/// Copies the entry, if there is one.
+/// Copies the entry, if there is one. Only one of the maps holds a live entry of a flow.
 #[inline(always)]
 fn copy(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
     let now = scratch.found.seconds;
-    if scratch.has_connection
-        && let Some(row) = maps.connection(&scratch.key)
-    {
-        if conntrack::continues(&row, scratch.opens, direction, now) {
-            scratch.entry = *row;
-            scratch.origin = Origin::Connections;
-            return;
-        }
-        scratch.is_successor = true;
-    }
     if let Some(row) = maps.opening(&scratch.key)
         && conntrack::continues(&row, scratch.opens, direction, now)
     {
         scratch.entry = *row;
         scratch.origin = Origin::Openings;
+        return;
     }
+    if scratch.may_have_connection
+        && let Some(row) = maps.connection(&scratch.key)
+    {
+        if conntrack::continues(&row, scratch.opens, direction, now) {
+            scratch.entry = *row;
+            scratch.origin = Origin::Connections;
+        } else {
+            scratch.is_successor = true;
+        }
+    }
+}
+
+/// Makes the entry of the flow that a segment opens, before the flow is looked up ([`is_repeated`]).
+#[inline(always)]
+pub(crate) fn begin_first(direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
+    scratch.origin = Origin::New;
+    (scratch.is_successor, scratch.is_midstream) = (false, false);
+    scratch.decision.transition = Transition::Opened;
+    scratch.entry = conntrack::new_entry(direction);
+    scratch.flags = scratch.entry.flags;
 }
 
 /// Makes the entry of a new flow, or of a connection whose entry is lost.
@@ -94,6 +105,9 @@ fn flags_midstream(maps: &impl Maps, key: &ConnKey, now: u32, flags: u32) -> u32
 #[inline(never)]
 pub(crate) fn keep(maps: &impl Maps, scratch: &mut Scratch) -> Result<(), DropReason> {
     let scratch = &mut Fresh::new(scratch);
+    if scratch.is_judged_first && is_repeated(maps, scratch) {
+        return Ok(());
+    }
     if scratch.is_successor {
         maps.delete(map::Conntrack, &scratch.key);
     }
@@ -104,6 +118,31 @@ pub(crate) fn keep(maps: &impl Maps, scratch: &mut Scratch) -> Result<(), DropRe
         keep_opening(maps, scratch)
     };
     if is_kept { Ok(()) } else { Err(DropReason::ConntrackFull) }
+}
+
+/// Looks up the flow of a segment that policy has judged first. True where the segment repeats the one that opened a
+/// connection, whose entry stays.
+#[inline(always)]
+fn is_repeated(maps: &impl Maps, scratch: &mut Fresh<'_, Scratch>) -> bool {
+    let (direction, now) = (scratch.found.direction, scratch.found.seconds);
+    if let Some(mut row) = maps.connection(&scratch.key) {
+        if conntrack::continues(&row, true, direction, now) {
+            scratch.decision.transition = Transition::None;
+            conntrack::add_counts(&mut row, &scratch.entry);
+            row.flags &= !conntrack::closed_by(direction);
+            row.expires = now + conntrack::lifetime_of(TCP, row.flags);
+            return true;
+        }
+        scratch.is_successor = true;
+    }
+    if let Some(row) = maps.opening(&scratch.key)
+        && conntrack::continues(&row, true, direction, now)
+    {
+        scratch.decision.transition = Transition::None;
+        scratch.origin = Origin::Openings;
+        conntrack::add_counts(&mut scratch.entry, &row);
+    }
+    false
 }
 
 #[inline(always)]

@@ -30,8 +30,10 @@ pub struct Scratch {
     pub(crate) opens: bool,
     /// The flags of the flow's entry, as the packet found them.
     pub(crate) flags: u32,
-    /// Whether there is a connection with the packet's key.
-    pub(crate) has_connection: bool,
+    /// Whether policy judges the packet before the entry of its flow is looked up.
+    pub(crate) is_judged_first: bool,
+    /// Whether there may be a connection with the packet's key.
+    pub(crate) may_have_connection: bool,
     /// Whether the packet belongs to a connection that the policy in force allowed.
     pub(crate) is_in_force: bool,
     /// Where `entry` is from.
@@ -64,7 +66,8 @@ impl Default for Scratch {
             from_proxy: false,
             opens: false,
             flags: 0,
-            has_connection: false,
+            is_judged_first: false,
+            may_have_connection: false,
             is_in_force: false,
             origin: Origin::New,
             is_successor: false,
