@@ -1,7 +1,7 @@
 //! Decides whether a packet may pass: by the connection that it belongs to, where policy allowed that under the rows in
 //! force, and by policy otherwise.
 
-use crate::conntrack::{self, Observed, Transition, opened};
+use crate::conntrack::{self, Transition, opened};
 use crate::decision::PacketDecision;
 use crate::found::Found;
 use crate::maps::{Keep, Maps};
@@ -45,15 +45,10 @@ pub(crate) fn check(
     traffic: &EndpointTraffic<'_>,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Permit, DropReason> {
-    scratch.from_proxy = packet.is_from_proxy();
-    let observed = Observed {
-        direction: traffic.direction,
-        from_proxy: scratch.from_proxy,
-        length: packet.length(),
-        now: scratch.found.seconds,
-    };
+    scratch.found.from_proxy = packet.is_from_proxy();
+    scratch.found.length = packet.length();
     if related::is_error(&scratch.found.flow)
-        && let Some(permit) = check_related(packet, maps, observed, scratch)?
+        && let Some(permit) = check_related(packet, maps, traffic.direction, scratch)?
     {
         return Ok(permit);
     }
@@ -62,7 +57,7 @@ pub(crate) fn check(
     // Policy judges a segment that opens a connection whatever is known, so a refused one costs no lookup of entries. Audit mode
     // reports a flow once, and the proxy's segments belong to what policy allowed.
     scratch.is_judged_first = scratch.found.flow.is_syn()
-        && !scratch.from_proxy
+        && !scratch.found.from_proxy
         && scratch.found.endpoint.flags & endpoint::flag::AUDIT == 0;
     let mut known = None;
     let is_in_force = if scratch.is_judged_first {
@@ -77,7 +72,7 @@ pub(crate) fn check(
     }
     let is_known = known.is_some();
     let Scratch { found, decision, entry, .. } = &mut **scratch;
-    let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
+    let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, found, decision)?;
     if !is_known && conntrack::is_tracked(&scratch.found.flow) {
         openings::keep(maps, scratch)?;
     }
@@ -108,21 +103,21 @@ fn connection_in_force<'a, M: Maps>(
 fn check_related(
     packet: &impl Bytes,
     maps: &impl Maps,
-    observed: Observed,
+    direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Option<Permit>, DropReason> {
     let Scratch { found, related, .. } = &mut **scratch;
-    if !related::read(packet, &found.flow, observed.direction, related)? {
+    if !related::read(packet, &found.flow, direction, related)? {
         return Ok(None);
     }
     if !openings::find_related(maps, scratch) {
         return Ok(None);
     }
     let Scratch { found, decision, entry, .. } = &mut **scratch;
-    if !conntrack::is_live(entry, observed.now) || !conntrack::is_current(entry, found) {
+    if !conntrack::is_live(entry, found.seconds) || !conntrack::is_current(entry, found) {
         return Ok(None);
     }
-    permit(entry, observed, found, decision).map(Some)
+    permit(entry, found, decision).map(Some)
 }
 
 /// Lets a packet of a connection pass: stores the verdict and what the packet did in the connection's entry.
@@ -130,25 +125,24 @@ fn check_related(
 fn pass(
     row: &mut ConnInfo,
     traffic: &EndpointTraffic<'_>,
-    observed: Observed,
     found: &Found,
     decision: &mut PacketDecision,
 ) -> Result<Permit, DropReason> {
     let row = &mut Fresh::new(row);
     let decision = &mut Fresh::new(decision);
     store_verdict(row, traffic.peer, found, decision);
-    store_detours(row, traffic, observed, found);
+    store_detours(row, traffic, found);
     // The short way reports nothing.
     if found.way.is_known && found.config.flags & config::flag::REPORT_PACKETS == 0 {
         store_way(row, traffic, found);
     }
-    let transition = conntrack::update(row, &found.flow, observed);
+    let transition = conntrack::update(row, found, traffic.direction);
     let (row, decision) = (&**row, &mut **decision);
     if decision.transition == Transition::None {
         decision.transition = transition;
     }
     decision.is_reply = conntrack::opening_direction(row) != traffic.direction;
-    permit(row, observed, found, decision)
+    permit(row, found, decision)
 }
 
 /// Stores the verdict, where policy was evaluated.
@@ -169,8 +163,8 @@ fn store_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision
 
 /// Stores whether the flow's packets go through the proxy, and the service that they are sent to.
 #[inline(always)]
-fn store_detours(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, observed: Observed, found: &Found) {
-    if traffic.proxied || (observed.from_proxy && conntrack::opening_direction(row) == Direction::Ingress) {
+fn store_detours(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, found: &Found) {
+    if traffic.proxied || (found.from_proxy && conntrack::opening_direction(row) == Direction::Ingress) {
         // The proxy connects to the endpoint with the opener's address, so the replies are the proxy's.
         row.flags |= flag::PROXIED;
     }
@@ -205,12 +199,7 @@ fn store_way(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, found: &Found) {
 
 /// The permit that a connection stands for.
 #[inline(always)]
-fn permit(
-    row: &ConnInfo,
-    observed: Observed,
-    found: &Found,
-    decision: &mut PacketDecision,
-) -> Result<Permit, DropReason> {
+fn permit(row: &ConnInfo, found: &Found, decision: &mut PacketDecision) -> Result<Permit, DropReason> {
     decision.rule = row.rule;
     decision.l7 = row.l7;
     if row.flags & flag::TRANSLATED != 0 {
@@ -218,7 +207,7 @@ fn permit(
         decision.service.port = row.service_port;
     }
     // A packet that the proxy sends was judged before it came to the proxy.
-    if row.flags & flag::PROXIED != 0 && !observed.from_proxy {
+    if row.flags & flag::PROXIED != 0 && !found.from_proxy {
         if found.config.proxy_interface == 0 {
             return Err(DropReason::ProxyUnavailable);
         }

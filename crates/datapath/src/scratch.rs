@@ -24,8 +24,6 @@ pub struct Scratch {
     pub(crate) key: ConnKey,
     /// The entry of a flow that is new, that nothing has answered, or that policy judges again.
     pub(crate) entry: ConnInfo,
-    /// Whether the node proxy sent the packet.
-    pub(crate) from_proxy: bool,
     /// Whether the packet opens a flow, whatever was before.
     pub(crate) opens: bool,
     /// The flags of the flow's entry, as the packet found them.
@@ -63,7 +61,6 @@ impl Default for Scratch {
             decision: PacketDecision::NONE,
             key: ConnKey::default(),
             entry: ConnInfo::default(),
-            from_proxy: false,
             opens: false,
             flags: 0,
             is_judged_first: false,
