@@ -34,4 +34,7 @@ pub mod flag {
     pub const REPORT_PACKETS: u32 = 8;
     /// With [`REPORT_PACKETS`], report every packet at the other hooks too.
     pub const REPORT_HOPS: u32 = 16;
+    /// The node's policy enforces nothing: the hooks of the node let every packet pass, without a lookup of the node's endpoint.
+    /// Without this bit that endpoint decides.
+    pub const NODE_OPEN: u32 = 32;
 }

@@ -25,7 +25,8 @@ pub(crate) fn from_workload(
     key: &mut ConnKey,
 ) -> Option<Delivery> {
     let ends = Ends { local: packet.interface(), other: None };
-    let mut flow = find(packet, maps, key, Direction::Egress, ends)?;
+    let tcp_flags = read_plain(packet, Direction::Egress, key)?;
+    let mut flow = find(tcp_flags, maps, key, Direction::Egress, ends)?;
     let interface = flow.entry.way_out.interface();
     if interface != 0 {
         forward(packet, &flow.entry.link)?;
@@ -42,11 +43,13 @@ pub(crate) fn to_workload(
     key: &mut ConnKey,
 ) -> Option<Delivery> {
     let ends = Ends { local: packet.interface(), other: Some(packet.ingress()) };
-    find(packet, maps, key, Direction::Ingress, ends)?.keep(packet, maps, Direction::Ingress);
+    let tcp_flags = read_plain(packet, Direction::Ingress, key)?;
+    find(tcp_flags, maps, key, Direction::Ingress, ends)?.keep(packet, maps, Direction::Ingress);
     Some(Delivery::Pass)
 }
 
-/// The same for a packet of the node itself, at an interface that leads out of the node.
+/// The same for a packet of the node itself, at an interface that leads out of the node; and for a packet that is known not to
+/// be the node's.
 #[inline(always)]
 pub(crate) fn at_node(
     packet: &(impl Bytes + Mark + PacketRoute),
@@ -55,7 +58,13 @@ pub(crate) fn at_node(
     direction: Direction,
 ) -> Option<Delivery> {
     let ends = Ends { local: 0, other: Some(packet.ingress()) };
-    find(packet, maps, key, direction, ends)?.keep(packet, maps, direction);
+    let tcp_flags = read_plain(packet, direction, key)?;
+    // What the node itself sends may have any source.
+    let may_be_foreign = direction == Direction::Ingress || packet.ingress() != 0;
+    if may_be_foreign && maps.is_foreign(&key.local, maps.config()?.epoch) {
+        return Some(Delivery::Pass);
+    }
+    find(tcp_flags, maps, key, direction, ends)?.keep(packet, maps, direction);
     Some(Delivery::Pass)
 }
 
@@ -76,20 +85,16 @@ struct Established<E> {
     expires: u32,
 }
 
-/// The packet's flow, if the flow is established, and the way of packets in this direction is known under the epoch in force.
-/// `key` is room for the key of its entry.
+/// The flow with this key, if the flow is established, and the way of packets in this direction is known under the epoch in
+/// force.
 #[inline(always)]
 fn find<'a, M: Maps>(
-    packet: &(impl Bytes + Mark),
+    tcp_flags: u8,
     maps: &'a M,
-    key: &mut ConnKey,
+    key: &ConnKey,
     direction: Direction,
     ends: Ends,
 ) -> Option<Established<<M as Keep<map::Conntrack>>::Entry<'a>>> {
-    if packet.mark() & mark::MASK != 0 || packet.is_tagged() {
-        return None;
-    }
-    let tcp_flags = read_key(packet, direction, key)?;
     let entry = maps.connection(key)?;
     let epoch = maps.config()?.epoch;
     let (way, known) = match direction {
@@ -136,6 +141,16 @@ const DETOURED: u32 = flag::PROXIED | flag::TRANSLATED;
 
 /// Reads the key of a plain packet's flow and returns the TCP flags; nothing for other packets, and for segments that open or
 /// reset a connection.
+#[inline(always)]
+fn read_plain(packet: &(impl Bytes + Mark), direction: Direction, key: &mut ConnKey) -> Option<u8> {
+    if packet.mark() & mark::MASK != 0 || packet.is_tagged() {
+        None
+    } else {
+        read_key(packet, direction, key)
+    }
+}
+
+/// The same for a packet without a mark and a VLAN tag.
 #[inline(always)]
 fn read_key(packet: &impl Bytes, direction: Direction, key: &mut ConnKey) -> Option<u8> {
     let tcp_flags;
