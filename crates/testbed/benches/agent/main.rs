@@ -4,6 +4,7 @@
 mod case;
 mod changes;
 mod endings;
+mod exchanges;
 #[path = "../path/figures.rs"]
 #[expect(dead_code, reason = "the benchmark of the packet path takes ratios, too")]
 mod figures;
