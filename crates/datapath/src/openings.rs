@@ -102,7 +102,7 @@ fn flags_midstream(maps: &impl Maps, key: &ConnKey, now: u32, flags: u32) -> u32
 
 /// Keeps the entry of a flow that passed: an answered flow becomes a connection. An entry that a map holds is replaced in
 /// place, for an update takes the room of another one first.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn keep(maps: &impl Maps, scratch: &mut Scratch) -> Result<(), DropReason> {
     let scratch = &mut Fresh::new(scratch);
     if scratch.is_judged_first && is_repeated(maps, scratch) {
