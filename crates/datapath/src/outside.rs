@@ -84,14 +84,14 @@ fn judge(
     Ok(deliver::pass(packet, scratch, permit))
 }
 
-/// Whom a packet at a hook of the node concerns.
+/// The endpoint that a packet at a hook of the node concerns.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Concern {
-    /// Others, for whom the node forwards it.
+    /// Another one: the node forwards the packet.
     Others,
-    /// The ends of a link, between which it resolves addresses.
+    /// None: the packet resolves addresses of a link.
     Link,
-    /// The node itself, which sends or receives it.
+    /// The node, which sends or receives the packet.
     Node,
 }
 
