@@ -80,14 +80,14 @@ pub(crate) fn check(
 }
 
 /// The entry of the packet's connection, where the policy in force allowed the connection. It is changed in place; others are
-/// copied, judged and written back. A segment that accepts a connection finds it among the openings first.
+/// copied, judged and written back. What answers an opening finds it before the connection that had the key before.
 #[inline(always)]
 fn connection_in_force<'a, M: Maps>(
     maps: &'a M,
     direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
-    scratch.may_have_connection = scratch.found.flow.is_syn_ack();
+    scratch.may_have_connection = scratch.found.flow.answers_syn();
     if scratch.may_have_connection || !conntrack::is_tracked(&scratch.found.flow) {
         return None;
     }

@@ -30,30 +30,43 @@ pub(crate) fn find(maps: &impl Maps, direction: Direction, scratch: &mut Scratch
     scratch.origin != Origin::New && conntrack::is_current(&scratch.entry, &scratch.found)
 }
 
-/// Copies the entry, if there is one. Only one of the maps holds a live entry of a flow.
+/// Copies the entry, if there is one: of the connection with this key, or of an opening, which comes first for its answer.
 #[inline(always)]
 fn copy(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
-    let now = scratch.found.seconds;
-    if let Some(row) = maps.opening(&scratch.key)
-        && conntrack::continues(&row, scratch.opens, direction, now)
-    {
-        scratch.entry = *row;
-        scratch.origin = Origin::Openings;
-        return;
+    let answers_syn = scratch.found.flow.answers_syn();
+    if answers_syn {
+        copy_opening(maps, direction, scratch);
     }
-    if scratch.may_have_connection
-        && let Some(row) = maps.connection(&scratch.key)
-    {
-        if conntrack::continues(&row, scratch.opens, direction, now) {
-            scratch.entry = *row;
-            scratch.origin = Origin::Connections;
-        } else {
-            scratch.is_successor = true;
-        }
+    if scratch.origin == Origin::New && scratch.may_have_connection {
+        copy_connection(maps, direction, scratch);
+    }
+    if scratch.origin == Origin::New && !answers_syn {
+        copy_opening(maps, direction, scratch);
     }
 }
 
-/// Makes the entry of the flow that a segment opens, before the flow is looked up ([`is_repeated`]).
+#[inline(always)]
+fn copy_connection(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
+    let Some(row) = maps.connection(&scratch.key) else { return };
+    if conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds) {
+        scratch.entry = *row;
+        scratch.origin = Origin::Connections;
+    } else {
+        scratch.is_successor = true;
+    }
+}
+
+#[inline(always)]
+fn copy_opening(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
+    if let Some(row) = maps.opening(&scratch.key)
+        && conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds)
+    {
+        scratch.entry = *row;
+        scratch.origin = Origin::Openings;
+    }
+}
+
+/// Makes the entry of the flow that a segment opens, before the flow is looked up ([`find_repeated`]).
 #[inline(always)]
 pub(crate) fn begin_first(direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
     scratch.origin = Origin::New;
@@ -105,8 +118,8 @@ fn flags_midstream(maps: &impl Maps, key: &ConnKey, now: u32, flags: u32) -> u32
 #[inline(always)]
 pub(crate) fn keep(maps: &impl Maps, scratch: &mut Scratch) -> Result<(), DropReason> {
     let scratch = &mut Fresh::new(scratch);
-    if scratch.is_judged_first && is_repeated(maps, scratch) {
-        return Ok(());
+    if scratch.is_judged_first {
+        find_repeated(maps, scratch);
     }
     if scratch.is_successor {
         maps.delete(map::Conntrack, &scratch.key);
@@ -120,29 +133,20 @@ pub(crate) fn keep(maps: &impl Maps, scratch: &mut Scratch) -> Result<(), DropRe
     if is_kept { Ok(()) } else { Err(DropReason::ConntrackFull) }
 }
 
-/// Looks up the flow of a segment that policy has judged first. True where the segment repeats the one that opened a
-/// connection, whose entry stays.
+/// Looks up the opening that a segment repeats which policy has judged first.
+///
+/// Connections are not looked up. The entry of one with this key serves the old connection's packets until the new one is
+/// accepted, and is then replaced; most segments that open a connection have none, and to find none in that large map misses
+/// the cache.
 #[inline(always)]
-fn is_repeated(maps: &impl Maps, scratch: &mut Fresh<'_, Scratch>) -> bool {
-    let (direction, now) = (scratch.found.direction, scratch.found.seconds);
-    if let Some(mut row) = maps.connection(&scratch.key) {
-        if conntrack::continues(&row, true, direction, now) {
-            scratch.decision.transition = Transition::None;
-            conntrack::add_counts(&mut row, &scratch.entry);
-            row.flags &= !conntrack::closed_by(direction);
-            row.expires = now + conntrack::lifetime_of(TCP, row.flags);
-            return true;
-        }
-        scratch.is_successor = true;
-    }
+fn find_repeated(maps: &impl Maps, scratch: &mut Fresh<'_, Scratch>) {
     if let Some(row) = maps.opening(&scratch.key)
-        && conntrack::continues(&row, true, direction, now)
+        && conntrack::continues(&row, true, scratch.found.direction, scratch.found.seconds)
     {
         scratch.decision.transition = Transition::None;
         scratch.origin = Origin::Openings;
         conntrack::add_counts(&mut scratch.entry, &row);
     }
-    false
 }
 
 #[inline(always)]

@@ -105,6 +105,12 @@ impl PacketFlow {
         self.protocol == TCP && self.tcp_flags & (SYN | ACK) == SYN | ACK
     }
 
+    /// Whether the packet is a TCP segment that accepts or refuses a connection; the end of an open connection may look the same.
+    #[inline(always)]
+    pub(crate) fn answers_syn(&self) -> bool {
+        self.is_syn_ack() || (self.protocol == TCP && self.tcp_flags & RST != 0)
+    }
+
     /// Reads `N` bytes of the IP packet; beyond its end the packet is invalid.
     #[inline(always)]
     pub(crate) fn read<const N: usize>(
