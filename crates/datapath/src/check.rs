@@ -87,8 +87,9 @@ fn connection_in_force<'a, M: Maps>(
     direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
-    scratch.may_have_connection = scratch.found.flow.answers_syn();
-    if scratch.may_have_connection || !conntrack::is_tracked(&scratch.found.flow) {
+    scratch.answers_syn = scratch.found.flow.answers_syn();
+    scratch.may_have_connection = scratch.answers_syn;
+    if scratch.answers_syn || !conntrack::is_tracked(&scratch.found.flow) {
         return None;
     }
     let row = maps.connection(&scratch.key)?;
@@ -132,8 +133,9 @@ fn pass(
     let decision = &mut Fresh::new(decision);
     store_verdict(row, traffic.peer, found, decision);
     store_detours(row, traffic, found);
-    // The short way reports nothing.
-    if found.way.is_known && found.config.flags & config::flag::REPORT_PACKETS == 0 {
+    // The short way reports nothing. Of a flow that goes through the proxy, it is the way of the proxy's packets.
+    let takes_way = row.flags & flag::PROXIED == 0 || found.from_proxy;
+    if found.way.is_known && takes_way && found.config.flags & config::flag::REPORT_PACKETS == 0 {
         store_way(row, traffic, found);
     }
     let transition = conntrack::update(row, found, traffic.direction);

@@ -4,7 +4,7 @@
 //! entry what they found out about all packets of this direction ([`Way`]). This holds until the epoch rises, and the epoch
 //! rises with every change of an address, an endpoint, a policy or the set of services. A segment that opens or resets its
 //! connection passes the stages too, and so does one whose end of the connection is reported, and a packet that is not plain:
-//! options, extension headers, fragments, marks, messages of ICMP.
+//! options, extension headers, fragments, messages of ICMP, and marks other than the proxy's.
 
 use crate::delivery::Delivery;
 use crate::maps::{Keep, Maps};
@@ -24,8 +24,8 @@ pub(crate) fn from_workload(
     maps: &impl Maps,
     key: &mut ConnKey,
 ) -> Option<Delivery> {
-    let ends = Ends { local: packet.interface(), other: None };
-    let tcp_flags = read_plain(packet, Direction::Egress, key)?;
+    let ends = Ends { local: packet.interface(), other: None, is_from_proxy: false };
+    let tcp_flags = read_plain(packet, Direction::Egress, &ends, key)?;
     let mut flow = find(tcp_flags, maps, key, Direction::Egress, ends)?;
     let interface = flow.entry.way_out.interface();
     if interface != 0 {
@@ -35,15 +35,19 @@ pub(crate) fn from_workload(
     Some(if interface == 0 { Delivery::Pass } else { Delivery::Egress(interface) })
 }
 
-/// The same for a packet to a workload.
+/// The same for a packet to a workload, which may be one of the node's proxy.
 #[inline(always)]
 pub(crate) fn to_workload(
     packet: &(impl Bytes + Mark + PacketRoute),
     maps: &impl Maps,
     key: &mut ConnKey,
 ) -> Option<Delivery> {
-    let ends = Ends { local: packet.interface(), other: Some(packet.ingress()) };
-    let tcp_flags = read_plain(packet, Direction::Ingress, key)?;
+    let ends = Ends {
+        local: packet.interface(),
+        other: Some(packet.ingress()),
+        is_from_proxy: packet.is_from_proxy(),
+    };
+    let tcp_flags = read_plain(packet, Direction::Ingress, &ends, key)?;
     find(tcp_flags, maps, key, Direction::Ingress, ends)?.keep(packet, maps, Direction::Ingress);
     Some(Delivery::Pass)
 }
@@ -57,8 +61,8 @@ pub(crate) fn at_node(
     key: &mut ConnKey,
     direction: Direction,
 ) -> Option<Delivery> {
-    let ends = Ends { local: 0, other: Some(packet.ingress()) };
-    let tcp_flags = read_plain(packet, direction, key)?;
+    let ends = Ends { local: 0, other: Some(packet.ingress()), is_from_proxy: false };
+    let tcp_flags = read_plain(packet, direction, &ends, key)?;
     // What the node itself sends may have any source.
     let may_be_foreign = direction == Direction::Ingress || packet.ingress() != 0;
     if may_be_foreign && maps.is_foreign(&key.local, maps.config()?.epoch) {
@@ -68,12 +72,14 @@ pub(crate) fn at_node(
     Some(Delivery::Pass)
 }
 
-/// The interfaces that a packet's entry has to name.
+/// Where a packet came from, and the interfaces that its entry has to name.
 struct Ends {
     /// Of the endpoint; 0 for the node.
     local: u32,
     /// By which the packet came into the node; none where the entry tells where the packet goes.
     other: Option<u32>,
+    /// True for a packet that the node's proxy sent.
+    is_from_proxy: bool,
 }
 
 /// An established flow, as a packet leaves it.
@@ -106,13 +112,17 @@ fn find<'a, M: Maps>(
         None => way.epoch() == epoch,
     };
     let is_own = entry.local == Way::new(epoch, ends.local);
-    let is_steady = entry.flags & (DETOURED | flag::ANSWERED | known) == flag::ANSWERED | known;
+    let changing = if ends.is_from_proxy { CHANGING_OF_PROXY } else { CHANGING };
+    let is_steady = entry.flags & (changing | flag::ANSWERED | known) == flag::ANSWERED | known;
     let now = maps.seconds();
     if !is_on_its_way || !is_own || !is_steady || entry.expires <= now {
         return None;
     }
     let mut flags = entry.flags;
     if tcp_flags & FIN != 0 {
+        if ends.is_from_proxy {
+            return None;
+        }
         flags |= conntrack::closed_by(direction);
         // The last hook of the packet reports the end of the connection.
         let is_last = ends.other.is_some() || way.interface() == 0;
@@ -136,21 +146,28 @@ impl<E: DerefMut<Target = ConnInfo>> Established<E> {
     }
 }
 
-/// Flags of flows whose packets are rewritten or go to the proxy, and pass the stages.
-const DETOURED: u32 = flag::PROXIED | flag::TRANSLATED;
+/// Flags of flows whose packets pass the stages: those that are rewritten or go to the proxy.
+const CHANGING: u32 = flag::PROXIED | flag::TRANSLATED;
+/// The same for packets that the proxy sends, which do not go to the proxy. The flow is two connections, and either may end first.
+const CHANGING_OF_PROXY: u32 = flag::LOCAL_CLOSED | flag::REMOTE_CLOSED | flag::RESET | flag::TRANSLATED;
 
 /// Reads the key of a plain packet's flow and returns the TCP flags; nothing for other packets, and for segments that open or
 /// reset a connection.
 #[inline(always)]
-fn read_plain(packet: &(impl Bytes + Mark), direction: Direction, key: &mut ConnKey) -> Option<u8> {
-    if packet.mark() & mark::MASK != 0 || packet.is_tagged() {
-        None
-    } else {
-        read_key(packet, direction, key)
+fn read_plain(
+    packet: &(impl Bytes + Mark),
+    direction: Direction,
+    ends: &Ends,
+    key: &mut ConnKey,
+) -> Option<u8> {
+    let mark = if ends.is_from_proxy { mark::FROM_PROXY } else { 0 };
+    if packet.mark() & mark::MASK != mark || packet.is_tagged() {
+        return None;
     }
+    read_key(packet, direction, key)
 }
 
-/// The same for a packet without a mark and a VLAN tag.
+/// The same for a packet without a VLAN tag.
 #[inline(always)]
 fn read_key(packet: &impl Bytes, direction: Direction, key: &mut ConnKey) -> Option<u8> {
     let tcp_flags;

@@ -33,14 +33,13 @@ pub(crate) fn find(maps: &impl Maps, direction: Direction, scratch: &mut Scratch
 /// Copies the entry, if there is one: of the connection with this key, or of an opening, which comes first for its answer.
 #[inline(always)]
 fn copy(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
-    let answers_syn = scratch.found.flow.answers_syn();
-    if answers_syn {
+    if scratch.answers_syn {
         copy_opening(maps, direction, scratch);
     }
     if scratch.origin == Origin::New && scratch.may_have_connection {
         copy_connection(maps, direction, scratch);
     }
-    if scratch.origin == Origin::New && !answers_syn {
+    if scratch.origin == Origin::New && !scratch.answers_syn {
         copy_opening(maps, direction, scratch);
     }
 }

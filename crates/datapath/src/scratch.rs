@@ -30,6 +30,8 @@ pub struct Scratch {
     pub(crate) flags: u32,
     /// Whether policy judges the packet before the entry of its flow is looked up.
     pub(crate) is_judged_first: bool,
+    /// Whether the packet may answer one that opens a connection.
+    pub(crate) answers_syn: bool,
     /// Whether there may be a connection with the packet's key.
     pub(crate) may_have_connection: bool,
     /// Whether the packet belongs to a connection that the policy in force allowed.
@@ -64,6 +66,7 @@ impl Default for Scratch {
             opens: false,
             flags: 0,
             is_judged_first: false,
+            answers_syn: false,
             may_have_connection: false,
             is_in_force: false,
             origin: Origin::New,
