@@ -17,7 +17,7 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// Creates the pools, with the addresses that the state file records as taken. Also returns the node's own
+    /// Creates the pools, with the addresses that the state records as taken. Also returns the node's own
     /// addresses: the first of each block of workloads.
     pub(crate) fn new(config: &AgentConfig, state: &State) -> Result<(Self, Vec<IpAddr>), PoolError> {
         let pools = |blocks: &[Cidr]| blocks.iter().copied().map(Pool::new).collect::<Vec<_>>();

@@ -21,6 +21,7 @@ use crate::reader::Reader;
 use crate::reconciler::Reconciler;
 use crate::source::ChangeSource;
 use crate::state::State;
+use crate::state_log::StateLog;
 use crate::status::StatusParts;
 use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
@@ -110,7 +111,11 @@ fn sources(
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(Workloads));
     sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources), problems)?));
-    sources.push(Box::new(PolicyFiles::watch(&config.policies, (copies, known), notifier(&sources))?));
+    sources.push(Box::new(PolicyFiles::watch(
+        &config.policies,
+        (copies, known),
+        (notifier(&sources), problems),
+    )?));
     Ok(sources)
 }
 
@@ -143,12 +148,13 @@ fn reader(
 fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Published {
     let mut problems = reconciler.objects.problems();
     problems.extend(sources.iter().flat_map(|source| source.problems()));
+    let notes = sources.iter().flat_map(|source| source.notes());
     Published {
         world: reconciler.world().snapshot(),
         objects: reconciler.objects.by_name(),
         workloads: reconciler.state.workloads.clone(),
         problems,
-        notes: reconciler.notes.clone(),
+        notes: reconciler.notes.iter().cloned().chain(notes).collect(),
     }
 }
 
@@ -162,7 +168,7 @@ impl Agent {
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
         notes.extend(wiring.find_groups());
         notes.iter().for_each(|note| tracing::warn!("{note}"));
-        let state = State::load(&paths.state())?;
+        let (state_log, state) = StateLog::load(&paths)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;
@@ -181,7 +187,7 @@ impl Agent {
         changes.extend(recalled);
         let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy), &problems)?);
         let lifecycle = Lifecycle::new(
-            &paths,
+            state_log,
             &wiring,
             kernel.attacher(),
             (Notifier::new(queue.clone(), WORKLOADS), &problems),
@@ -254,7 +260,7 @@ impl Agent {
         let outputs = (Arc::clone(&self.feed), self.occupancy.clone());
         events::start(kernel.events()?, socket, outputs, problems)?;
         self.sources.iter_mut().for_each(|source| source.deliver(&mut self.reconciler));
-        signals::forward(self.queue.clone())?;
+        signals::forward(self.queue.clone(), &self.reconciler.problems)?;
         self.publish();
         workloads::save(&mut self.reconciler);
         self.listen();

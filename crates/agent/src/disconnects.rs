@@ -1,6 +1,8 @@
 //! Detects that a client that follows flows has disconnected, also while no flow matches its filter.
 
 use crate::feed::Feed;
+use crate::problems::{Problem, Problems};
+use crate::threads;
 use rustix::event::epoll;
 use std::collections::BTreeMap;
 use std::io;
@@ -10,6 +12,18 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
+
+/// Delay after an error before the thread waits again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The failure, as status and log name it.
+const UNWATCHED: Problem = Problem::new(
+    "disconnected clients are detected only when the agent sends to them",
+    "the agent tries again until that succeeds",
+);
+/// What is missing when the thread ends.
+const UNDETECTED: &str = "clients that disconnect keep their threads until a flow is sent to them";
 
 /// The connections of clients that follow flows.
 #[derive(Debug)]
@@ -29,11 +43,13 @@ pub(crate) struct Watch<'a> {
 
 impl Disconnects {
     /// Starts the thread that watches; when a client disconnects, it wakes the threads that wait for flows.
-    pub(crate) fn new(feed: Arc<Feed>) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(feed: Arc<Feed>, problems: &Problems) -> io::Result<Arc<Self>> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let new = Arc::new(Self { poll, watched: Mutex::default(), next: AtomicU64::new(0) });
-        let disconnects = Arc::clone(&new);
-        thread::Builder::new().name("disconnects".into()).spawn(move || disconnects.watch_all(&feed))?;
+        let (disconnects, shared) = (Arc::clone(&new), problems.clone());
+        threads::start("disconnects", problems.clone(), UNDETECTED, move || {
+            disconnects.watch_all(&feed, &shared);
+        })?;
         Ok(new)
     }
 
@@ -52,7 +68,7 @@ impl Disconnects {
         Ok(watch)
     }
 
-    fn watch_all(&self, feed: &Feed) {
+    fn watch_all(&self, feed: &Feed, problems: &Problems) {
         let mut events = [MaybeUninit::uninit(); 64];
         loop {
             match epoll::wait(&self.poll, &mut events, None) {
@@ -63,11 +79,14 @@ impl Disconnects {
                     }
                     drop(watched);
                     feed.wake();
+                    if problems.has(UNWATCHED) {
+                        problems.note(UNWATCHED, Ok::<(), String>(()));
+                    }
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    tracing::error!(%error, "disconnected clients are detected only when the agent sends to them");
-                    return;
+                    problems.note(UNWATCHED, Err(error));
+                    thread::sleep(RETRY);
                 }
             }
         }
@@ -98,7 +117,7 @@ mod tests {
     #[test]
     fn only_the_subscription_of_a_disconnected_client_ends() {
         let feed = Arc::new(Feed::new(SharedNames::default()));
-        let disconnects = Disconnects::new(Arc::clone(&feed)).unwrap();
+        let disconnects = Disconnects::new(Arc::clone(&feed), &Problems::default()).unwrap();
         let follow = |(ours, theirs): (UnixStream, UnixStream)| {
             let (feed, disconnects) = (Arc::clone(&feed), Arc::clone(&disconnects));
             let following = thread::spawn(move || {

@@ -1,8 +1,8 @@
 //! A durable map of keys to texts in one file, to which changes are appended.
 //!
 //! A change is on disk completely or not at all, and costs one fsync, however many entries it has. It can be rolled back
-//! until it is committed; one change is committed or rolled back before the next one. A log that contains more that is replaced than is in use is written anew. A log keeps room for
-//! removals, so that these are possible on a full disk.
+//! until it is committed; one change is committed or rolled back before the next one. A log that contains more that is
+//! replaced than is in use is written anew. A log keeps room for removals, so that these are possible on a full disk.
 
 mod format;
 
@@ -149,6 +149,13 @@ impl EntryLog {
             (entry.key().to_owned(), matches!(entry, LogEntry::Put(..)).then_some(range))
         });
         Ok(PendingRecord { file: Some(file), start, entries: texts.collect() })
+    }
+
+    /// Checks that changes can be written, and makes room for the next ones: a disk that is full or read-only is noticed before
+    /// a change needs it.
+    pub(crate) fn check(&mut self) -> io::Result<()> {
+        let file = self.open()?;
+        self.make_room(&file, self.tail + 2 * ROOM)
     }
 
     /// Commits a change. It is on disk already, so that a failure here concerns only the size of the file.

@@ -11,6 +11,8 @@ pub(crate) use copies::{Copies, DamagedCopy};
 pub(crate) use reading::Reading;
 pub(crate) use scanner::{DirectoryChange, KnownFiles};
 
+use crate::problems::Problems;
+use crate::threads;
 use scanner::Scanner;
 use std::collections::BTreeMap;
 use std::io;
@@ -20,14 +22,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use to_read::ToRead;
-use watch::{Reported, Watcher};
+use watch::{Reported, Unwatched, Watcher};
 
 /// How long the directory is left alone after a change before it is read: more writes may follow at once.
 const QUIET: Duration = Duration::from_millis(20);
-/// How often the thread looks for changes that inotify does not report.
-const POLL: Duration = Duration::from_millis(500);
 /// How long a file may be open for writing before the status reports it.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is missing when the thread ends.
+const UNREAD: &str = "changed policy files are not read any more";
 
 /// A watched directory of manifests.
 #[derive(Debug)]
@@ -52,8 +55,8 @@ struct Handover {
 struct WatchStatus {
     /// The files that are open for writing, and since when.
     unfinished: BTreeMap<String, Instant>,
-    /// Why the directory is polled instead of watched.
-    unwatched: Option<String>,
+    /// Why files are polled instead of watched.
+    unwatched: Option<Unwatched>,
 }
 
 /// What the thread waits for.
@@ -74,6 +77,7 @@ impl Files {
         directory: &Path,
         known: KnownFiles,
         changed: impl Fn() + Send + 'static,
+        problems: &Problems,
     ) -> io::Result<Self> {
         let (wake_ups, woken) = channel();
         let reports = wake_ups.clone();
@@ -81,12 +85,10 @@ impl Files {
             // Nothing is reported to an agent that has stopped.
             let _ = reports.send(WakeUp::Reported(reported));
         };
-        let scanner = Scanner::new(directory, Watcher::new(directory, report)?, known);
+        let scanner = Scanner::new(directory, Watcher::new(directory, report), known);
         let shared = Arc::new(Handover::default());
         let handover = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("files".into())
-            .spawn(move || scan(scanner, &woken, &handover, changed))?;
+        threads::start("files", problems.clone(), UNREAD, move || scan(scanner, &woken, &handover, changed))?;
         Ok(Self { shared, wake_ups })
     }
 
@@ -120,9 +122,22 @@ impl Files {
         let _ = self.wake_ups.send(WakeUp::Rejected(files));
     }
 
-    /// Why the directory is polled; `Ok` if inotify reports its changes.
-    pub(crate) fn unwatched(&self) -> Result<(), String> {
-        lock(&self.shared.watch).unwatched.clone().map_or(Ok(()), Err)
+    /// Why the kernel refuses to watch the directory or a link of it, which are polled then; `Ok` if inotify reports changes.
+    pub(crate) fn refused(&self) -> Result<(), String> {
+        match &lock(&self.shared.watch).unwatched {
+            Some(Unwatched::Refused(why)) => Err(why.clone()),
+            Some(Unwatched::Remote { .. }) | None => Ok(()),
+        }
+    }
+
+    /// The file system whose changes inotify does not report, if there is one.
+    pub(crate) fn remote(&self) -> Option<String> {
+        let watch = lock(&self.shared.watch);
+        watch
+            .unwatched
+            .as_ref()
+            .filter(|why| matches!(why, Unwatched::Remote { .. }))
+            .map(ToString::to_string)
     }
 
     /// The problems of files that have been open for writing for long.
@@ -157,8 +172,8 @@ fn scan(mut scanner: Scanner, woken: &Receiver<WakeUp>, shared: &Handover, chang
         let scanned = scanner.scan(std::mem::take(&mut to_read));
         let scanned = scanned.or_else(|| is_first.then(|| Ok(DirectoryChange::default())));
         is_first = false;
-        let unwatched = scanner.unwatched().map(str::to_owned);
-        *lock(&shared.watch) = WatchStatus { unfinished: scanner.unfinished(), unwatched };
+        let status = WatchStatus { unfinished: scanner.unfinished(), unwatched: scanner.unwatched() };
+        *lock(&shared.watch) = status;
         if let Some(scanned) = scanned {
             *lock(&shared.scanned) = Some(scanned);
             shared.is_scanned.notify_one();
@@ -172,8 +187,12 @@ fn scan(mut scanner: Scanner, woken: &Receiver<WakeUp>, shared: &Handover, chang
                 }
             }
         }
-        let mut poll = Instant::now() + POLL;
+        let mut poll = Instant::now() + scanner.pause();
         while to_read.is_empty() {
+            if to_read.take_moved() {
+                scanner.poll_directory(&mut to_read);
+                continue;
+            }
             let due = scanner.due().map_or(poll, |due| due.min(poll));
             match woken.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
@@ -190,7 +209,8 @@ fn scan(mut scanner: Scanner, woken: &Receiver<WakeUp>, shared: &Handover, chang
             scanner.poll_waiting(&mut to_read);
             if Instant::now() >= poll {
                 scanner.poll_silent(&mut to_read);
-                poll = Instant::now() + POLL;
+                lock(&shared.watch).unwatched = scanner.unwatched();
+                poll = Instant::now() + scanner.pause();
             }
         }
     }

@@ -5,16 +5,14 @@ use anyhow::Context;
 use identity::Allocator;
 use std::sync::Arc;
 
-/// Restores the allocator from the state file.
+/// Restores the allocator from the state.
 pub(crate) fn restore(state: &State) -> anyhow::Result<Allocator> {
     let mut allocator = Allocator::new();
     for (number, labels) in &state.identities {
-        allocator
-            .restore(*number, Arc::clone(labels))
-            .context("the state file contains an identity twice")?;
+        allocator.restore(*number, Arc::clone(labels)).context("the state contains an identity twice")?;
     }
     if let Some(next) = state.next_identity {
-        allocator.continue_at(next).context("the state file contains an invalid identity number")?;
+        allocator.continue_at(next).context("the state contains an invalid identity number")?;
     }
     Ok(allocator)
 }
@@ -28,6 +26,8 @@ pub(crate) fn record(allocator: &Allocator, state: &mut State) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paths::Paths;
+    use crate::state_log::StateLog;
     use identity::Labels;
 
     #[test]
@@ -37,10 +37,11 @@ mod tests {
         let (web, db) = (before.acquire(&labels("web")).unwrap(), before.acquire(&labels("db")).unwrap());
         let mut state = State::default();
         record(&before, &mut state);
-        let path = std::env::temp_dir().join(format!("nexin-identities-{}.json", std::process::id()));
-        state.save(&path).unwrap();
-        let mut after = restore(&State::load(&path).unwrap()).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        let directory = std::env::temp_dir().join(format!("nexin-identities-{}", std::process::id()));
+        let paths = Paths::new(&directory, "test");
+        StateLog::load(&paths).unwrap().0.save(&state).unwrap();
+        let mut after = restore(&StateLog::load(&paths).unwrap().1).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
         assert_eq!(after.acquire(&labels("db")), Ok(db));
         assert_eq!(after.acquire(&labels("web")), Ok(web));
         let new = after.acquire(&labels("cache")).unwrap();

@@ -63,6 +63,7 @@ mod server;
 mod signals;
 mod source;
 mod state;
+mod state_log;
 mod status;
 mod storage;
 mod subscription;

@@ -50,6 +50,11 @@ impl Paths {
 
     /// The state that outlasts a restart.
     pub fn state(&self) -> PathBuf {
+        self.lasting.join("state.log")
+    }
+
+    /// The state as earlier releases stored it.
+    pub(crate) fn earlier_state(&self) -> PathBuf {
         self.lasting.join("state.json")
     }
 

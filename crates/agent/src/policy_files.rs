@@ -3,7 +3,7 @@
 use crate::files::{Copies, DirectoryChange, Files, KnownFiles};
 use crate::notifier::Notifier;
 use crate::objects::{FileState, FileStates};
-use crate::problems::{Problem, message};
+use crate::problems::{Problem, Problems, message};
 use crate::reconciler::{Persistence, Reconciler};
 use crate::source::ChangeSource;
 use std::collections::BTreeMap;
@@ -50,11 +50,11 @@ impl PolicyFiles {
     pub(crate) fn watch(
         directory: &Path,
         (copies, known): (Copies, KnownFiles),
-        notifier: Notifier,
+        (notifier, problems): (Notifier, &Problems),
     ) -> io::Result<Self> {
         Ok(Self {
             directory: directory.display().to_string(),
-            files: Files::watch(directory, known, move || notifier.notify())?,
+            files: Files::watch(directory, known, move || notifier.notify(), problems)?,
             is_first: true,
             copies,
             save_again: None,
@@ -121,7 +121,7 @@ impl ChangeSource for PolicyFiles {
     }
 
     fn poll(&mut self, reconciler: &mut Reconciler) {
-        reconciler.problems.note(WATCH, self.files.unwatched());
+        reconciler.problems.note(WATCH, self.files.refused());
         if reconciler.objects.has_resolvable() && Self::apply(FileStates::new(), reconciler) {
             self.save(Vec::new(), BTreeMap::new(), reconciler);
         }
@@ -129,5 +129,10 @@ impl ChangeSource for PolicyFiles {
 
     fn problems(&self) -> Vec<String> {
         self.files.open_for_long()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let note = |why| format!("policy files are polled twice a second instead of watched: {why}");
+        self.files.remote().map(note).into_iter().collect()
     }
 }

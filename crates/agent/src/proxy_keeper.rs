@@ -33,6 +33,8 @@ pub(crate) struct ProxyKeeper {
     port: u16,
     limits: ProxyLimits,
     proxy: Option<KeptProxy>,
+    /// Children that were killed and have not ended yet: a process ends only once its last system call returns.
+    killed: Vec<Child>,
     /// The listeners, also while no proxy runs; empty before the first start.
     listeners: ProxyListeners,
     /// The process, and the directory of rule sets that it reported it may read.
@@ -79,6 +81,7 @@ impl ProxyKeeper {
             port,
             limits,
             proxy: None,
+            killed: Vec::new(),
             listeners: ProxyListeners::default(),
             allowed: None,
             recorded: Ok(()),
@@ -171,7 +174,9 @@ impl ProxyKeeper {
         Ok(())
     }
 
-    /// Checks the heartbeats of a running proxy; kills the proxy when several checks in a row found a late one.
+    /// Checks the heartbeats of a running proxy; kills and forgets the proxy when several checks in a row found a late one.
+    ///
+    /// A killed process runs no instruction of its own any more, so the next proxy need not wait for its end.
     pub(crate) fn check(&mut self) -> anyhow::Result<Health> {
         let Some(proxy) = &mut self.proxy else { return Ok(Health::Good) };
         let late = proxy.heartbeats.late(LATE)?;
@@ -198,11 +203,13 @@ impl ProxyKeeper {
         );
         self.replaces = Some(format!("the one before did not answer {CHECKS} checks in a row: {late}"));
         kill(proxy.process)?;
+        self.killed.extend(self.proxy.take().and_then(|proxy| proxy.child));
         Ok(Health::Killed)
     }
 
     /// Forgets a proxy that ended; true where it ended since the last call.
     pub(crate) fn note_end(&mut self) -> anyhow::Result<bool> {
+        self.killed.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
         let Some(proxy) = &mut self.proxy else { return Ok(false) };
         let log = self.paths.proxy_log();
         let how = match &mut proxy.child {

@@ -13,6 +13,7 @@ use crate::proxy_handover::{self, ProxyListeners};
 use crate::request_events::EventSender;
 use crate::rule_set_loader::RuleSetLoader;
 use crate::storage;
+use crate::threads;
 use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::EndpointKey;
@@ -26,12 +27,11 @@ use proxy::{AppliedRuleSet, ProxiedFlow, RequestPolicy, Rules};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::task::Waker;
-use std::thread;
 
 /// The maps that the proxy reads: those of a policy lookup, and the epoch.
 const MAPS: [MapId; 8] = [
@@ -74,14 +74,15 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let reporting = ReportFile::open(&paths.proxy_report());
     let mut rule_sets = RuleSetLoader::new(&paths.rule_sets());
     confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
-    rule_sets.start()?;
+    let (results, ended) = channel();
+    rule_sets.start(end_of_thread(&results))?;
     let policy = Arc::new(KernelPolicy { pinned, epoch, rule_sets });
     let proxy = proxy::Proxy::new(config, policy, Arc::new(proxy::Transparent));
-    let ended = run_workers(&proxy, listeners, senders, &heartbeats)?;
+    run_workers(&proxy, listeners, senders, (&heartbeats, results))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let watched = proxy.clone();
-    runtime.spawn(async move { watched.watch_policy().await });
     runtime.block_on(async {
+        let watched = proxy.clone();
+        let watch = until_it_ends("policy is not watched", async move { watched.watch_policy().await });
         let report = async {
             loop {
                 sender.send_occupancy(proxy.occupancy().into());
@@ -92,41 +93,70 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
             }
         };
         let beat = async { heartbeats.keep_beating(0).await.context("the heartbeats cannot be written") };
-        tokio::try_join!(report, beat).map(|((), ())| ())
+        tokio::try_join!(report, beat, watch).map(drop)
     })
 }
 
+/// Runs a task that never ends by itself; its panic is an error, with this text.
+async fn until_it_ends(
+    without: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    tokio::spawn(task).await.context(without)?;
+    anyhow::bail!("{without}")
+}
+
 /// Serves one listener of each family on each thread, which also writes its heartbeats and has a sender of its own; the
-/// channel receives the result of a worker that ends.
+/// channel receives the result of a worker that ends, also by a panic.
 fn run_workers(
     proxy: &proxy::Proxy,
     ProxyListeners { v4, v6 }: ProxyListeners,
     senders: Vec<Arc<EventSender>>,
-    heartbeats: &Arc<Heartbeats>,
-) -> anyhow::Result<Receiver<anyhow::Result<()>>> {
-    let (results, ended) = channel();
+    (heartbeats, results): (&Arc<Heartbeats>, Sender<anyhow::Result<()>>),
+) -> anyhow::Result<()> {
     let mut v6 = v6.into_iter();
     for (number, (first, sender)) in v4.into_iter().zip(senders).enumerate() {
         let (proxy, results, second) = (proxy.clone(), results.clone(), v6.next());
         let heartbeats = Arc::clone(heartbeats);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name(format!("worker {number}")).spawn(move || {
-            let events = Arc::clone(&sender) as Arc<dyn proxy::Events>;
+        let (name, ended) = (format!("worker {number}"), end_of_thread(&results));
+        let ending = name.clone();
+        let work = move || {
             // The main thread has the first place.
-            let beat = heartbeats.keep_beating(number + 1);
-            let served = runtime.block_on(async {
-                tokio::spawn(async move { sender.send_in_time().await });
-                let first = proxy.serve(first, Arc::clone(&events));
-                match second {
-                    Some(second) => tokio::try_join!(first, proxy.serve(second, events), beat).map(drop),
-                    None => tokio::try_join!(first, beat).map(drop),
-                }
-            });
+            let beat = async { Ok(heartbeats.keep_beating(number + 1).await?) };
+            let work = async { tokio::try_join!(serve(&proxy, (first, second), sender), beat).map(drop) };
             // Without a receiver the process is ending.
-            let _ = results.send(served.context("a worker ended"));
-        })?;
+            let _ = results.send(runtime.block_on(work).context("a worker ended"));
+        };
+        threads::start_then(&name, move || ended(&ending), work)?;
     }
-    Ok(ended)
+    Ok(())
+}
+
+/// Serves a listener of each family, and sends the events of both.
+async fn serve(
+    proxy: &proxy::Proxy,
+    (first, second): (TcpListener, Option<TcpListener>),
+    sender: Arc<EventSender>,
+) -> anyhow::Result<()> {
+    let events = Arc::clone(&sender) as Arc<dyn proxy::Events>;
+    let send = until_it_ends("events are not sent", async move { sender.send_in_time().await });
+    let first = proxy.serve(first, Arc::clone(&events));
+    let serve = async {
+        let served = match second {
+            Some(second) => tokio::try_join!(first, proxy.serve(second, events)).map(drop),
+            None => first.await,
+        };
+        served.map_err(anyhow::Error::from)
+    };
+    tokio::try_join!(serve, send).map(drop)
+}
+
+/// Sends that a thread ended, which ends the process.
+fn end_of_thread(results: &Sender<anyhow::Result<()>>) -> impl Fn(&str) + Clone + Send + 'static {
+    let results = results.clone();
+    // Without a receiver the process is ending.
+    move |name| drop(results.send(Err(anyhow::anyhow!("the thread {name} ended"))))
 }
 
 /// Raises the soft limit of descriptors to the hard limit; returns the number of connections that fit.

@@ -16,7 +16,7 @@ use crate::workloads::Lifecycle;
 use crate::{directories, identities};
 use control::{Change, World};
 
-/// The failure to write the state file, as status and log name it.
+/// The failure to write the state, as status and log name it.
 const STATE: Problem = Problem::new(
     "the state of the next start cannot be saved",
     "free space on the disk or make it writable; the agent writes again until that succeeds",
@@ -95,18 +95,18 @@ impl Reconciler {
         self.kernel.apply(changes)
     }
 
-    /// Writes the state file.
+    /// Writes the state.
     pub(crate) fn save(&mut self) -> anyhow::Result<()> {
         let state = self.record();
         self.lifecycle.save_now(state)
     }
 
-    /// Writes the state file after this turn, on another thread; a failure is a problem and is retried.
+    /// Writes the state after this turn, on another thread; a failure is a problem and is retried.
     pub(crate) fn save_soon(&mut self) {
         self.lifecycle.save_soon();
     }
 
-    /// Records the result of writing the state file.
+    /// Records the result of writing the state.
     pub(crate) fn note_saved(&mut self, saved: Result<(), String>) {
         self.problems.note(STATE, saved);
     }

@@ -65,7 +65,7 @@ fn configure(reconciler: &mut Reconciler, namespace: &str, name: &str, audit: bo
     value(&now.ok_or_else(|| not_found(namespace, name))?)
 }
 
-/// Sets the audit mode of a workload in the state file; returns the mode before.
+/// Sets the audit mode of a workload in the state; returns the mode before.
 fn set_audit(reconciler: &mut Reconciler, id: u32, audit: bool) -> bool {
     let workloads = &mut reconciler.state.workloads;
     let Some(before) = workloads.get(&id).map(|workload| WorkloadRecord::clone(workload)) else {

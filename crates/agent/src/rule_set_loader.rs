@@ -6,6 +6,7 @@
 
 use crate::rule_set_cache::{CompiledSet, LARGE, RuleSetCache, UncompiledSet, Urgency};
 use crate::rule_sets::{self, FileIdentity};
+use crate::threads;
 use l7::{HttpRule, Matcher};
 use rustix::fs::inotify::{self, WatchFlags};
 use std::io;
@@ -13,7 +14,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often unused sets are dropped.
@@ -48,10 +48,11 @@ impl RuleSetLoader {
         &self.cache
     }
 
-    /// Starts the threads that load sets.
-    pub(crate) fn start(&mut self) -> io::Result<()> {
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name(name.into()).spawn(run).map(drop)
+    /// Starts the threads that load sets; one that ends, also by a panic, calls `ended`.
+    pub(crate) fn start(&mut self, ended: impl Fn(&str) + Clone + Send + 'static) -> io::Result<()> {
+        let spawn = |name: &'static str, run: Box<dyn FnOnce() + Send>| {
+            let ended = ended.clone();
+            threads::start_then(name, move || ended(name), run).map(drop)
         };
         let cache = Arc::clone(&self.cache);
         spawn("rule sets", Box::new(move || read_sets(&cache)))?;
@@ -187,6 +188,7 @@ mod tests {
     use proxy::Rules;
     use std::fs;
     use std::path::PathBuf;
+    use std::thread;
 
     fn wait_for(library: &RuleSetLoader, number: u32) -> Rules {
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -229,7 +231,7 @@ mod tests {
         let directory = directory("c");
         let publisher = Publisher::new(&directory);
         let mut library = RuleSetLoader::new(&directory);
-        library.start().unwrap();
+        library.start(|_| ()).unwrap();
         publisher.publish(1, &large(1000, 3)).unwrap();
         publisher.publish(2, &large(500, 3)).unwrap();
         thread::sleep(Duration::from_millis(200));
@@ -256,7 +258,7 @@ mod tests {
         let directory = directory("d");
         let publisher = Publisher::new(&directory);
         let mut library = RuleSetLoader::new(&directory);
-        library.start().unwrap();
+        library.start(|_| ()).unwrap();
         let loading = |number: u32| {
             publisher.publish(number, &large(5000, number as usize)).unwrap();
             let began = Instant::now();
@@ -275,7 +277,7 @@ mod tests {
         let directory = directory("a");
         let publisher = Publisher::new(&directory);
         let mut library = RuleSetLoader::new(&directory);
-        library.start().unwrap();
+        library.start(|_| ()).unwrap();
         let request = |path| RequestView { method: "GET", path, host: "app1", headers: &[] };
         assert!(matches!(library.cache().rules(7), Rules::Unknown));
         publisher.publish(7, &[rule("/public")]).unwrap();
@@ -294,7 +296,7 @@ mod tests {
         let directory = directory("b");
         let publisher = Publisher::new(&directory);
         let mut library = RuleSetLoader::new(&directory);
-        library.start().unwrap();
+        library.start(|_| ()).unwrap();
         publisher.publish(1, &[rule("/a")]).unwrap();
         publisher.publish(2, &[rule("/b")]).unwrap();
         let Rules::Ready(used) = wait_for(&library, 1) else { panic!("it is there") };

@@ -61,6 +61,24 @@ impl ApiContext {
     }
 }
 
+/// One of the clients that are served at once. It is free again when this value is dropped, also by a panic.
+struct ClientPlace(Arc<ApiContext>);
+
+impl ClientPlace {
+    /// A place, if one is free.
+    fn take(context: &Arc<ApiContext>) -> Option<Self> {
+        let place = Self(Arc::clone(context));
+        let before = context.clients.fetch_add(1, Ordering::Relaxed);
+        (before < context.max_clients).then_some(place)
+    }
+}
+
+impl Drop for ClientPlace {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Listens at the path, for the owner and its group only, and serves at most this many clients at once. Returns the
 /// identity of the socket.
 pub(crate) fn serve(
@@ -80,7 +98,7 @@ pub(crate) fn serve(
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     storage::close_socket(path)?;
     let identity = storage::identity(path)?;
-    let departures = Disconnects::new(Arc::clone(&feed))?;
+    let departures = Disconnects::new(Arc::clone(&feed), problems)?;
     let context =
         Arc::new(ApiContext { queue, reader, feed, departures, clients: AtomicUsize::new(0), max_clients });
     threads::start("api", problems.clone(), UNSERVED, move || {
@@ -118,20 +136,16 @@ fn serve_in_thread(stream: UnixStream, context: &Arc<ApiContext>) {
     if descriptors::are_scarce(stream.as_fd()) {
         return refuse(&stream, SCARCE.into());
     }
-    if context.clients.fetch_add(1, Ordering::Relaxed) >= context.max_clients {
-        context.clients.fetch_sub(1, Ordering::Relaxed);
+    let Some(place) = ClientPlace::take(context) else {
         let most = context.max_clients;
         return refuse(&stream, format!("too many clients: the agent serves {most} at once; {ADVICE}"));
-    }
-    let theirs = Arc::clone(context);
+    };
     let serve = move || {
-        if let Err(error) = serve_client(stream, &theirs) {
+        if let Err(error) = serve_client(stream, &place.0) {
             tracing::debug!(%error, "a connection to the API ended early");
         }
-        theirs.clients.fetch_sub(1, Ordering::Relaxed);
     };
     if let Err(error) = thread::Builder::new().name("api-client".into()).spawn(serve) {
-        context.clients.fetch_sub(1, Ordering::Relaxed);
         tracing::warn!(%error, "a thread for a connection to the API could not be started");
     }
 }

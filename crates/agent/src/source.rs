@@ -26,4 +26,9 @@ pub(crate) trait ChangeSource: fmt::Debug {
     fn problems(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// What the source does without on this host, for the status.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -1,18 +1,14 @@
-//! The state that outlasts a restart of the agent, in one file that is replaced as a whole.
+//! The state that outlasts a restart of the agent.
 
-use crate::storage;
-use abi::identity::FIRST_ALLOCATED;
-use anyhow::Context;
-use identity::{Labels, SharedMap, Source};
+use identity::{Labels, SharedMap};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What the file describes. Map entries, conntrack entries and links are in the kernel and not repeated here. A clone shares
+/// What is on disk. Map entries, conntrack entries and links are in the kernel and not repeated here. A clone shares
 /// what it contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
@@ -29,21 +25,6 @@ pub(crate) struct State {
     /// The highest number that was assigned to a layer-7 rule set: the proxy may still have that set in its cache.
     pub last_rule_set: u32,
 }
-
-/// The contents of the file.
-#[derive(Serialize, Deserialize)]
-struct StoredState {
-    workloads: Vec<WorkloadRecord>,
-    identities: Vec<(u32, Vec<StoredLabel>)>,
-    next_identity: Option<u32>,
-    services: BTreeMap<String, Vec<IpAddr>>,
-    last_endpoint: u32,
-    #[serde(default)]
-    last_rule_set: u32,
-}
-
-/// Source, key and value of a label.
-pub(crate) type StoredLabel = (String, String, String);
 
 /// A workload, with its interface, network namespace and process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,53 +74,6 @@ pub(crate) struct Process {
     pub started: u64,
 }
 
-impl State {
-    /// Reads the file; the state is empty if there is no file.
-    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
-        match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(StoredState::restore).with_context(|| {
-                format!("{} is damaged; move it away to start with no workloads", path.display())
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
-    }
-
-    /// Replaces the file: a reader finds the old or the new contents, also after a crash.
-    pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let bytes = serde_json::to_vec(&StoredState::of(self))?;
-        storage::replace(path, &bytes).with_context(|| format!("cannot write {}", path.display()))
-    }
-}
-
-impl StoredState {
-    fn of(state: &State) -> Self {
-        let identities = state.identities.iter().filter(|(number, _)| **number >= FIRST_ALLOCATED);
-        let services = state.services.iter().map(|(name, addresses)| (name.clone(), addresses.clone()));
-        Self {
-            workloads: state.workloads.values().map(|workload| WorkloadRecord::clone(workload)).collect(),
-            identities: identities.map(|(number, labels)| (*number, stored_labels(labels))).collect(),
-            next_identity: state.next_identity,
-            services: services.collect(),
-            last_endpoint: state.last_endpoint,
-            last_rule_set: state.last_rule_set,
-        }
-    }
-
-    fn restore(self) -> State {
-        let identities =
-            self.identities.iter().map(|(number, labels)| (*number, Arc::new(restored_labels(labels))));
-        State {
-            workloads: self.workloads.into_iter().map(|one| (one.id, Arc::new(one))).collect(),
-            identities: identities.collect(),
-            next_identity: self.next_identity,
-            services: self.services.into_iter().collect(),
-            last_endpoint: self.last_endpoint,
-            last_rule_set: self.last_rule_set,
-        }
-    }
-}
-
 impl Process {
     /// Finds the running process with this number; none if there is none. An unreadable `/proc` is an error: it does
     /// not mean that the process has ended.
@@ -165,29 +99,6 @@ impl Process {
             started.ok_or_else(|| io::Error::other(format!("/proc/{process}/stat has an unknown format")))?;
         let is_zombie = fields.is_some_and(|mut fields| fields.next() == Some("Z"));
         Ok((!is_zombie).then_some(Self { process, started }))
-    }
-}
-
-/// Labels as the state file contains them.
-fn stored_labels(labels: &Labels) -> Vec<StoredLabel> {
-    let stored = labels.iter();
-    stored.map(|(key, value)| (key.source.to_string(), key.name.to_string(), value.to_owned())).collect()
-}
-
-/// Labels that the state file contains.
-fn restored_labels(stored: &[StoredLabel]) -> Labels {
-    let mut labels = Labels::default();
-    for (source, name, value) in stored {
-        labels.insert(source_named(source), name, value);
-    }
-    labels
-}
-
-fn source_named(name: &str) -> Source {
-    match name {
-        "k8s" => Source::K8s,
-        "reserved" => Source::Reserved,
-        other => Source::Other(other.into()),
     }
 }
 

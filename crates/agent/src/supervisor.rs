@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 /// How often a proxy is checked, and a start that failed is retried.
 const CHECK: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(500);
+/// The time until a proxy that is ending is looked at again.
+const ENDING: Duration = Duration::from_millis(10);
 /// A proxy that ended sooner after its start than this is not started again at once.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -188,15 +190,18 @@ impl Supervision {
         let problem = match health {
             Ok(Health::Good) => Ok(()),
             Ok(Health::Late(late)) => Err(late),
-            // Its end comes at once.
+            // The next one is started at once.
             Ok(Health::Killed) => Ok(()),
             Err(error) => Err(format!("its heartbeats cannot be read: {error}")),
         };
         self.problems.note(HEALTH, problem);
         self.problems.note(RECORD, self.keeper.recorded());
-        // A proxy that ended since it was looked at is started again at once.
-        let has_ended = !self.keeper.is_vacant() && self.keeper.process().is_none();
-        Ok(if has_ended { Duration::ZERO } else { CHECK })
+        Ok(match (self.keeper.is_vacant(), self.keeper.process()) {
+            (true, _) => Duration::ZERO,
+            // It ended since it was looked at, or its last thread will soon.
+            (false, None) => ENDING,
+            (false, Some(_)) => CHECK,
+        })
     }
 
     fn publish(&self, is_starting: bool) {

@@ -1,4 +1,4 @@
-//! Threads that run as long as the agent: their end is a problem of the status.
+//! Threads that run as long as their process: the end of one is a problem of the status, or ends the process.
 
 use crate::problems::Problems;
 use std::io;
@@ -11,23 +11,31 @@ pub(crate) fn start(
     without: &'static str,
     run: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let end = End { problems, without };
+    const ADVICE: &str = "its thread ended; restart the agent, traffic stays under policy meanwhile";
+    start_then(name, move || problems.note(without, Err(ADVICE)), run)
+}
+
+/// Starts a thread that calls `ended` when it ends, also by a panic.
+pub(crate) fn start_then(
+    name: &str,
+    ended: impl FnOnce() + Send + 'static,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let end = End(Some(ended));
     thread::Builder::new().name(name.into()).spawn(move || {
         let _end = end;
         run();
     })
 }
 
-/// Records the end of a thread when the thread drops it, also by a panic.
-struct End {
-    problems: Problems,
-    without: &'static str,
-}
+/// Calls a function when it is dropped.
+struct End<F: FnOnce()>(Option<F>);
 
-impl Drop for End {
+impl<F: FnOnce()> Drop for End<F> {
     fn drop(&mut self) {
-        const ADVICE: &str = "its thread ended; restart the agent, traffic stays under policy meanwhile";
-        self.problems.note(self.without, Err(ADVICE));
+        if let Some(ended) = self.0.take() {
+            ended();
+        }
     }
 }
 

@@ -21,7 +21,7 @@ const MISSING: Problem = Problem::new(
 const UNCHECKED: &str = "programs and pins are not checked any more";
 
 /// Starts the thread; programs are attached as `attachment` names it.
-pub(crate) fn start(upkeep: Upkeep, attachment: &str, problems: &Problems) -> io::Result<()> {
+pub(crate) fn start(mut upkeep: Upkeep, attachment: &str, problems: &Problems) -> io::Result<()> {
     let pause = if attachment == "clsact" { INTERVAL_OF_FILTERS } else { INTERVAL };
     let shared = problems.clone();
     let check = move || {

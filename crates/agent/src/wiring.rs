@@ -43,7 +43,7 @@ pub(crate) struct Wiring {
     expediter: Arc<RcuExpediter>,
 }
 
-/// The remains of a workload that the state file does not name.
+/// The remains of a workload that the state does not name.
 #[derive(Debug)]
 pub(crate) struct Orphan {
     id: u32,

@@ -30,5 +30,5 @@ pub use number_index::NumberIndex;
 pub use numbering::{Conflict, Exhausted, Numbering};
 pub use selector::{Operator, Requirement, Selector};
 pub use sequence::Sequence;
-pub use shared_map::SharedMap;
+pub use shared_map::{MapChanges, SharedMap};
 pub use values::Values;

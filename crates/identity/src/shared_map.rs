@@ -3,6 +3,10 @@
 //!
 //! It is a B+ tree of reference-counted nodes. A node that no clone shares is changed in place.
 
+mod changes;
+
+pub use changes::MapChanges;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Index;
@@ -60,9 +64,7 @@ impl<K, V> SharedMap<K, V> {
 
     /// The entries in the order of their keys.
     pub fn iter(&self) -> SharedEntries<'_, K, V> {
-        let mut entries = SharedEntries { leaf: [].iter(), above: Vec::new() };
-        entries.descend(&self.root);
-        entries
+        SharedEntries::of(&self.root)
     }
 
     /// The entries from a key on, in the order of their keys.
@@ -271,6 +273,13 @@ impl<K, V> Default for Node<K, V> {
 }
 
 impl<'a, K, V> SharedEntries<'a, K, V> {
+    /// The entries below a node.
+    fn of(node: &'a Node<K, V>) -> Self {
+        let mut entries = Self { leaf: [].iter(), above: Vec::new() };
+        entries.descend(node);
+        entries
+    }
+
     /// Goes to the first leaf below a node.
     fn descend(&mut self, mut node: &'a Node<K, V>) {
         loop {

@@ -36,7 +36,7 @@ pub use links::{AttachError, Mode, detach_filters};
 pub use loaded::{Loaded, OpenError, Options};
 pub use mapped::MappedEpoch;
 pub use pin::{PinError, lock_pins, pin_directory, remove_other_layouts, remove_pins};
-pub use pinned::{Pinned, set_proxy_sockets};
+pub use pinned::{Pinned, clear, set_proxy_sockets};
 pub use read::{CounterRow, Counters, LostCounts, MapEntries, ReadError};
 pub use spec::{MapSpec, ObjectSpec, ProgramSpec, SpecError};
 pub use test_run::{PacketContext, ProgramAction, TestRun, TestRunError};

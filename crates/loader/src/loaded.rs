@@ -2,6 +2,7 @@
 
 use crate::links::{AttachError, Links, Mode};
 use crate::pin::{self, PinError};
+use crate::pinned;
 use crate::read::{Counters, MapEntries, ReadError, Tables, failed};
 use crate::spec::{MapSpec, ObjectSpec, SpecError};
 use crate::sys::{self, Table};
@@ -154,9 +155,7 @@ impl Loaded {
     /// Removes all entries of a map that the packet path writes.
     pub fn clear<M: map::Map>(&self, _map: M) -> Result<(), ReadError> {
         const { assert!(matches!(M::ID.writer(), Writer::Kernel) && matches!(M::ID.kind(), Kind::LruHash)) };
-        let table = self.tables.of(M::ID)?;
-        let rows = table.rows().map_err(failed(M::ID))?;
-        rows.iter().try_for_each(|(key, _)| table.delete(key).map(drop).map_err(failed(M::ID)))
+        pinned::remove_all(self.tables.of(M::ID)?).map_err(failed(M::ID))
     }
 
     /// Every entry of a map, in no order.

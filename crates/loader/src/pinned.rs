@@ -1,10 +1,10 @@
 //! The maps of a running packet path, opened by their pins to be read: nothing can be written by these descriptors.
 
 use crate::pin;
-use crate::read::{MapEntries, ReadError, Tables};
+use crate::read::{MapEntries, ReadError, Tables, failed};
 use crate::sys::{self, Table};
 use abi::config::Config;
-use abi::map::{self, Kind, Map, MapId, proxy_socket};
+use abi::map::{self, Kind, Map, MapId, Writer, proxy_socket};
 use abi::row::Row;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -30,12 +30,27 @@ pub fn set_proxy_sockets(directory: &Path, [v4, v6]: [Option<BorrowedFd<'_>>; 2]
     Ok(())
 }
 
+/// Removes all entries of a pinned map that the packet path writes, as if they had expired. The process must be able to write
+/// the map.
+pub fn clear<M: Map>(directory: &Path, _map: M) -> Result<(), ReadError> {
+    const { assert!(matches!(M::ID.writer(), Writer::Kernel) && matches!(M::ID.kind(), Kind::LruHash)) };
+    let map = M::ID;
+    let table = sys::open_pinned(&pin::map(directory, map));
+    let cleared = table.and_then(|table| Table::open(table, map.kind())).and_then(|table| remove_all(&table));
+    cleared.map_err(failed(map))
+}
+
+/// Removes all entries of a map.
+pub(crate) fn remove_all(table: &Table) -> io::Result<()> {
+    table.rows()?.iter().try_for_each(|(key, _)| table.delete(key).map(drop))
+}
+
 impl Pinned {
     /// Opens these of the maps that are pinned under the directory ([`crate::pin_directory`]). Reading another map fails.
     pub fn open(directory: &Path, maps: &[MapId]) -> Result<Self, ReadError> {
         let open = |map: MapId| {
             let table = sys::open_pinned_to_read(&pin::map(directory, map));
-            table.and_then(|descriptor| Table::open(descriptor, map.kind())).map_err(crate::read::failed(map))
+            table.and_then(|descriptor| Table::open(descriptor, map.kind())).map_err(failed(map))
         };
         Tables::open(maps, open).map(|tables| Self { tables })
     }

@@ -12,6 +12,10 @@ mod events;
 mod families;
 #[path = "node/files.rs"]
 mod files;
+#[path = "node/flood.rs"]
+mod flood;
+#[path = "node/full_maps.rs"]
+mod full_maps;
 #[path = "node/health.rs"]
 mod health;
 #[path = "node/leftovers.rs"]
@@ -30,6 +34,8 @@ mod rule_sets;
 mod services;
 #[path = "node/storage.rs"]
 mod storage;
+#[path = "node/threads.rs"]
+mod threads;
 
 use api::view::Explanation;
 use api::{ApiRequest, ExplainProbe, HttpProbe};

@@ -1,13 +1,13 @@
 //! Reads what changed in the directory: only files that inotify reports, or whose fingerprint is another one.
 //!
 //! A file that a process has open for writing is unfinished until it is closed. A file whose name has just disappeared
-//! may be about to be replaced, so it counts as deleted only after a moment. The directory's path is resolved anew for
+//! may be about to be replaced, so it counts as deleted only after a moment. The directory's path is looked up anew for
 //! each scan.
 
 use super::reading::{self, Fingerprint, Reading};
 use super::to_read::ToRead;
 use super::waiting::{RETRY, SOON, WaitReason, Waiting};
-use super::watch::Watcher;
+use super::watch::{Unwatched, Watcher};
 use crate::objects::{FileState, FileStates, Objects};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,12 +19,15 @@ use std::time::{Duration, Instant};
 
 /// How long a name may be missing while its file is replaced.
 const REPLACED: Duration = Duration::from_millis(200);
-/// How many files are polled at a time, of those that may change without a report, and of all: inotify does not report
-/// writes through a mapping, through another name or over a network.
+/// How many files are compared at a time, and how many of those that inotify does not watch. inotify reports no second name that
+/// a file gets outside of the directory, and no write through it; over a network it reports nothing.
 const POLLED: usize = 64;
-
-/// How often the whole directory is listed: inotify reports no files that another host adds.
-const LISTED: Duration = Duration::from_secs(30);
+/// How often files are compared while inotify watches, and while it does not.
+const WATCHED_POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(500);
+/// How often the whole directory is listed then.
+const WATCHED_LISTING: Duration = Duration::from_secs(60);
+const LISTING: Duration = Duration::from_secs(30);
 
 /// What changed in the directory.
 #[derive(Debug, Default)]
@@ -56,7 +59,6 @@ impl KnownFiles {
 }
 
 /// The state of a directory as it was read.
-#[derive(Debug)]
 pub(super) struct Scanner {
     directory: PathBuf,
     watcher: Watcher,
@@ -65,7 +67,7 @@ pub(super) struct Scanner {
     /// When its files were last listed.
     listed: Instant,
     files: BTreeMap<String, KnownFile>,
-    /// Files that may change without a report of inotify.
+    /// Files that may change without an event of the directory.
     silent: BTreeSet<String>,
     /// Files to look at again without a report.
     waiting: BTreeMap<String, Waiting>,
@@ -77,8 +79,7 @@ pub(super) struct Scanner {
     retry: Option<Instant>,
     /// The failure that was handed over last.
     failure: Option<String>,
-    /// Why the directory is polled instead of watched, at present and for good.
-    unwatched: Option<String>,
+    /// Why inotify reports nothing any more.
     lost: Option<String>,
 }
 
@@ -128,7 +129,6 @@ impl Scanner {
             polled: Default::default(),
             retry: None,
             failure: None,
-            unwatched: None,
             lost: None,
         }
     }
@@ -154,9 +154,14 @@ impl Scanner {
         }
     }
 
-    /// Why the directory is polled, if it is.
-    pub(super) fn unwatched(&self) -> Option<&str> {
-        self.lost.as_deref().or(self.unwatched.as_deref())
+    /// Why files are polled instead of watched, if they are.
+    pub(super) fn unwatched(&self) -> Option<Unwatched> {
+        self.lost.clone().map(Unwatched::Refused).or_else(|| self.watcher.unwatched().cloned())
+    }
+
+    /// The time until the next [`Self::poll_silent`].
+    pub(super) fn pause(&self) -> Duration {
+        if self.unwatched().is_some() { POLL } else { WATCHED_POLL }
     }
 
     /// The files that are open for writing, and since when.
@@ -192,19 +197,27 @@ impl Scanner {
         }
     }
 
+    /// The whole directory, if the path leads to another one than was read.
+    pub(super) fn poll_directory(&self, to_read: &mut ToRead) {
+        if identity(&self.directory).ok() != self.seen {
+            to_read.add_all();
+        }
+    }
+
     /// What may have changed without a report of inotify: the directory itself, and some of its files.
     pub(super) fn poll_silent(&mut self, to_read: &mut ToRead) {
-        let is_moved = match self.watcher.renew() {
-            Ok(moved) => moved || self.lost.is_some(),
-            // A deletion counts as a change once; the watch reports when the directory is back.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.seen.is_some(),
-            Err(_) => true,
-        };
-        if is_moved || identity(&self.directory).ok() != self.seen || self.listed.elapsed() >= LISTED {
-            return to_read.add_all();
+        let is_watched = self.unwatched().is_none();
+        self.poll_directory(to_read);
+        if self.listed.elapsed() >= if is_watched { WATCHED_LISTING } else { LISTING } {
+            to_read.add_all();
+        }
+        if to_read.is_all() {
+            return;
         }
         let behind = |name: &str| (Bound::Excluded(name.to_owned()), Bound::Unbounded);
-        let silent: Vec<&String> = self.silent.range(behind(&self.polled[0])).take(POLLED).collect();
+        // Those that inotify watches report each change.
+        let silent = self.silent.range(behind(&self.polled[0])).filter(|_| !is_watched);
+        let silent: Vec<&String> = silent.take(POLLED).collect();
         let any = self.files.range(behind(&self.polled[1])).map(|(name, _)| name);
         let any: Vec<&String> = any.take(POLLED).collect();
         // The next turn begins behind the last file of this turn, or with the first file.
@@ -216,13 +229,36 @@ impl Scanner {
                 to_read.add_known(name);
             }
         }
+        self.watch_again();
+    }
+
+    /// Watches what the kernel refused to watch before, until it refuses again.
+    fn watch_again(&mut self) {
+        if self.watcher.unwatched().is_none() {
+            return;
+        }
+        self.watcher.renew();
+        for name in self.watcher.unwatched_files() {
+            match self.files.get(&name) {
+                Some(file) => self.watcher.follow(&name, &file.path),
+                None => self.watcher.forget(&name),
+            }
+            if self.watcher.unwatched().is_some() {
+                return;
+            }
+        }
     }
 
     fn read(&mut self, to_read: &ToRead) -> io::Result<DirectoryChange> {
         // Watched before it is read, so that a change during the scan is reported.
         self.lost = self.lost.take().or_else(|| to_read.lost().map(str::to_owned));
-        self.unwatched = self.watcher.renew().err().map(|error| error.to_string());
+        self.watcher.renew();
         let seen = identity(&self.directory)?;
+        if self.seen.is_none_or(|(before, _)| before != seen.0) {
+            for name in &self.silent {
+                self.files.get(name).into_iter().for_each(|file| self.watcher.follow(name, &file.path));
+            }
+        }
         let mut files = self.paths(to_read);
         let is_other =
             |(name, path): (&String, &PathBuf)| self.files.get(name).is_some_and(|known| known.path != *path);
@@ -294,6 +330,7 @@ impl Scanner {
     fn look(&mut self, name: String, paths: &[PathBuf], change: &mut DirectoryChange) {
         let path = &paths[0];
         let is_inside = path.parent() == Some(&self.directory);
+        self.watch(&name, path);
         let file = match paths.len() {
             1 if is_inside => reading::read(path),
             1 => None,
@@ -304,11 +341,6 @@ impl Scanner {
         let known = self.files.entry(name.clone()).or_insert_with(|| KnownFile::new(path.clone()));
         known.path.clone_from(path);
         known.fingerprint = file.fingerprint;
-        if file.is_silent {
-            self.silent.insert(name.clone());
-        } else {
-            self.silent.remove(&name);
-        }
         if let Some(waiting) = waiting {
             self.waiting.insert(name.clone(), waiting);
             if waiting.reason != WaitReason::Failed {
@@ -331,6 +363,18 @@ impl Scanner {
         }
     }
 
+    /// Watches a file that may change without an event of the directory. Called before the file is read, so that a change
+    /// meanwhile is reported.
+    fn watch(&mut self, name: &str, path: &Path) {
+        let is_silent = |status: fs::Metadata| status.is_symlink() || status.nlink() > 1;
+        if fs::symlink_metadata(path).is_ok_and(is_silent) {
+            self.silent.insert(name.to_owned());
+            self.watcher.follow(name, path);
+        } else if self.silent.remove(name) {
+            self.watcher.forget(name);
+        }
+    }
+
     /// Records that a name is missing: its file counts as deleted after a moment.
     fn miss(&mut self, name: String, is_inside: bool, change: &mut DirectoryChange) {
         let now = Instant::now();
@@ -343,7 +387,6 @@ impl Scanner {
             self.waiting.insert(name, Waiting { since, again: now + SOON, reason: WaitReason::Missing });
             return;
         }
-        self.silent.remove(&name);
         if self.files.remove(&name).is_some_and(|known| known.delivered != Delivered::Nothing) {
             change.states.insert(name, FileState::Deleted);
         }
@@ -363,128 +406,4 @@ impl KnownFile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::files::watch::Reported;
-
-    struct Scratch {
-        directory: PathBuf,
-        scanner: Scanner,
-    }
-
-    impl Scratch {
-        /// A directory with this many files, which are scanned.
-        fn new(name: &str, files: usize) -> Self {
-            let directory = std::env::temp_dir().join(format!("nexin-scan-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&directory);
-            fs::create_dir_all(&directory).unwrap();
-            let watcher = Watcher::new(&directory, |_| {}).unwrap();
-            let known = KnownFiles { digests: BTreeMap::new() };
-            let scanner = Scanner::new(&directory, watcher, known);
-            let mut scratch = Self { directory, scanner };
-            (0..files).for_each(|file| scratch.write(&format!("f{file:04}.yaml"), "one"));
-            let found = scratch.scan(ToRead::all());
-            assert_eq!(found.len(), files);
-            scratch
-        }
-
-        fn write(&self, file: &str, label: &str) {
-            let text = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {label}}}}}");
-            fs::write(self.directory.join(file), text).unwrap();
-        }
-
-        fn rename(&self, from: &str, to: &str) {
-            fs::rename(self.directory.join(from), self.directory.join(to)).unwrap();
-        }
-
-        /// The states of a scan, as `file state`.
-        fn scan(&mut self, to_read: ToRead) -> Vec<String> {
-            let change = self.scanner.scan(to_read).map_or_else(Default::default, Result::unwrap);
-            let said = |(file, state): (&String, &FileState)| {
-                let file = Path::new(file).file_stem().unwrap().to_str().unwrap();
-                let state = match state {
-                    FileState::Valid(_) => "valid",
-                    FileState::Missing => "missing",
-                    FileState::Deleted => "deleted",
-                    other => panic!("{other:?}"),
-                };
-                format!("{file} {state}")
-            };
-            change.states.iter().map(said).collect()
-        }
-
-        /// The states after inotify reported these files.
-        fn reported(&mut self, files: &[&str]) -> Vec<String> {
-            let mut to_read = ToRead::default();
-            files.iter().for_each(|file| to_read.add(Reported::Name(file.into())));
-            self.scan(to_read)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            fs::remove_dir_all(&self.directory).unwrap();
-        }
-    }
-
-    #[test]
-    fn an_edit_of_one_file_reads_that_file_alone() {
-        let mut scratch = Scratch::new("edit", 1000);
-        // The other one would be found if it was read, or if its fingerprint was compared.
-        scratch.write("f0007.yaml", "changed");
-        scratch.write("f0008.yaml", "changed");
-        assert_eq!(scratch.reported(&["f0007.yaml"]), ["f0007 valid"]);
-        assert_eq!(scratch.scan(ToRead::all()), ["f0008 valid"]);
-        scratch.write("f0007.yaml", "changed");
-        assert!(scratch.reported(&["f0007.yaml"]).is_empty(), "it has the same text");
-        assert!(scratch.scan(ToRead::all()).is_empty());
-    }
-
-    #[test]
-    fn files_are_polled_in_turn() {
-        let mut scratch = Scratch::new("poll", 300);
-        let files: Vec<String> = (0..300).map(|file| format!("f{file:04}.yaml")).collect();
-        let mut idle = ToRead::default();
-        (0..10).for_each(|_| scratch.scanner.poll_silent(&mut idle));
-        assert!(idle.is_empty());
-        files.iter().for_each(|file| scratch.write(file, "changed"));
-        let mut found = 0;
-        for _ in 0..2 * 300_usize.div_ceil(POLLED) {
-            let mut to_read = ToRead::default();
-            scratch.scanner.poll_silent(&mut to_read);
-            let polled = scratch.scan(to_read).len();
-            assert!(polled <= POLLED);
-            found += polled;
-        }
-        assert_eq!(found, 300);
-    }
-
-    #[test]
-    fn a_file_that_is_renamed_and_renamed_back_is_handed_over_again() {
-        let mut scratch = Scratch::new("back", 1);
-        scratch.rename("f0000.yaml", "g.yaml");
-        assert_eq!(scratch.reported(&["f0000.yaml", "g.yaml"]), ["f0000 missing", "g valid"]);
-        scratch.rename("g.yaml", "f0000.yaml");
-        assert_eq!(scratch.reported(&["f0000.yaml", "g.yaml"]), ["f0000 valid", "g missing"]);
-        std::thread::sleep(REPLACED);
-        let mut to_read = ToRead::default();
-        scratch.scanner.poll_waiting(&mut to_read);
-        assert_eq!(scratch.scan(to_read), ["g deleted"]);
-    }
-
-    #[test]
-    fn a_rejected_change_is_handed_over_again() {
-        let mut scratch = Scratch::new("reject", 3);
-        scratch.write("f0000.yaml", "changed");
-        fs::remove_file(scratch.directory.join("f0001.yaml")).unwrap();
-        assert_eq!(scratch.reported(&["f0000.yaml", "f0001.yaml"]), ["f0000 valid", "f0001 missing"]);
-        std::thread::sleep(REPLACED);
-        assert_eq!(scratch.reported(&["f0001.yaml"]), ["f0001 deleted"]);
-        let path = |file: &str| scratch.directory.join(file).display().to_string();
-        scratch.scanner.reject([path("f0000.yaml"), path("f0001.yaml")]);
-        assert!(scratch.scanner.due().is_some());
-        assert_eq!(scratch.reported(&["f0000.yaml", "f0001.yaml"]), ["f0000 valid", "f0001 missing"]);
-        std::thread::sleep(REPLACED);
-        assert_eq!(scratch.reported(&["f0001.yaml"]), ["f0001 deleted"]);
-    }
-}
+mod tests;

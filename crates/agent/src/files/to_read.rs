@@ -13,6 +13,8 @@ pub(super) struct ToRead {
     reported: BTreeSet<OsString>,
     /// Known files, by their name as it is shown.
     known: BTreeSet<String>,
+    /// Whether the path may lead to another directory.
+    is_moved: bool,
     /// Why inotify reports nothing any more.
     lost: Option<String>,
 }
@@ -37,9 +39,16 @@ impl ToRead {
     pub(super) fn add(&mut self, reported: Reported) {
         match reported {
             Reported::Name(name) => drop(self.reported.insert(name)),
+            Reported::Known(name) => drop(self.known.insert(name)),
             Reported::Any => self.is_all = true,
+            Reported::Mounts => self.is_moved = true,
             Reported::Lost(why) => (self.is_all, self.lost) = (true, Some(why)),
         }
+    }
+
+    /// Whether the path may lead to another directory since the last call.
+    pub(super) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.is_moved)
     }
 
     /// Whether there is nothing to read.

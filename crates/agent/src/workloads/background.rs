@@ -3,9 +3,9 @@
 use super::pending::Creation;
 use super::writer::StateWriter;
 use crate::notifier::Notifier;
-use crate::paths::Paths;
 use crate::problems::Problems;
 use crate::state::{State, WorkloadRecord};
+use crate::state_log::StateLog;
 use crate::threads;
 use crate::wiring::Wiring;
 use control::Endpoint;
@@ -42,7 +42,7 @@ pub(crate) struct Results {
     pub unsaved: Vec<(Creation, String)>,
     /// Removals, by the number of the workload.
     pub removed: Vec<(u32, anyhow::Result<()>)>,
-    /// The result of the last writing of the state file.
+    /// The result of the last writing of the state.
     pub saved: Option<Result<(), String>>,
 }
 
@@ -52,14 +52,14 @@ pub(crate) type Step = Box<dyn FnOnce(&Result<(), String>, &Arc<Background>) + S
 impl Background {
     /// Starts the threads.
     pub(crate) fn start(
-        paths: &Paths,
+        log: StateLog,
         wiring: &Wiring,
         attacher: Attacher,
         (notifier, problems): (Notifier, &Problems),
     ) -> anyhow::Result<Arc<Self>> {
         let creators = (0..CREATORS).map(|_| wiring.duplicate());
         Ok(Arc::new(Self {
-            writer: StateWriter::start(paths.state(), problems)?,
+            writer: StateWriter::start(log, problems)?,
             creators: Crew::start(("create", CREATION), creators, problems)?,
             remover: Crew::start(("remove", REMOVAL), [wiring.duplicate()], problems)?,
             attacher,

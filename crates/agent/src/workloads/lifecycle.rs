@@ -4,9 +4,9 @@ use super::background::{Background, Step};
 use super::owners::Owners;
 use super::pending::{Creation, Waiter};
 use crate::notifier::Notifier;
-use crate::paths::Paths;
 use crate::problems::{Problem, Problems};
 use crate::state::{State, WorkloadRecord};
+use crate::state_log::StateLog;
 use crate::wiring::Wiring;
 use loader::Attacher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,13 +58,13 @@ impl fmt::Debug for Lifecycle {
 impl Lifecycle {
     /// Starts the threads; `notifier` is that of [`Workloads`].
     pub(crate) fn new(
-        paths: &Paths,
+        log: StateLog,
         wiring: &Wiring,
         attacher: Attacher,
         (notifier, problems): (Notifier, &Problems),
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            background: Background::start(paths, wiring, attacher, (notifier.clone(), problems))?,
+            background: Background::start(log, wiring, attacher, (notifier.clone(), problems))?,
             owners: Owners::start(notifier.clone(), problems)?,
             notifier,
             is_unsaved: false,

@@ -86,7 +86,7 @@ pub(super) fn retry_orphans(reconciler: &mut Reconciler) {
     }
 }
 
-/// Removes remains of workloads that the state file does not name, and records those in which processes run.
+/// Removes remains of workloads that the state does not name, and records those in which processes run.
 fn remove_orphans(reconciler: &mut Reconciler) {
     let running = find_orphans(reconciler).unwrap_or_else(|error| vec![message(error)]);
     reconciler.problems.note_all(ORPHANS, running);

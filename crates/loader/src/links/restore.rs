@@ -18,15 +18,16 @@ type AttachedLink = ((u32, Hook), Option<Arc<OwnedFd>>);
 
 impl Links {
     /// Restores the attachments and pins that are missing; an interface that is gone has none. Interfaces that programs could
-    /// not be attached to do not keep others from being restored.
-    pub(crate) fn restore(&self) -> (Vec<Restored>, Vec<AttachError>) {
-        let pins = match self.directory().map(|directory| pin::pins(&pin::links(directory))).transpose() {
-            Ok(pins) => pins.unwrap_or_default().into_iter().collect(),
+    /// not be attached to do not keep others from being restored. If all links `are_pinned`, only attachments are checked.
+    pub(crate) fn restore(&self, are_pinned: bool) -> (Vec<Restored>, Vec<AttachError>) {
+        let listed = self.directory().filter(|_| !are_pinned);
+        let pins = match listed.map(|directory| pin::pins(&pin::links(directory))).transpose() {
+            Ok(pins) => pins.map(BTreeSet::from_iter),
             Err(error) => return (Vec::new(), vec![error.into()]),
         };
         let (mut restored, mut failures) = (Vec::new(), Vec::new());
         for ((interface, hook), link) in self.links() {
-            match self.restore_one((interface, hook), link, &pins) {
+            match self.restore_one((interface, hook), link, pins.as_ref()) {
                 Ok(one) => restored.extend(one),
                 Err(error) if is_gone(&error) => {}
                 Err(source) => failures.push(AttachError::Interface { hook, interface, source }),
@@ -49,23 +50,24 @@ impl Links {
         &self,
         (interface, hook): (u32, Hook),
         link: Option<Arc<OwnedFd>>,
-        pins: &BTreeSet<PathBuf>,
+        pins: Option<&BTreeSet<PathBuf>>,
     ) -> io::Result<Option<Restored>> {
         let program = self.program(hook)?;
-        let path = self.path(interface, hook, link.is_none());
         // The program of a link is replaced by itself, and so is a filter: both fail where there is none.
         let there = match &link {
             Some(link) => sys::update_link(link.as_fd(), program),
             None => clsact::replace(&mut Socket::open()?, interface, hook, program),
         };
-        match (there, path) {
-            (Ok(()), Some(path)) if !pins.contains(&path) => {
+        let path = || self.path(interface, hook, link.is_none());
+        match there {
+            Ok(()) => {
+                let missing = pins.and_then(|pins| path().filter(|path| !pins.contains(path)));
+                let Some(path) = missing else { return Ok(None) };
                 sys::pin(link.as_ref().map_or(program, |link| link.as_fd()), &path)?;
                 Ok(Some(Restored::Pin(path)))
             }
-            (Ok(()), _) => Ok(None),
-            (Err(error), path) if is_gone(&error) => {
-                if let Some(path) = path.filter(|path| pins.contains(path)) {
+            Err(error) if is_gone(&error) => {
+                if let Some(path) = path().filter(|path| path.exists()) {
                     // It holds the link that is detached.
                     std::fs::remove_file(path)?;
                 }
@@ -73,7 +75,7 @@ impl Links {
                 self.replace((interface, hook), attached)?;
                 Ok(Some(Restored::Program { interface, hook }))
             }
-            (Err(error), _) => Err(error),
+            Err(error) => Err(error),
         }
     }
 

@@ -7,6 +7,7 @@ use abi::map;
 use abi::row::{MapOp, Row};
 use loader::inspect::{AttachPoint, attachments, programs};
 use loader::{Capacities, Loaded, Mode, OpenError, Options, PinError};
+use std::time::Duration;
 
 /// Programs at the network namespace are listed under this index.
 const NO_INTERFACE: u32 = 0;
@@ -226,4 +227,38 @@ fn the_way_out_of_the_node_has_a_program_in_each_direction_until_it_is_detached(
         loaded.detach(interface).unwrap();
         assert_eq!(points(interface), [], "{mode:?}");
     }
+}
+
+#[test]
+fn what_is_removed_after_many_checks_found_nothing_is_restored() {
+    if !possible() {
+        return;
+    }
+    let (interface, pins) = (interface(), Pins::new());
+    let mut loaded = Loaded::open(pins.options()).unwrap();
+    loaded.attach(interface).unwrap();
+    let mut upkeep = loaded.upkeep();
+    // From the second check of unchanged directories on, they are not listed.
+    std::thread::sleep(Duration::from_secs(3));
+    let mut restored = || {
+        let (restored, failures) = upkeep.restore();
+        assert!(failures.is_empty(), "{failures:?}");
+        restored.len()
+    };
+    assert_eq!((restored(), restored()), (0, 0));
+    let pin = |directory: &str| {
+        let pins = std::fs::read_dir(pins.0.join(directory)).unwrap();
+        pins.map(|pin| pin.unwrap().path()).next().unwrap()
+    };
+    for directory in ["links".to_owned(), format!("v{}", abi::LAYOUT)] {
+        let removed = pin(&directory);
+        std::fs::remove_file(&removed).unwrap();
+        assert_eq!((restored(), removed.exists()), (1, true), "{directory}");
+        assert_eq!((restored(), restored()), (0, 0));
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!((restored(), restored()), (0, 0));
+    loader::remove_pins(&pins.0).unwrap();
+    assert!(restored() > 2, "two programs and all pins");
+    assert_eq!(points(interface).len(), 2);
 }

@@ -2,7 +2,10 @@
 
 use crate::bed::{Bed, eventually, wanted};
 use api::{ApiRequest, Client};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -100,19 +103,52 @@ fn processes_of_exec_end_with_the_workload() {
     runner.wait().unwrap();
 }
 
+/// The state in a log, as earlier releases stored it in one file.
+fn state_of_earlier_release(log: &Path) -> Value {
+    let bytes = std::fs::read(log).unwrap();
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let mut texts: BTreeMap<String, Value> = BTreeMap::new();
+    // A header, and records of entries until zeros follow.
+    let mut at = 32;
+    while number(at) > 0 {
+        let end = at + 8 + number(at);
+        at += 8;
+        while at < end {
+            let (key, text) = (at + 9 + number(at + 1), at + 9 + number(at + 1) + number(at + 5));
+            let name = String::from_utf8(bytes[at + 9..key].to_vec()).unwrap();
+            match bytes[at] {
+                b'+' => _ = texts.insert(name, serde_json::from_slice(&bytes[key..text]).unwrap()),
+                _ => _ = texts.remove(&name),
+            }
+            at = text;
+        }
+    }
+    let of = |prefix: &'static str| {
+        texts.iter().filter_map(move |(key, text)| Some((key.strip_prefix(prefix)?, text)))
+    };
+    let mut state = texts["numbers"].clone();
+    state["workloads"] = of("workload/").map(|(_, workload)| workload.clone()).collect();
+    let identity = |(number, labels): (&str, &Value)| json!([str::parse::<u64>(number).unwrap(), labels]);
+    state["identities"] = of("identity/").map(identity).collect();
+    state["services"] =
+        Value::Object(of("service/").map(|(name, list)| (name.into(), list.clone())).collect());
+    state
+}
+
 #[test]
 #[ignore = "needs root"]
 fn without_a_free_identity_a_workload_is_refused_and_nothing_changes() {
     let mut bed = Bed::new("ef");
     bed.workload("server");
     bed.kill();
-    let file = bed.directory.join("run/state.json");
-    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    // The state as an earlier release stored it, which the agent takes over.
+    let mut state = state_of_earlier_release(&bed.directory.join("run/state.log"));
     let identities = state["identities"].as_array_mut().unwrap();
     let known: Vec<u64> = identities.iter().map(|identity| identity[0].as_u64().unwrap()).collect();
     for number in (256..65_536u64).filter(|number| !known.contains(number)) {
-        identities.push(serde_json::json!([number, [["k8s", "number", number.to_string()]]]));
+        identities.push(json!([number, [["k8s", "number", number.to_string()]]]));
     }
+    let file = bed.directory.join("run/state.json");
     std::fs::write(&file, state.to_string()).unwrap();
     bed.start();
     for _ in 0..2 {
@@ -128,6 +164,7 @@ fn without_a_free_identity_a_workload_is_refused_and_nothing_changes() {
         (2, vec![]),
         "it has the identity of another"
     );
+    assert!(!file.exists(), "the log has replaced it");
 }
 
 #[test]

@@ -31,6 +31,16 @@ fn send_denied(from: &Host, to: &Host, count: usize) {
     }
 }
 
+/// Sends a datagram of each of so many new flows, to ports from the first one on.
+fn send_flows(from: &Host, to: &Host, first: usize, count: usize) {
+    let socket = from.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+    for port in first..first + count {
+        // The answer to an earlier datagram may be that no socket has its port.
+        let send = || socket.send_to(&[0], (to.addresses[0], u16::try_from(port).unwrap()));
+        send().or_else(|_| send()).unwrap();
+    }
+}
+
 /// Whether the packet ends its direction of a connection.
 fn ends(flow: &Flow) -> bool {
     const FIN: u8 = 1;
@@ -91,6 +101,30 @@ fn denied_packets_are_seen_or_counted_while_the_agent_is_stopped() {
     let said = bed.says(&["observe", "--last", "100000"]).1;
     assert!(said.contains(&format!("{lost} events lost (ring full)")), "{}", &said[..500]);
     assert!(bed.says(&["status"]).1.contains(&format!("{lost} (ring full, of denied packets)")));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn new_flows_are_seen_or_counted_while_the_agent_is_stopped() {
+    const MANY: usize = 20_000;
+    let bed = Bed::new("ed");
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+    signal(&bed, Signal::STOP);
+    send_flows(&client, &server, 1_000, MANY);
+    signal(&bed, Signal::CONT);
+    let (mut seen, mut lost) = (0, 0);
+    for observed in observed(&bed, 10 * MANY, &["verdict=forwarded", "protocol=UDP"]) {
+        match observed {
+            Observed::Flow(_) => seen += 1,
+            Observed::Lost { lost_events, .. } => lost += lost_events.num_events_lost,
+        }
+    }
+    // Each flow is reported at both ends.
+    assert!(seen > 0 && lost > 0, "{seen} seen, {lost} lost");
+    assert_eq!(seen + lost, 2 * MANY as u64, "{seen} seen, {lost} lost");
+    let status = bed.status();
+    assert_eq!(status.lost_events, lost, "{:?}", status.lost_events_by_cause);
+    assert!(bed.says(&["status"]).1.contains(&format!("events lost  {lost} (ring full)")));
 }
 
 #[test]

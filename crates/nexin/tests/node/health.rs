@@ -169,6 +169,29 @@ fn programs_that_were_detached_are_attached_again() {
 
 #[test]
 #[ignore = "needs root"]
+fn filters_that_were_detached_are_attached_again() {
+    let mut bed = Bed::idle("hh", &serde_json::json!({"attach": "clsact"}));
+    bed.start();
+    assert_eq!(bed.status().attach, "clsact");
+    let (server, client, other) = (bed.workload("server"), bed.workload("client"), bed.workload("other"));
+    bed.apply(REQUESTS);
+    assert_eq!((client.reaches(&server, "/public"), other.fetch(&server, "/public")), (Some(200), None));
+    bed.node().enter(|| loader::detach_filters(&loader::pin_directory(&bed.name))).unwrap();
+    assert_eq!(other.reaches(&server, "/public"), Some(200), "policy is not enforced");
+    // Filters are checked every 30 s.
+    let text = "was detached, and is attached again; packets were not checked there";
+    let until = Instant::now() + Duration::from_secs(40);
+    while !bed.status().notes.iter().any(|note| note.contains(text)) {
+        assert!(Instant::now() < until, "{:?}", bed.status());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!((client.reaches(&server, "/public"), other.fetch(&server, "/public")), (Some(200), None));
+    assert_eq!(client.reaches(&server, "/private"), Some(403));
+    assert_eq!((bed.status().problems, bed.exit_code(&["status"])), (vec![], Some(0)));
+}
+
+#[test]
+#[ignore = "needs root"]
 fn the_status_fails_while_events_of_the_proxy_are_lost() {
     let mut bed = Bed::idle("hg", &serde_json::json!({}));
     let socket = bed.path("run/requests.sock");

@@ -17,10 +17,10 @@ fn workloads_of_a_lost_state_file_are_reported_and_new_ones_start_beside_them() 
     let inside = eventually(|| bed.namespaces().first().cloned()).unwrap();
     assert!(eventually(|| (processes(&inside).len() == 2).then_some(())).is_some(), "runner and command");
     bed.kill();
-    fs::remove_file(bed.directory.join("run/state.json")).unwrap();
+    fs::remove_file(bed.directory.join("run/state.log")).unwrap();
     bed.start();
     let problem = bed.status().problems.join("; ");
-    assert!(problem.contains(&inside) && problem.contains("state.json"), "{problem}");
+    assert!(problem.contains(&inside) && problem.contains("state.log"), "{problem}");
     assert!(bed.log().contains(&inside), "{}", bed.log());
     let (code, said) = bed.says(&["status"]);
     assert!(code == Some(1) && said.contains(&inside), "{said}");

@@ -3,6 +3,8 @@
 use crate::bed::{Bed, eventually};
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const MANY: usize = 1000;
 
@@ -30,6 +32,33 @@ fn size(directory: &Path) -> u64 {
 fn expect_policies(bed: &Bed, count: usize) {
     let found = eventually(|| (bed.status().policies == count).then_some(()));
     assert!(found.is_some(), "{} policies, {:?}", bed.status().policies, bed.status().problems);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn files_that_are_copied_one_after_another_delay_no_answer() {
+    let bed = Bed::new("mc");
+    let mut slowest = Duration::ZERO;
+    thread::scope(|scope| {
+        let copying = scope.spawn(|| {
+            for number in 0..MANY {
+                bed.write_policy(&format!("p{number:04}.yaml"), &policy(number, "server"));
+                // The agent reads the directory several times meanwhile.
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        while !copying.is_finished() {
+            let began = Instant::now();
+            bed.status();
+            slowest = slowest.max(began.elapsed());
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    expect_policies(&bed, MANY);
+    println!("slowest answer while {MANY} files were copied: {slowest:?}");
+    assert!(slowest < Duration::from_millis(700), "{slowest:?}");
+    let status = bed.status();
+    assert_eq!((status.policies, status.problems), (MANY, Vec::new()));
 }
 
 #[test]

@@ -118,13 +118,15 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "restarts",
-        about: "200 ends of agent (KILL, TERM) and proxy (KILL) in turn, under TCP, HTTP and UDP",
+        about: "200 ends of agent (KILL, TERM, INT) and proxy (KILL, TERM) in turn, under TCP, UDP, HTTP and new connections",
         limit: Duration::from_secs(900),
         figures: &[
             figure("exchanges", "", None),
             figure("exchanges lost or wrong", "", Some(0.0)),
-            figure("HTTP connections that a killed proxy closed or refused", "", None),
-            figure("exchanges that policy denies and that passed", "", Some(0.0)),
+            figure("HTTP requests repeated, since their proxy ended", "", None),
+            figure("idle HTTP connections that ended with their proxy", "", None),
+            figure("attempts that policy denies", "", None),
+            figure("of these, passed", "", Some(0.0)),
             figure("slowest exchange", "ms", None),
         ],
         measure: restarts::restarts,

@@ -5,6 +5,7 @@ mod bystander;
 mod case;
 mod changes;
 mod endings;
+mod exchanges;
 #[path = "../path/figures.rs"]
 #[expect(dead_code, reason = "the benchmark of the packet path takes ratios, too")]
 mod figures;

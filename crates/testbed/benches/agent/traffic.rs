@@ -76,6 +76,14 @@ impl HttpConnection {
         Ok(Self(BufReader::new(connect(from, to, HTTP, PATIENCE)?)))
     }
 
+    /// Whether the other side closed the connection while it was idle.
+    pub(crate) fn has_ended(&self) -> bool {
+        let stream = self.0.get_ref();
+        let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+        let is_blocking_again = stream.set_nonblocking(false).is_ok();
+        !is_blocking_again || !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Sends a GET request: the status of the response.
     ///
     /// # Errors
