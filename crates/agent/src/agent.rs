@@ -185,7 +185,9 @@ impl Agent {
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy), &problems)?);
+        let feed = Arc::new(Feed::new(kernel.names()));
+        let settings = (config.proxy_port, config.proxy);
+        let supervisor = Arc::new(Supervisor::start(&paths, settings, (&feed, &problems))?);
         let lifecycle = Lifecycle::new(
             state_log,
             &wiring,
@@ -209,7 +211,7 @@ impl Agent {
         };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
-        let mut agent = Self::new(reconciler, sources, supervisor, (queue, max_clients), locks);
+        let mut agent = Self::new(reconciler, sources, (supervisor, feed), (queue, max_clients), locks);
         agent.begin()?;
         Ok(agent)
     }
@@ -218,11 +220,10 @@ impl Agent {
     fn new(
         reconciler: Reconciler,
         sources: Vec<Box<dyn ChangeSource>>,
-        supervisor: Arc<Supervisor>,
+        (supervisor, feed): (Arc<Supervisor>, Arc<Feed>),
         (queue, max_clients): (Queue, usize),
         locks: Locks,
     ) -> Self {
-        let feed = Arc::new(Feed::new(reconciler.kernel.names()));
         let occupancy = LatestOccupancy::default();
         let publication = Publication::new(published(&reconciler, &sources));
         let outputs = (Arc::clone(&feed), occupancy.clone(), Arc::clone(&supervisor));
