@@ -53,6 +53,9 @@ const RULE_SETS: Problem = Problem::new(
     "the agent writes the rule sets twice a second until that succeeds; make their directory writable",
 );
 
+/// What is repaired, before the number of files.
+const RESTORED: &str = "files of HTTP rule sets were missing or changed, requests may have been refused, and they are written again";
+
 /// The agent's thread and its queue.
 #[derive(Debug)]
 struct Agent {
@@ -92,6 +95,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
         None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {} yet", API.what()),
     }
     agent.process();
+    agent.reconciler.problems.end();
     agent.queue.close();
     agent.supervisor.end();
     agent.feed.end();
@@ -341,7 +345,10 @@ impl Agent {
     fn tick(&mut self) {
         let reconciler = &mut self.reconciler;
         let restored = reconciler.kernel.restore_rule_sets();
-        reconciler.problems.note(RULE_SETS, restored.map_err(message));
+        if let Ok(files @ 1..) = restored {
+            reconciler.problems.note_repair(format!("{RESTORED}: {files}"));
+        }
+        reconciler.problems.note(RULE_SETS, restored.map(drop).map_err(message));
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
         reconciler.retry();
