@@ -1,10 +1,12 @@
 //! The world and the kernel's maps: a change of the world becomes map writes, all or none.
 
 use crate::deferred::Deferred;
+use crate::grace::GracePeriods;
 use crate::host_devices::{DeviceCache, HostDevices};
 use crate::names::{self, SharedNames};
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
+use abi::batch::Batch;
 use abi::endpoint::flag;
 use abi::hook::Site;
 use anyhow::Context;
@@ -27,6 +29,7 @@ pub(crate) struct Kernel {
     names: SharedNames,
     /// Removals that wait until no packet uses the entries.
     deferred: Deferred,
+    grace_periods: GracePeriods,
     /// Whether the maps may differ from the world, since a change could not be rolled back.
     is_unsure: bool,
 }
@@ -37,6 +40,7 @@ impl Kernel {
         paths: &Paths,
         (mode, devices): (Mode, HostDevices),
         (identities, last_rule_set): (Allocator, u32),
+        grace_periods: GracePeriods,
     ) -> anyhow::Result<Self> {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
         let loaded = Loaded::open(options)?;
@@ -56,6 +60,7 @@ impl Kernel {
             devices,
             publisher,
             deferred: Deferred::default(),
+            grace_periods,
             is_unsure: false,
         })
     }
@@ -171,13 +176,10 @@ impl Kernel {
         self.deferred.due()
     }
 
-    /// Removes map entries and rule sets that no packet can use any more.
+    /// Removes map entries and rule sets that are not in use any more.
     pub(crate) fn clean_up(&mut self) {
         let (writes, rule_sets) = self.deferred.take_due(Instant::now());
-        if let Err(error) = self.loaded.apply(&writes) {
-            // They only use space: no other entry refers to them.
-            tracing::error!(%error, "map entries that are not needed any more could not be removed");
-        }
+        remove(&self.loaded, &writes);
         rule_sets.into_iter().for_each(|number| self.publisher.withdraw(number));
     }
 
@@ -239,12 +241,11 @@ impl Kernel {
             .with_context(|| format!("layer-7 rule set {number} could not be written"))
     }
 
-    /// Waits until everything deferred is due, and makes it: for a change that meets what packets on their way still read.
+    /// Makes all deferred writes, once no packet uses what they remove: for a change that packets on their way could see
+    /// together with an earlier one.
     fn clean_up_now(&mut self) {
-        while let Some(due) = self.deferred.due() {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            self.clean_up();
-        }
+        let Self { deferred, grace_periods, loaded, .. } = self;
+        deferred.make_all(|due| grace_periods.pass(due), |writes| remove(loaded, &writes));
     }
 
     fn write(&self, writes: &Writes) -> anyhow::Result<()> {
@@ -257,5 +258,13 @@ impl Kernel {
             self.publish(*number, &**rules)?;
         }
         Ok(self.loaded.apply(&writes.now)?)
+    }
+}
+
+/// Makes deferred writes.
+fn remove(loaded: &Loaded, writes: &Batch) {
+    if let Err(error) = loaded.apply(writes) {
+        // They only use space: no other entry refers to them.
+        tracing::error!(%error, "map entries that are not needed any more could not be removed");
     }
 }
