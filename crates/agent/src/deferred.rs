@@ -59,8 +59,8 @@ impl Deferred {
         (self.take_writes(now), rule_sets)
     }
 
-    /// Makes all writes that wait, in their order. `pass` waits until no packet uses what was replaced before, which is so
-    /// from the given time on in any case.
+    /// Makes all writes that wait, in their order. `pass` waits until no packet uses what was replaced before; from the
+    /// given time on, none does in any case.
     pub(crate) fn make_all(&mut self, mut pass: impl FnMut(Instant), mut make: impl FnMut(Batch)) {
         while let Some(due) = self.steps.back().map(|step| step.due) {
             pass(due);

@@ -34,7 +34,7 @@ impl GracePeriods {
         grace_periods
     }
 
-    /// Waits until no program uses map entries that were replaced before this call, which is so from `due` on in any case.
+    /// Waits until no program uses map entries that were replaced before this call. From `due` on, none does in any case.
     pub(crate) fn pass(&self, due: Instant) {
         if !(self.is_supported && self.wait_for_programs()) {
             thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -133,7 +133,13 @@ impl Kernel {
         if !self.deferred.admits(&writes) {
             self.clean_up_now();
         }
-        if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
+        let mut written = self.guard_node().and_then(|()| self.write(&writes));
+        if written.is_err() && self.deferred.due().is_some() {
+            // A map may be full of entries whose removal waits.
+            self.clean_up_now();
+            written = self.write(&writes);
+        }
+        if let Err(error) = written {
             self.roll_back(writes.undo);
             return Err(error.context("the change is not applied; the earlier state stays in force"));
         }
