@@ -133,11 +133,11 @@ impl Kernel {
         if !self.deferred.admits(&writes) {
             self.clean_up_now();
         }
-        let mut written = self.guard_node().and_then(|()| self.write(&writes));
+        let mut written = self.guard_and_write(&writes);
         if written.is_err() && self.deferred.due().is_some() {
             // A map may be full of entries whose removal waits.
             self.clean_up_now();
-            written = self.write(&writes);
+            written = self.guard_and_write(&writes);
         }
         if let Err(error) = written {
             self.roll_back(writes.undo);
@@ -197,10 +197,7 @@ impl Kernel {
         let mut writes = self.world.apply(undo);
         // The rows that waited are among those that were found.
         writes.dead_rule_sets.append(&mut self.deferred.replace());
-        let repaired = found.map_err(anyhow::Error::from).and_then(|_| {
-            self.guard_node()?;
-            self.write(&writes)
-        });
+        let repaired = found.map_err(anyhow::Error::from).and_then(|_| self.guard_and_write(&writes));
         self.is_unsure = repaired.is_err();
         if !self.is_unsure {
             self.deferred.add(writes, Instant::now());
@@ -252,6 +249,11 @@ impl Kernel {
     fn clean_up_now(&mut self) {
         let Self { deferred, grace_periods, loaded, .. } = self;
         deferred.make_all(|due| grace_periods.pass(due), |writes| remove(loaded, &writes));
+    }
+
+    fn guard_and_write(&mut self, writes: &Writes) -> anyhow::Result<()> {
+        self.guard_node()?;
+        self.write(writes)
     }
 
     fn write(&self, writes: &Writes) -> anyhow::Result<()> {
