@@ -54,6 +54,9 @@ const RULE_SETS: Problem = Problem::new(
     "the agent writes the rule sets twice a second until that succeeds; make their directory writable",
 );
 
+/// What is repaired, before the number of files.
+const RESTORED: &str = "files of HTTP rule sets were missing or changed, requests may have been refused, and they are written again";
+
 /// The agent's thread and its queue.
 #[derive(Debug)]
 struct Agent {
@@ -93,6 +96,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
         None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {} yet", API.what()),
     }
     agent.process();
+    agent.reconciler.problems.end();
     agent.queue.close();
     agent.supervisor.end();
     agent.feed.end();
@@ -188,7 +192,9 @@ impl Agent {
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let supervisor = Arc::new(Supervisor::start(&paths, (config.proxy_port, config.proxy), &problems)?);
+        let feed = Arc::new(Feed::new(kernel.names()));
+        let settings = (config.proxy_port, config.proxy);
+        let supervisor = Arc::new(Supervisor::start(&paths, settings, (&feed, &problems))?);
         let lifecycle = Lifecycle::new(
             state_log,
             &wiring,
@@ -212,7 +218,7 @@ impl Agent {
         };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
-        let mut agent = Self::new(reconciler, sources, supervisor, (queue, max_clients), locks);
+        let mut agent = Self::new(reconciler, sources, (supervisor, feed), (queue, max_clients), locks);
         agent.begin()?;
         Ok(agent)
     }
@@ -221,11 +227,10 @@ impl Agent {
     fn new(
         reconciler: Reconciler,
         sources: Vec<Box<dyn ChangeSource>>,
-        supervisor: Arc<Supervisor>,
+        (supervisor, feed): (Arc<Supervisor>, Arc<Feed>),
         (queue, max_clients): (Queue, usize),
         locks: Locks,
     ) -> Self {
-        let feed = Arc::new(Feed::new(reconciler.kernel.names()));
         let occupancy = LatestOccupancy::default();
         let publication = Publication::new(published(&reconciler, &sources));
         let outputs = (Arc::clone(&feed), occupancy.clone(), Arc::clone(&supervisor));
@@ -343,7 +348,10 @@ impl Agent {
     fn tick(&mut self) {
         let reconciler = &mut self.reconciler;
         let restored = reconciler.kernel.restore_rule_sets();
-        reconciler.problems.note(RULE_SETS, restored.map_err(message));
+        if let Ok(files @ 1..) = restored {
+            reconciler.problems.note_repair(format!("{RESTORED}: {files}"));
+        }
+        reconciler.problems.note(RULE_SETS, restored.map(drop).map_err(message));
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
         reconciler.retry();

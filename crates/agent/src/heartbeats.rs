@@ -2,27 +2,35 @@
 //!
 //! A thread writes from its event loop. So a heartbeat is late where the process is stopped, and where one loop hangs. The
 //! memory has no name in a file system: only root can write to it, and an agent that starts finds it by the proxy's process.
+//!
+//! Each thread also writes how many requests it has not reported to the agent yet, which are lost with a proxy that is
+//! killed.
 
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use loader::SharedWords;
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a thread writes.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
 
 /// The name of the memory, as `/proc` shows it.
-const NAME: &str = "nexin-proxy-heartbeats";
-/// Bytes of one thread's time.
-const SLOT: u64 = size_of::<u64>() as u64;
+const NAME: &str = "nexin-proxy-threads";
+/// Bytes of a word.
+const WORD: u64 = size_of::<u64>() as u64;
+/// Bytes of one thread: a word for its time and one for its requests.
+const SLOT: u64 = 2 * WORD;
 
 /// The latest heartbeats of all threads.
 #[derive(Debug)]
 pub(crate) struct Heartbeats {
-    /// A number for each thread: nanoseconds of the monotonic clock, and zero before the first heartbeat.
+    /// For each thread the time, as nanoseconds of the monotonic clock, which is zero before the first heartbeat; and the
+    /// number of requests.
     memory: File,
     threads: u64,
 }
@@ -39,8 +47,10 @@ pub(crate) struct LateThread {
 impl Heartbeats {
     /// Memory for this many threads.
     pub(crate) fn new(threads: usize) -> io::Result<Self> {
-        let memory = File::from(rustix::fs::memfd_create(NAME, MemfdFlags::CLOEXEC)?);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let memory = File::from(rustix::fs::memfd_create(NAME, flags)?);
         memory.set_len(threads as u64 * SLOT)?;
+        fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Self::open(memory.into())
     }
 
@@ -81,15 +91,48 @@ impl Heartbeats {
         let now = now();
         let mut late = Vec::new();
         for thread in 0..self.threads {
-            let mut bytes = [0; SLOT as usize];
-            self.memory.read_exact_at(&mut bytes, thread * SLOT)?;
-            let beat = u64::from_ne_bytes(bytes);
+            let beat = self.read(thread * SLOT)?;
             let since = (beat > 0).then(|| Duration::from_nanos(now.saturating_sub(beat)));
             if since.is_none_or(|since| since > limit) {
                 late.push(LateThread { thread, since });
             }
         }
         Ok(late)
+    }
+
+    /// The counts of unreported requests, which the threads write, by thread.
+    pub(crate) fn unreported_counts(&self) -> io::Result<Vec<UnreportedCount>> {
+        let words = (self.threads * SLOT / WORD) as usize;
+        let words = Arc::new(SharedWords::map(self.memory.as_fd(), words)?);
+        let index = |thread| ((thread * SLOT + WORD) / WORD) as usize;
+        Ok((0..self.threads)
+            .map(|of| UnreportedCount { words: Arc::clone(&words), index: index(of) })
+            .collect())
+    }
+
+    /// How many requests all threads have not reported.
+    pub(crate) fn unreported(&self) -> io::Result<u64> {
+        (0..self.threads)
+            .try_fold(0u64, |sum, thread| Ok(sum.saturating_add(self.read(thread * SLOT + WORD)?)))
+    }
+
+    fn read(&self, at: u64) -> io::Result<u64> {
+        let mut bytes = [0; WORD as usize];
+        self.memory.read_exact_at(&mut bytes, at)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+}
+
+/// How many requests a thread has not reported yet.
+#[derive(Debug)]
+pub(crate) struct UnreportedCount {
+    words: Arc<SharedWords>,
+    index: usize,
+}
+
+impl UnreportedCount {
+    pub(crate) fn set(&self, count: u64) {
+        self.words.store(self.index, count);
     }
 }
 
@@ -121,6 +164,20 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_requests_that_all_threads_have_not_reported_are_summed() {
+        let heartbeats = Heartbeats::new(3).unwrap();
+        let counts = heartbeats.unreported_counts().unwrap();
+        assert_eq!((counts.len(), heartbeats.unreported().unwrap()), (3, 0));
+        counts[1].set(7);
+        counts[2].set(9);
+        counts[2].set(2);
+        assert_eq!(heartbeats.unreported().unwrap(), 9);
+        // The words of heartbeats are others.
+        assert_eq!(heartbeats.late(Duration::ZERO).unwrap().len(), 3);
+        assert!(heartbeats.late(Duration::ZERO).unwrap().iter().all(|late| late.since.is_none()));
+    }
 
     #[test]
     fn a_thread_is_late_until_it_beats_and_once_its_heartbeat_is_old() {

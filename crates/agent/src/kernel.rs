@@ -220,22 +220,17 @@ impl Kernel {
         }
     }
 
-    /// Writes rule sets again whose files another program removed or changed.
-    pub(crate) fn restore_rule_sets(&self) -> anyhow::Result<()> {
+    /// Writes rule sets again whose files another program removed or changed; returns how many.
+    pub(crate) fn restore_rule_sets(&self) -> anyhow::Result<usize> {
         // The maps may refer to other sets than the world, whose files must not change.
         if self.is_unsure {
-            return Ok(());
+            return Ok(0);
         }
         self.publisher.prepare()?;
         let sets = self.world.registry().book.sets().map(|(set, rules)| (set.0, rules));
-        for (number, rules) in self.publisher.lost(sets) {
-            self.publish(number, &**rules)?;
-            tracing::warn!(
-                number,
-                "the file of a layer-7 rule set was missing or changed, and is written again"
-            );
-        }
-        Ok(())
+        let lost = self.publisher.lost(sets);
+        lost.iter().try_for_each(|(number, rules)| self.publish(*number, &***rules))?;
+        Ok(lost.len())
     }
 
     fn publish<'a>(&self, number: u32, rules: impl IntoIterator<Item = &'a HttpRule>) -> anyhow::Result<()> {

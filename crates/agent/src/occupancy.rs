@@ -85,7 +85,8 @@ impl LatestOccupancy {
         let problem = fresh.then(|| {
             let reasons: Vec<_> = refused.iter().map(|(reason, count)| format!("{count} as {reason}")).collect();
             format!(
-                "the proxy refused connections within the last minute; since it started, {} ({} of {} connections are in use)",
+                "the proxy refused connections within the last minute; since it started, {} ({} of {} connections are in use); \
+                 end what holds them, or raise `connections`, `clientShare` or `serverShare` of `proxy` in the configuration",
                 reasons.join(", "),
                 report.in_use,
                 report.limit

@@ -3,6 +3,7 @@
 use flow::Time;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +24,8 @@ pub(crate) struct Problems {
     known: Arc<Mutex<BTreeMap<&'static str, Known>>>,
     /// What was repaired and when, oldest first.
     repairs: Arc<Mutex<VecDeque<(Instant, String)>>>,
+    /// Whether the agent has stopped, which ends its threads.
+    is_over: Arc<AtomicBool>,
 }
 
 /// The problems of one kind.
@@ -58,8 +61,16 @@ impl Problems {
         self.note_all(kind, result.err().map(|error| error.to_string()).into_iter().collect());
     }
 
+    /// The agent has stopped. From now on nothing is recorded.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
     /// Records the failures of an operation; none if it succeeded.
     pub(crate) fn note_all(&self, kind: impl Into<Problem>, messages: Vec<String>) {
+        if self.is_over.load(Ordering::Relaxed) {
+            return;
+        }
         let Problem { what, advice } = kind.into();
         let mut known = self.lock();
         let before = known.remove(what);

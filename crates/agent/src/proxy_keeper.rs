@@ -33,6 +33,8 @@ pub(crate) struct ProxyKeeper {
     port: u16,
     limits: ProxyLimits,
     proxy: Option<KeptProxy>,
+    /// Requests that proxies had not reported when they ended.
+    unreported: u64,
     /// Children that were killed and have not ended yet: a process ends only once its last system call returns.
     killed: Vec<Child>,
     /// The listeners, also while no proxy runs; empty before the first start.
@@ -81,6 +83,7 @@ impl ProxyKeeper {
             port,
             limits,
             proxy: None,
+            unreported: 0,
             killed: Vec::new(),
             listeners: ProxyListeners::default(),
             allowed: None,
@@ -90,13 +93,17 @@ impl ProxyKeeper {
         for running in running(paths) {
             let fits = (running.port, running.layout, running.limits) == (port, abi::LAYOUT, limits)
                 && proxy_search::reads_only(running.process, &maps);
-            let heartbeats = Heartbeats::of_process(running.process.process).filter(|_| fits);
+            let heartbeats = Heartbeats::of_process(running.process.process);
             if keeper.listeners.is_empty() && running.port == port {
                 keeper.listeners = ProxyListeners::of_process(running.process.process, port);
             }
-            match heartbeats.filter(|_| keeper.proxy.is_none()) {
-                Some(heartbeats) => keeper.adopt(running.process, heartbeats),
-                None => running.end()?,
+            let is_vacant = keeper.proxy.is_none();
+            match heartbeats {
+                Some(heartbeats) if fits && is_vacant => keeper.adopt(running.process, heartbeats),
+                other => {
+                    running.end()?;
+                    keeper.unreported += other.as_ref().map_or(0, unreported);
+                }
             }
         }
         if let Some(process) = keeper.process()
@@ -203,7 +210,8 @@ impl ProxyKeeper {
         );
         self.replaces = Some(format!("the one before did not answer {CHECKS} checks in a row: {late}"));
         kill(proxy.process)?;
-        self.killed.extend(self.proxy.take().and_then(|proxy| proxy.child));
+        let forgotten = self.forget();
+        self.killed.extend(forgotten.and_then(|proxy| proxy.child));
         Ok(Health::Killed)
     }
 
@@ -220,8 +228,20 @@ impl ProxyKeeper {
         tracing::error!(status = how, log = %log.display(), "the proxy ended and is restarted");
         self.replaces
             .get_or_insert_with(|| format!("the one before ended: {how}; its log is {}", log.display()));
-        self.proxy = None;
+        self.forget();
         Ok(true)
+    }
+
+    /// Forgets the proxy, which runs no instruction any more. What it had not reported is lost.
+    fn forget(&mut self) -> Option<KeptProxy> {
+        let proxy = self.proxy.take()?;
+        self.unreported += unreported(&proxy.heartbeats);
+        Some(proxy)
+    }
+
+    /// Takes the number of requests that were lost with proxies since the last call.
+    pub(crate) fn take_unreported(&mut self) -> u64 {
+        std::mem::take(&mut self.unreported)
     }
 
     /// Starts a proxy, and waits until it serves; `pause` waits for a moment, and returns false to give up. Returns why the
@@ -277,7 +297,7 @@ impl ProxyKeeper {
                     |status| format!("it ended as it started ({status})"),
                 );
                 if ended.is_some() {
-                    self.proxy = None;
+                    self.forget();
                 }
                 let file = self.paths.proxy_log();
                 let log = fs::read_to_string(&file).unwrap_or_default();
@@ -290,4 +310,12 @@ impl ProxyKeeper {
         }
         Ok(())
     }
+}
+
+/// How many requests the threads of an ended proxy have not reported.
+fn unreported(heartbeats: &Heartbeats) -> u64 {
+    heartbeats.unreported().unwrap_or_else(|error| {
+        tracing::warn!(%error, "requests that were lost with the proxy cannot be counted");
+        0
+    })
 }

@@ -56,9 +56,13 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     let heartbeats = Arc::new(heartbeats);
     let at = listeners.v4[0].local_addr()?;
     anyhow::ensure!(at.port() == port, "the agent listens at {at} for the proxy of port {port}");
-    let sender = || EventSender::new(&paths.request_events());
-    let senders = listeners.v4.iter().map(|_| sender().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
-    let sender = sender()?;
+    let sender = |unreported| EventSender::new(&paths.request_events(), unreported);
+    // The main thread has the first place, and serves no requests.
+    let counts = heartbeats.unreported_counts()?.into_iter().skip(1);
+    let workers = listeners.v4.iter().zip(counts);
+    let senders =
+        workers.map(|(_, count)| sender(Some(count)).map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
+    let sender = sender(None)?;
     // One socket of each family represents all sockets that share its port.
     loader::set_proxy_sockets(
         &pins,

@@ -32,6 +32,9 @@ pub(crate) struct RequestBatch {
     start: usize,
     /// Where the message ends that was taken last.
     end: usize,
+    /// How many records wait, and how many of them the message has that was taken last.
+    records: u64,
+    taken: u64,
     lost: u64,
 }
 
@@ -45,7 +48,7 @@ pub(crate) struct RequestMessage<'a> {
 
 impl Default for RequestBatch {
     fn default() -> Self {
-        Self { bytes: vec![0; HEADER], start: HEADER, end: HEADER, lost: 0 }
+        Self { bytes: vec![0; HEADER], start: HEADER, end: HEADER, records: 0, taken: 0, lost: 0 }
     }
 }
 
@@ -57,6 +60,11 @@ impl RequestBatch {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many requests no message has reported, by their records or as lost.
+    pub(crate) fn unreported(&self) -> u64 {
+        self.records + self.lost
     }
 
     /// Adds the record of an event that happened at this time of the monotonic clock, or counts it where there is no room.
@@ -72,6 +80,7 @@ impl RequestBatch {
             self.start = HEADER;
         }
         request_record::append(event, time, &mut self.bytes);
+        self.records += 1;
     }
 
     /// The next message, with as many whole records as it has room for; none where none wait.
@@ -79,11 +88,12 @@ impl RequestBatch {
         if self.is_empty() {
             return None;
         }
-        self.end = self.start;
+        (self.end, self.taken) = (self.start, 0);
         while let Some(length) = request_record::first(&self.bytes[self.end..])
             && (self.end == self.start || self.end + length <= self.start + MESSAGE)
         {
             self.end += length;
+            self.taken += 1;
         }
         let header = MessageHeader { kind: KIND, lost: self.lost };
         // The records before were sent.
@@ -99,17 +109,14 @@ impl RequestBatch {
 
     /// The message cannot be sent at all: its records are counted as lost.
     pub(crate) fn lose(&mut self) {
-        let mut place = self.start;
-        while place < self.end {
-            place += request_record::first(&self.bytes[place..]).expect("whole records wait");
-            self.lost += 1;
-        }
+        self.lost += self.taken;
         self.remove();
     }
 
     /// Removes the records of the message.
     fn remove(&mut self) {
         self.start = self.end;
+        self.records -= std::mem::take(&mut self.taken);
         if self.is_empty() {
             self.bytes.truncate(HEADER);
             self.bytes.shrink_to(HEADER + 2 * MESSAGE);
@@ -162,8 +169,10 @@ mod tests {
         for round in 0..3 {
             let count = 30_000;
             (0..count).for_each(|number| batch.push(&event(RequestVerdict::Forward, "/forward"), number));
+            assert_eq!(batch.unreported(), count, "round {round}");
             let (records, lost) = drain(&mut batch);
             assert!(lost > 0, "round {round}");
+            assert_eq!(batch.unreported(), 0, "round {round}");
             assert_eq!(records.len() as u64 + lost, count, "round {round}");
             let times = records.iter().map(|record| RequestRecord::parse(record).unwrap().request().time);
             assert!(times.eq(0..records.len() as u64), "the first that came have room");
@@ -217,6 +226,7 @@ mod tests {
         batch.message().unwrap();
         batch.lose();
         assert!(batch.is_empty());
+        assert_eq!(batch.unreported(), 3);
         batch.push(&event(RequestVerdict::Forward, "/forward"), 0);
         assert_eq!(RequestMessage::parse(batch.message().unwrap()).unwrap().lost, 3);
     }

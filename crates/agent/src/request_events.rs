@@ -3,6 +3,7 @@
 //! The proxy never blocks. A message that the socket refuses is sent again later; meanwhile records wait in a bounded
 //! buffer, and what finds no room there is counted (decision 017).
 
+use crate::heartbeats::UnreportedCount;
 use crate::occupancy::OccupancyReport;
 use crate::proxy_group;
 use crate::request_batch::{MESSAGE, RequestBatch, RequestMessage};
@@ -44,6 +45,8 @@ struct Queue {
     batch: RequestBatch,
     /// The number of waiting bytes at which the next message is sent without a delay.
     sends_at: usize,
+    /// Where the agent finds how many requests wait; none for a sender of other messages.
+    unreported: Option<UnreportedCount>,
 }
 
 /// What became of the waiting records.
@@ -74,10 +77,10 @@ pub(crate) enum ProxyMessage<'a> {
 
 impl EventSender {
     /// Sends to the socket at this path, whenever it is bound.
-    pub(crate) fn new(to: &Path) -> io::Result<Self> {
+    pub(crate) fn new(to: &Path, unreported: Option<UnreportedCount>) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        let queue = Mutex::new(Queue { batch: RequestBatch::default(), sends_at: MESSAGE });
+        let queue = Mutex::new(Queue { batch: RequestBatch::default(), sends_at: MESSAGE, unreported });
         let now = clock_gettime(ClockId::Monotonic);
         let clock = (Instant::now(), now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64);
         Ok(Self { socket, to: to.to_path_buf(), queue, waits: Notify::new(), clock })
@@ -122,7 +125,7 @@ impl proxy::Events for EventSender {
         let since = event.time.saturating_duration_since(moment).as_nanos() as u64;
         let mut queue = self.queue();
         let is_first = queue.batch.is_empty();
-        queue.batch.push(event, nanoseconds + since);
+        queue.push(event, nanoseconds + since);
         if queue.batch.len() >= queue.sends_at {
             queue.send(&self.socket, &self.to);
         }
@@ -133,12 +136,27 @@ impl proxy::Events for EventSender {
 }
 
 impl Queue {
+    fn push(&mut self, event: &RequestEvent<'_>, time: u64) {
+        self.batch.push(event, time);
+        self.count();
+    }
+
+    /// Writes how many requests wait, for an agent that finds this process ended.
+    fn count(&self) {
+        if let Some(unreported) = &self.unreported {
+            unreported.set(self.batch.unreported());
+        }
+    }
+
     /// Sends what waits, as far as the socket takes it.
     fn send(&mut self, socket: &UnixDatagram, to: &Path) -> Sent {
         let mut outcome = Sent::None;
         while let Some(message) = self.batch.message() {
             match socket.send_to(message, to) {
-                Ok(_) => self.batch.sent(),
+                Ok(_) => {
+                    self.batch.sent();
+                    self.count();
+                }
                 Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
                     self.batch.lose()
                 }
@@ -226,7 +244,7 @@ mod tests {
 
     /// A sender whose records are sent in time.
     fn sender(to: &Path) -> Arc<EventSender> {
-        let sender = Arc::new(EventSender::new(to).unwrap());
+        let sender = Arc::new(EventSender::new(to, None).unwrap());
         let own = Arc::clone(&sender);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,10 +1,12 @@
 //! Supervises the proxy's process on a thread of its own, and publishes how the proxy is.
 
 use crate::confinement::ConfinementReport;
+use crate::feed::Feed;
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use crate::problems::{Problem, Problems, message};
 use crate::proxy_keeper::{Health, ProxyKeeper, START};
+use flow::LostSource;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,13 +61,14 @@ impl Supervisor {
     pub(crate) fn start(
         paths: &Paths,
         settings: (u16, ProxyLimits),
-        problems: &Problems,
+        (feed, problems): (&Arc<Feed>, &Problems),
     ) -> anyhow::Result<Self> {
         let keeper = ProxyKeeper::new(paths, settings)?;
         let published = Arc::default();
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let (problems, shared, stopped) = (problems.clone(), Arc::clone(&published), Arc::clone(&stop));
-        let supervision = Supervision { keeper, problems, published: shared, stop: stopped };
+        let feed = Arc::clone(feed);
+        let supervision = Supervision { keeper, feed, problems, published: shared, stop: stopped };
         let thread = thread::Builder::new().name("supervisor".into()).spawn(move || supervision.run())?;
         Ok(Self { paths: paths.clone(), published, stop, thread: Mutex::new(Some(thread)) })
     }
@@ -138,6 +141,7 @@ impl Drop for Supervisor {
 /// The thread of a supervisor.
 struct Supervision {
     keeper: ProxyKeeper,
+    feed: Arc<Feed>,
     problems: Problems,
     published: Arc<Mutex<ProxyState>>,
     stop: Arc<OwnedFd>,
@@ -158,6 +162,7 @@ impl Supervision {
                     RETRY
                 }
             };
+            self.feed.report_lost(LostSource::Proxy, self.keeper.take_unreported());
             self.publish(false);
             let end = self.keeper.end_of_process();
             if wait(&self.stop, end.as_ref(), next) {

@@ -57,5 +57,8 @@ mod tests {
             "{messages:?}"
         );
         assert!(messages[1].starts_with("no client is served: "), "{messages:?}");
+        problems.end();
+        start("the agent has stopped", || {}).unwrap();
+        assert_eq!(problems.messages().len(), 2, "threads end with the agent");
     }
 }

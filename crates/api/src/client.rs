@@ -156,9 +156,9 @@ impl std::fmt::Display for CallError {
             ),
             Self::Silent { socket, waited } => write!(
                 f,
-                "the agent at {} has not answered for {} s; its log may say why; traffic stays under policy while it is restarted",
+                "the agent at {} has not answered for {:.1} s; its log may say why; traffic stays under policy while it is restarted",
                 socket.display(),
-                waited.as_secs_f64().round()
+                waited.as_secs_f64()
             ),
             Self::Refused(failure) => failure.fmt(f),
             Self::Garbled { socket, message } => {

@@ -126,8 +126,9 @@ fn pass(
     let decision = &mut Fresh::new(decision);
     store_verdict(row, traffic.peer, found, decision);
     store_detours(row, traffic, observed, found);
-    // The short way reports nothing.
-    if found.way.is_known && found.config.flags & config::flag::REPORT_PACKETS == 0 {
+    // The short way reports nothing. Of a flow that goes through the proxy, it is the way of the proxy's packets.
+    let takes_way = row.flags & flag::PROXIED == 0 || observed.from_proxy;
+    if found.way.is_known && takes_way && found.config.flags & config::flag::REPORT_PACKETS == 0 {
         store_way(row, traffic, found);
     }
     let transition = conntrack::update(row, &found.flow, observed);

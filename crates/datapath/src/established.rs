@@ -3,8 +3,8 @@
 //! Under each epoch, the first packet of either direction passes the stages of its hook. The stages leave in the connection's
 //! entry what they found out about all packets of this direction ([`Way`]). This holds until the epoch rises, and the epoch
 //! rises with every change of an address, an endpoint, a policy or the set of services. A packet that changes the state of
-//! its connection passes the stages too, and so does one that is not plain: options, extension headers, fragments, marks,
-//! messages of ICMP.
+//! its connection passes the stages too, and so does one that is not plain: options, extension headers, fragments, messages of
+//! ICMP, and marks other than the proxy's.
 
 use crate::delivery::Delivery;
 use crate::maps::{Keep, Maps};
@@ -23,7 +23,7 @@ pub(crate) fn from_workload(
     maps: &impl Maps,
     key: &mut ConnKey,
 ) -> Option<Delivery> {
-    let ends = Ends { local: packet.interface(), other: None };
+    let ends = Ends { local: packet.interface(), other: None, is_from_proxy: false };
     let mut entry = find(packet, maps, key, Direction::Egress, ends)?;
     let interface = entry.way_out.interface();
     if interface != 0 {
@@ -33,14 +33,18 @@ pub(crate) fn from_workload(
     Some(if interface == 0 { Delivery::Pass } else { Delivery::Egress(interface) })
 }
 
-/// The same for a packet to a workload.
+/// The same for a packet to a workload, which may be one of the node's proxy.
 #[inline(always)]
 pub(crate) fn to_workload(
     packet: &(impl Bytes + Mark + PacketRoute),
     maps: &impl Maps,
     key: &mut ConnKey,
 ) -> Option<Delivery> {
-    let ends = Ends { local: packet.interface(), other: Some(packet.ingress()) };
+    let ends = Ends {
+        local: packet.interface(),
+        other: Some(packet.ingress()),
+        is_from_proxy: packet.is_from_proxy(),
+    };
     let mut entry = find(packet, maps, key, Direction::Ingress, ends)?;
     count(packet, maps, Direction::Ingress, &mut entry);
     Some(Delivery::Pass)
@@ -54,18 +58,20 @@ pub(crate) fn at_node(
     key: &mut ConnKey,
     direction: Direction,
 ) -> Option<Delivery> {
-    let ends = Ends { local: 0, other: Some(packet.ingress()) };
+    let ends = Ends { local: 0, other: Some(packet.ingress()), is_from_proxy: false };
     let mut entry = find(packet, maps, key, direction, ends)?;
     count(packet, maps, direction, &mut entry);
     Some(Delivery::Pass)
 }
 
-/// The interfaces that a packet's entry has to name.
+/// Where a packet came from, and the interfaces that its entry has to name.
 struct Ends {
     /// Of the endpoint; 0 for the node.
     local: u32,
     /// By which the packet came into the node; none where the entry tells where the packet goes.
     other: Option<u32>,
+    /// True for a packet that the node's proxy sent.
+    is_from_proxy: bool,
 }
 
 /// The entry of the packet's flow with its life extended, if the flow is established, and the way of packets in this
@@ -78,7 +84,9 @@ fn find<'a, M: Maps>(
     direction: Direction,
     ends: Ends,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
-    if packet.mark() & mark::MASK != 0 || packet.is_tagged() {
+    let (mark, changing) =
+        if ends.is_from_proxy { (mark::FROM_PROXY, CHANGING & !flag::PROXIED) } else { (0, CHANGING) };
+    if packet.mark() & mark::MASK != mark || packet.is_tagged() {
         return None;
     }
     read_key(packet, direction, key)?;
@@ -93,7 +101,7 @@ fn find<'a, M: Maps>(
         None => way.epoch() == epoch,
     };
     let is_own = entry.local == Way::new(epoch, ends.local);
-    let is_steady = entry.flags & (CHANGING | flag::ANSWERED | known) == flag::ANSWERED | known;
+    let is_steady = entry.flags & (changing | flag::ANSWERED | known) == flag::ANSWERED | known;
     let now = maps.seconds();
     if !is_on_its_way || !is_own || !is_steady || entry.expires <= now {
         return None;
@@ -110,7 +118,8 @@ fn count(packet: &impl Bytes, maps: &impl Maps, direction: Direction, entry: &mu
     maps.count(event::counter_index(0, direction), length);
 }
 
-/// Flags of flows whose packets pass the stages: flows that end, and those that are rewritten or go to the proxy.
+/// Flags of flows whose packets pass the stages: flows that end, and those that are rewritten or go to the proxy. What the
+/// proxy sends does not go to the proxy.
 const CHANGING: u32 =
     flag::LOCAL_CLOSED | flag::REMOTE_CLOSED | flag::RESET | flag::PROXIED | flag::TRANSLATED;
 

@@ -51,8 +51,8 @@ fn judge(
     let peer = maps.address(&AddressKey::host(scratch.found.flow.source)).ok_or(DropReason::MapMissing)?;
     scratch.found.peer_identity = peer.identity;
     scratch.found.way = FlowWay {
-        // A packet from the node passes the node's policy too, and a packet from the proxy is not the other end's.
-        is_known: peer.identity != identity::HOST && !packet.is_from_proxy(),
+        // A packet from the node passes the node's policy too.
+        is_known: peer.identity != identity::HOST,
         local: packet.interface(),
         interface: packet.ingress(),
     };

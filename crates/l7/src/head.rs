@@ -29,6 +29,43 @@ pub const MAX_HEAD: usize = 60 * 1024;
 /// Limit on the number of fields.
 pub const MAX_FIELDS: usize = 100;
 
+/// Storage for the parsed fields of one head.
+#[derive(Clone, Debug)]
+pub struct FieldStorage<'h>(Slots<'h>);
+
+/// How many fields need no allocation. An array for [`MAX_FIELDS`] takes longer to initialise than a usual head to parse.
+const FEW: usize = 16;
+
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the usual one, and lives on the stack of one call"
+)]
+enum Slots<'h> {
+    Few([Field<'h>; FEW]),
+    Many(Vec<Field<'h>>),
+}
+
+impl<'h> FieldStorage<'h> {
+    /// Storage for all fields of this head, up to [`MAX_FIELDS`].
+    pub fn of(head: &[u8]) -> Self {
+        let lines = head.iter().filter(|&&byte| byte == b'\n').count();
+        Self(if lines <= FEW {
+            Slots::Few([Field::default(); FEW])
+        } else {
+            Slots::Many(vec![Field::default(); lines.min(MAX_FIELDS)])
+        })
+    }
+
+    /// The slots that a parser fills.
+    pub fn slots(&mut self) -> &mut [Field<'h>] {
+        match &mut self.0 {
+            Slots::Few(slots) => slots,
+            Slots::Many(slots) => slots,
+        }
+    }
+}
+
 /// Finds the end of a head in bytes that arrive piece by piece; each byte is scanned once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scanner {
@@ -242,6 +279,17 @@ mod tests {
             head.resize(MAX_HEAD, b'a');
             head.extend_from_slice(line);
             assert_eq!(scan(&head).map_err(|refusal| refusal.status), Err(431), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn every_head_has_storage_for_as_many_fields_as_are_allowed() {
+        for count in [0, 1, FEW - 1, FEW, FEW + 1, MAX_FIELDS, MAX_FIELDS + 1] {
+            let fields = "A: b\r\n".repeat(count) + "\r\n";
+            let mut storage = FieldStorage::of(format!("GET / HTTP/1.1\r\n{fields}").as_bytes());
+            let parsed = parse_fields(fields.as_bytes(), storage.slots()).map(|fields| fields.len());
+            let expected = if count > MAX_FIELDS { Err(431) } else { Ok(count) };
+            assert_eq!(parsed.map_err(|refusal| refusal.status), expected);
         }
     }
 

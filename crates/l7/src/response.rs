@@ -76,7 +76,9 @@ impl<'a> Response<'a> {
     /// True for a gRPC response, which ends with trailers that the client needs.
     pub fn is_grpc(&self) -> bool {
         let mut types = self.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("content-type"));
-        let starts = |value: &[u8]| value.to_ascii_lowercase().starts_with(b"application/grpc");
+        const GRPC: &[u8] = b"application/grpc";
+        let starts =
+            |value: &[u8]| value.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
         types.next().is_some_and(|field| starts(field.value))
     }
 

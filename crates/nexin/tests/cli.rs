@@ -61,6 +61,22 @@ fn waiting_for_an_agent_ends_and_says_what_it_waited_for() {
 }
 
 #[test]
+fn waiting_for_an_agent_that_does_not_answer_ends_in_time() {
+    let socket = std::env::temp_dir().join(format!("nexin-silent-{}.sock", std::process::id()));
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let began = std::time::Instant::now();
+    let path = socket.to_str().unwrap();
+    let waited = nexin(&["status", "--socket", path, "--wait", "--wait-duration", "1s"]);
+    check(&waited, 1, "", "error: the agent at");
+    check(&waited, 1, "", "has not answered for 1.0 s");
+    assert!(!String::from_utf8_lossy(&waited.stderr).contains("for 0"), "{waited:?}");
+    let took = began.elapsed();
+    assert!(took >= std::time::Duration::from_secs(1) && took.as_secs() < 3, "{took:?}");
+    drop(listener);
+    std::fs::remove_file(&socket).unwrap();
+}
+
+#[test]
 fn objects_to_delete_may_be_given_as_manifests() {
     // There is no agent; the names are read before it is called.
     let tutorial = format!("{}/../../examples/tutorial", env!("CARGO_MANIFEST_DIR"));

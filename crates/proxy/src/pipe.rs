@@ -1,6 +1,7 @@
 //! One direction of a connection: bytes received from one end, and bytes to be sent to the other.
 //!
-//! Heads and chunks are rewritten into a buffer of their own; other bodies are sent from the receive buffer, without a copy.
+//! Heads and chunks are rewritten into a buffer of their own; other bodies are sent from the receive buffer, without a copy
+//! unless they are short.
 
 use crate::buffers;
 use l7::{Body, Refusal};
@@ -10,6 +11,8 @@ use std::io::IoSlice;
 const LIMIT: usize = l7::head::MAX_HEAD + 4096;
 /// Bytes per read.
 const READ: usize = buffers::SIZE;
+/// Bytes of a body that are copied behind the rewritten bytes before them: one part is cheaper to send than two.
+const COPIED: usize = 1024;
 /// Maximum capacity of the buffer for rewritten bytes that a connection keeps while it is empty.
 const KEPT: usize = 2048;
 
@@ -60,7 +63,13 @@ impl Pipe {
 
     /// Forwards this many received bytes unchanged.
     pub(crate) fn forward(&mut self, count: usize) {
-        self.forwarding += count;
+        let follows = self.forwarding == 0 && self.sent_of_written < self.written.len();
+        if follows && count <= COPIED {
+            self.written.extend_from_slice(&self.input[self.start..self.start + count]);
+            self.discard(count);
+        } else {
+            self.forwarding += count;
+        }
     }
 
     /// Discards this many received bytes.
@@ -159,6 +168,24 @@ mod tests {
             pipe.read_buffer();
             pipe.release();
             assert_eq!(pipe.input.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn a_short_body_is_sent_with_its_head_and_a_long_one_after_it() {
+        for (length, parts) in [(1, [5, 0]), (COPIED, [4 + COPIED, 0]), (COPIED + 1, [4, COPIED + 1])] {
+            let mut pipe = Pipe::default();
+            pipe.read_buffer().extend_from_slice(&vec![b'b'; length + 1]);
+            pipe.rewrite().1.extend_from_slice(b"head");
+            pipe.forward(length);
+            assert_eq!(pipe.outgoing().map(|part| part.len()), parts);
+            assert_eq!(pipe.input(), b"b");
+            // What follows a body stays behind it.
+            pipe.forward(1);
+            let sent: Vec<u8> = pipe.outgoing().iter().flat_map(|part| part.to_vec()).collect();
+            assert_eq!(sent, [b"head".as_slice(), &vec![b'b'; length + 1]].concat());
+            pipe.sent(4 + length + 1);
+            assert!(!pipe.is_pending() && pipe.input().is_empty());
         }
     }
 

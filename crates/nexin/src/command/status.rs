@@ -18,7 +18,8 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// Show the state of the agent of this node; exits with 1 if there are problems
 ///
-/// Notes are no problems: they name what the agent does without, and what it has repaired.
+/// Exits with 1, too, if no agent answers. Notes are no problems: they name what the agent does without on this host, and
+/// what it repaired in the last ten minutes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin status\n  nexin status --wait --wait-duration 30s\n  \
         nexin status -o json --socket /run/nexin/agent.sock")]
@@ -58,7 +59,7 @@ fn wait(session: &Session, limit: Duration) -> Result<view::Status, CallError> {
     loop {
         let left = limit.saturating_sub(began.elapsed());
         let state = read(session, if limit.is_zero() { ANSWER } else { left.clamp(RETRY, ANSWER) });
-        if left.is_zero() || is_final(&state) {
+        if is_final(&state) || began.elapsed() >= limit {
             return state;
         }
         let why = match &state {
@@ -66,13 +67,13 @@ fn wait(session: &Session, limit: Duration) -> Result<view::Status, CallError> {
             Err(error) => error.to_string(),
         };
         let spent = Duration::from_secs(began.elapsed().as_secs());
-        let (spent, limit) = (duration::print(spent), duration::print(limit));
-        progress.show_text(&format!("waiting ({spent} of {limit}): {why}"));
+        let waiting = format!("waiting ({} of {}): {why}", duration::print(spent), duration::print(limit));
+        progress.show_text(&waiting);
         if !progress.is_visible() && why != known {
-            session.print_error_line(&format!("waiting ({spent} of {limit}): {why}"));
+            session.print_error_line(&waiting);
         }
         known = why;
-        thread::sleep(RETRY.min(left));
+        thread::sleep(RETRY.min(limit.saturating_sub(began.elapsed())));
     }
 }
 
@@ -102,6 +103,7 @@ fn print(session: &Session, status: &view::Status) -> io::Result<()> {
 fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
     let proxy = status.proxy.map_or("not running".to_string(), |process| format!("process {process}"));
     let packets: Vec<_> = status.packets.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let packets = if packets.is_empty() { "none".to_string() } else { packets.join(", ") };
     vec![
         ("agent", format!("{} (process {})", status.version, status.agent)),
         ("proxy", proxy),
@@ -114,7 +116,7 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
         ("endpoints", status.endpoints.to_string()),
         ("identities", status.identities.to_string()),
         ("services", status.services.to_string()),
-        ("packets", packets.join(", ")),
+        ("packets", packets),
         ("events lost", lost_events(status)),
     ]
 }
@@ -138,8 +140,5 @@ fn connections(proxy: &view::ProxyConnections) -> String {
         format!("refused {}", reasons.collect::<Vec<_>>().join(", "))
     };
     let (used, limit, most) = (proxy.in_use, proxy.limit, proxy.most_of_a_client);
-    format!(
-        "{used} of {limit}, {most} of one client identity; {refused}; {} closed to make room",
-        proxy.made_room
-    )
+    format!("{used} of {limit}, {most} of one client; {refused}; {} closed to make room", proxy.made_room)
 }

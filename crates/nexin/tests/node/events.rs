@@ -81,7 +81,7 @@ fn cpu_time(bed: &Bed) -> Duration {
 #[ignore = "needs root"]
 fn denied_packets_are_seen_or_counted_while_the_agent_is_stopped() {
     const MADE: usize = 12_000;
-    let bed = Bed::new("ea");
+    let bed = Bed::new("ga");
     let (server, other) = (bed.workload("server"), bed.workload("other"));
     bed.apply(super::CONNECTIONS);
     signal(&bed, Signal::STOP);
@@ -107,7 +107,7 @@ fn denied_packets_are_seen_or_counted_while_the_agent_is_stopped() {
 #[ignore = "needs root"]
 fn new_flows_are_seen_or_counted_while_the_agent_is_stopped() {
     const MANY: usize = 20_000;
-    let bed = Bed::new("ed");
+    let bed = Bed::new("gd");
     let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
     signal(&bed, Signal::STOP);
     send_flows(&client, &server, 1_000, MANY);
@@ -130,7 +130,7 @@ fn new_flows_are_seen_or_counted_while_the_agent_is_stopped() {
 #[test]
 #[ignore = "needs root"]
 fn the_level_of_aggregation_chooses_the_packets_that_are_shown() {
-    let bed = Bed::new("eb");
+    let bed = Bed::new("gb");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     bed.apply(super::CONNECTIONS);
     // Of a connection with two requests, at the hooks of both workloads.
@@ -169,7 +169,7 @@ fn the_level_of_aggregation_chooses_the_packets_that_are_shown() {
 #[test]
 #[ignore = "needs root"]
 fn an_observer_sees_a_connection_soon_and_costs_nothing_after_it_left() {
-    let bed = Bed::new("ec");
+    let bed = Bed::new("gc");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     let work = || {
         let before = cpu_time(&bed);

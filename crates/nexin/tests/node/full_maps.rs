@@ -2,7 +2,10 @@
 
 use crate::bed::{Bed, eventually};
 use abi::map::MapId;
+use api::Client;
 use std::fmt::Write;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Ports of a service. Each takes an entry of each family.
 const PORTS: usize = 500;
@@ -20,10 +23,21 @@ fn service(number: usize) -> String {
     text
 }
 
+/// Starts the agent again, which takes a while with so many services.
+fn restart(bed: &mut Bed) {
+    bed.kill();
+    bed.spawn();
+    let until = Instant::now() + Duration::from_secs(60);
+    while Client::connect(&bed.socket()).is_err() {
+        assert!(Instant::now() < until, "{}", bed.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_nearly_full_map_is_a_problem_and_what_does_not_fit_is_refused_whole() {
-    let mut bed = Bed::new("ua");
+    let mut bed = Bed::new("ta");
     let (server, client) = (bed.workload("server"), bed.workload("client"));
     let all: Vec<_> = (0..NEARLY).map(service).collect();
     bed.apply(&all.join("---\n"));
@@ -38,8 +52,7 @@ fn a_nearly_full_map_is_a_problem_and_what_does_not_fit_is_refused_whole() {
     assert!(refusal.contains("map NX_SERVICES is full at its capacity of 65536"), "{refusal}");
     assert_eq!(in_force(), (NEARLY, Some(200)));
     // Entries are counted at a start, and later once a minute.
-    bed.kill();
-    bed.start();
+    restart(&mut bed);
     let nearly = "a map is nearly full; a change that does not fit is refused: NX_SERVICES has ";
     let problem = eventually(|| bed.status().problems.into_iter().find(|one| one.starts_with(nearly)));
     let problem = problem.unwrap_or_else(|| panic!("{:?}", bed.status().problems));
@@ -48,7 +61,6 @@ fn a_nearly_full_map_is_a_problem_and_what_does_not_fit_is_refused_whole() {
     assert_eq!(client.reaches(&server, "/"), Some(200));
     bed.delete("Service/default/s0");
     bed.delete("Service/default/s1");
-    bed.kill();
-    bed.start();
+    restart(&mut bed);
     assert_eq!((bed.status().problems, bed.exit_code(&["status"])), (vec![], Some(0)));
 }

@@ -169,6 +169,23 @@ fn programs_that_were_detached_are_attached_again() {
 
 #[test]
 #[ignore = "needs root"]
+fn an_agent_that_is_stopped_logs_no_problem() {
+    let mut bed = Bed::new("hi");
+    bed.workload("server");
+    bed.apply(CONNECTIONS);
+    for stop in [Signal::TERM, Signal::INT] {
+        bed.try_start();
+        signal(bed.agent(), stop);
+        let ended = || (!bed.socket().exists()).then_some(());
+        assert!(eventually(ended).is_some(), "it does not stop");
+        std::thread::sleep(Duration::from_millis(100));
+        bed.kill();
+    }
+    assert!(!bed.log().contains("error:"), "{}", bed.log());
+}
+
+#[test]
+#[ignore = "needs root"]
 fn filters_that_were_detached_are_attached_again() {
     let mut bed = Bed::idle("hh", &serde_json::json!({"attach": "clsact"}));
     bed.start();

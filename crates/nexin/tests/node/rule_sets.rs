@@ -5,7 +5,7 @@ use crate::bed::{Bed, Disk, Host, eventually};
 use rustix::fs::{Gid, Mode, Uid, chmod, chown};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Waits until REQUESTS is in force for connections of a client to a server.
 fn expect(client: &Host, server: &Host, what: &str) {
@@ -78,15 +78,24 @@ fn rule_sets_that_others_remove_or_change_are_restored() {
     ];
     for (what, damage) in damages {
         for is_running in [true, false] {
+            // That of the policy before is removed a moment after a change.
+            let file = eventually(|| <[PathBuf; 1]>::try_from(files(&bed)).ok());
+            let [file] = file.unwrap_or_else(|| panic!("{what}: {:?}", files(&bed)));
             if !is_running {
                 bed.kill();
             }
-            damage(&directory, &files(&bed)[0]);
+            damage(&directory, &file);
             bed.try_start();
+            let damaged_file = what.starts_with("a file");
             let what = format!("{what}, the agent runs: {is_running}");
             expect(&client, &server, &what);
             let problems = eventually(|| bed.status().problems.is_empty().then_some(()));
             assert!(problems.is_some(), "{what}: {:?}", bed.status().problems);
+            if is_running && damaged_file {
+                let text = "files of HTTP rule sets were missing or changed";
+                let noted = || bed.status().notes.iter().any(|note| note.contains(text)).then_some(());
+                assert!(eventually(noted).is_some(), "{what}: {:?}", bed.status().notes);
+            }
             // Rule sets that are published afterwards are read as well.
             bed.apply(&REQUESTS.replace("/public", "/private"));
             let turned = eventually(|| client.fetch(&server, "/private").filter(|status| *status == 200));

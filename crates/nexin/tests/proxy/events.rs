@@ -4,12 +4,13 @@ use crate::bed::{Bed, eventually};
 use crate::stage::{Manner, PATIENCE, PUBLIC, connect, number, serve};
 use api::{ApiRequest, Client};
 use flow::{FlowVerdict, LostSource, Observed};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 /// What an observer saw.
 #[derive(Default)]
@@ -52,14 +53,20 @@ impl Seen {
 
 /// Sends a request on an open connection; returns the status of the response.
 fn exchange(stream: &mut TcpStream, path: &str) -> u16 {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: s\r\n\r\n").unwrap();
+    try_exchange(stream, path).unwrap()
+}
+
+fn try_exchange(stream: &mut TcpStream, path: &str) -> io::Result<u16> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: s\r\n\r\n")?;
     let (mut response, mut part) = (Vec::new(), [0; 1024]);
     while !response.ends_with(b"\r\n\r\nok") && !response.ends_with(b"Access denied\r\n") {
-        let count = stream.read(&mut part).unwrap();
-        assert!(count > 0, "{}", String::from_utf8_lossy(&response));
+        let count = stream.read(&mut part)?;
+        if count == 0 {
+            return Err(io::Error::other(String::from_utf8_lossy(&response)));
+        }
         response.extend_from_slice(&part[..count]);
     }
-    String::from_utf8_lossy(&response[9..12]).parse().unwrap()
+    Ok(String::from_utf8_lossy(&response[9..12]).parse().unwrap())
 }
 
 fn signal(process: u32, signal: &str) {
@@ -93,5 +100,44 @@ fn requests_that_are_made_while_the_agent_is_stopped_are_seen_or_counted() {
     );
     assert_eq!(denied, made / 100, "denials have a place that forwards do not take");
     assert!(lost > 0 && forwarded > 5000, "{forwarded} forwarded, {lost} lost");
+    assert_eq!(bed.status().lost_events, lost);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn requests_that_end_as_the_proxy_is_killed_are_seen_or_counted() {
+    const ROUNDS: u64 = 5;
+    let bed = Bed::new("killed");
+    bed.apply(PUBLIC);
+    let (server, client) = (bed.bare_workload("server"), bed.bare_workload("client"));
+    serve(&server, Manner::Keep);
+    let seen = Seen::follow(&bed);
+    let mut made = 0;
+    for _ in 0..ROUNDS {
+        let mut stream = connect(&client, SocketAddr::new(server.addresses[0], 80), None).unwrap();
+        let requests = thread::spawn(move || {
+            let mut made = 0;
+            while try_exchange(&mut stream, "/public").is_ok_and(|status| status == 200) {
+                made += 1;
+            }
+            made
+        });
+        thread::sleep(Duration::from_millis(300));
+        let proxy = bed.status().proxy.unwrap();
+        signal(proxy, "-KILL");
+        made += requests.join().unwrap();
+        let next = || bed.status().proxy.filter(|next| *next != proxy);
+        assert!(eventually(next).is_some(), "the next proxy");
+    }
+    // Each round ends in a request that may have a response which the client did not receive.
+    let complete = || made..=made + ROUNDS;
+    let sum = || seen.counts().iter().sum::<u64>();
+    assert!(
+        eventually(|| complete().contains(&sum()).then_some(())).is_some(),
+        "{made}: {:?}",
+        seen.counts()
+    );
+    let [_, _, lost] = seen.counts();
+    assert!(lost > 0, "some records waited when the proxy was killed");
     assert_eq!(bed.status().lost_events, lost);
 }

@@ -4,8 +4,8 @@ use super::record::Outcome;
 use super::{Ending, Session};
 use crate::answer::{self, KeepAlive};
 use crate::event::{RequestEvent, RequestVerdict};
-use l7::head::MAX_FIELDS;
-use l7::{Field, Request};
+use l7::Request;
+use l7::head::FieldStorage;
 use std::time::Instant;
 
 impl Session {
@@ -45,8 +45,8 @@ impl Session {
     fn reason_if_denied(&mut self) -> Option<&'static str> {
         // Parsing changes the head in place, so it parses a copy.
         let mut head = self.judged_head.clone();
-        let mut storage = [Field::default(); MAX_FIELDS];
-        let Ok(request) = Request::parse(&mut head, &mut storage) else {
+        let mut storage = FieldStorage::of(&head);
+        let Ok(request) = Request::parse(&mut head, storage.slots()) else {
             self.record.decisions.clear();
             return Some("the request cannot be judged again");
         };

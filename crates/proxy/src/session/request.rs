@@ -5,8 +5,8 @@ use super::{Ending, Exchange, RequestState, ResponseState, Session, Upstream};
 use crate::answer::{self, KeepAlive};
 use crate::event::RequestVerdict;
 use crate::judge::{Judgement, Unknown};
-use l7::head::MAX_FIELDS;
-use l7::{Body, Field, Framing, Refusal, Request, Scanner, Version};
+use l7::head::FieldStorage;
+use l7::{Body, Framing, Refusal, Request, Scanner, Version};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -126,8 +126,8 @@ impl Session {
         self.judged_head.clear();
         self.judged_head.extend_from_slice(&self.to_server.input()[head.clone()]);
         let (input, out) = self.to_server.rewrite();
-        let mut storage = [Field::default(); MAX_FIELDS];
-        let request = Request::parse(&mut input[head], &mut storage)?;
+        let mut storage = FieldStorage::of(&input[head.clone()]);
+        let request = Request::parse(&mut input[head], storage.slots())?;
         self.record.fill(&request);
         let outcome = self.judge.decide(&request.view(), &mut self.record.decisions);
         if let Ok(judgement) = &outcome {

@@ -1,8 +1,8 @@
 //! Bytes from the server: heads are parsed and rewritten, bodies are forwarded.
 
 use super::{Ending, Exchange, RequestState, ResponseState, Session, Upstream};
-use l7::head::MAX_FIELDS;
-use l7::{Body, Field, Framing, Persistence, Refusal, Response, Scanner, Version};
+use l7::head::FieldStorage;
+use l7::{Body, Framing, Persistence, Refusal, Response, Scanner, Version};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -74,8 +74,8 @@ impl Session {
         let end = head.end;
         let exchange = self.exchange.as_mut().expect("a response is read while a request waits for it");
         let (input, out) = self.to_client.rewrite();
-        let mut storage = [Field::default(); MAX_FIELDS];
-        let response = match Response::parse(&input[head], &mut storage) {
+        let mut storage = FieldStorage::of(&input[head.clone()]);
+        let response = match Response::parse(&input[head], storage.slots()) {
             Ok(response) => response,
             Err(refusal) => return self.fail(refusal, now),
         };

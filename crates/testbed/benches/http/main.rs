@@ -7,6 +7,8 @@ mod figures;
 mod load;
 #[path = "../path/machine.rs"]
 mod machine;
+#[path = "../path/nftables.rs"]
+mod nftables;
 mod node;
 mod options;
 mod process;
@@ -16,6 +18,7 @@ mod rules;
 mod start;
 
 use anyhow::{Result, ensure};
+use envoy::Mode;
 use figures::{Table, grouped, median, ratios, spread};
 use machine::{Machine, Strain, stay_on};
 use options::Options;
@@ -68,10 +71,12 @@ fn explain(options: &Options) {
     println!(
         "GET with a response of 21 bytes, one request at a time on each connection, {} rounds of {} s for each row, rows in \
          turn; medians, and in brackets the half of the rounds in the middle.\nCPU is the time of the processes' threads per \
-         request (/proc/PID/task/*/schedstat). Envoy is a reverse proxy with one worker and pooled connections to the server, \
-         which favours it: Nexin keeps the client's address and opens a connection to the server for each of the \
-         client's.\nThe ratio to Envoy is requests per CPU-second of proxy and agent together, by Envoy's with as many rules in \
-         the same round.\n",
+         request (/proc/PID/task/*/schedstat).\nEnvoy has one worker, the same rules (RBAC) and no access log. It is measured \
+         in two modes. Transparent: it has the original destination (nftables, TPROXY) and the client's address, as Nexin's \
+         proxy has. Reverse proxy: clients connect to Envoy itself, which is less work. In both, it keeps a pool of \
+         connections to the server; Nexin keeps the client's port too, and one connection to the server for each of the \
+         client's.\nThe ratios are requests per CPU-second of proxy and agent together, by Envoy's with as many rules in the \
+         same round.\n",
         options.rounds,
         options.time.as_secs_f64()
     );
@@ -108,9 +113,10 @@ fn requests(rows: &[Row], samples: &[Vec<Sample>]) -> Table {
         "proxy us",
         "agent us",
         "both us",
-        "of Envoy",
+        "of transparent",
+        "of reverse proxy",
     ]);
-    for (row, measured) in rows.iter().zip(samples) {
+    for (index, (row, measured)) in rows.iter().zip(samples).enumerate() {
         let ports = rows.iter().position(|row| row.kind == Kind::Ports).map(|index| &samples[index]);
         let by_ports =
             ports.map(|ports| spread(&ratios(&each(measured, Sample::rate), &each(ports, Sample::rate))));
@@ -123,7 +129,8 @@ fn requests(rows: &[Row], samples: &[Vec<Sample>]) -> Table {
             decimal(middle(measured, Sample::proxy)),
             decimal(middle(measured, Sample::agent)),
             decimal(middle(measured, Sample::both)),
-            by_envoy(rows, samples, row, measured),
+            by_envoy(rows, samples, index, Mode::Transparent),
+            by_envoy(rows, samples, index, Mode::Reverse),
         ]);
     }
     table
@@ -136,26 +143,29 @@ fn connections(rows: &[Row], samples: &[Vec<Sample>]) -> Table {
         "proxy us",
         "agent us",
         "both us",
-        "of Envoy",
+        "of transparent",
+        "of reverse proxy",
     ]);
-    for (row, measured) in rows.iter().zip(samples) {
+    for (index, (row, measured)) in rows.iter().zip(samples).enumerate() {
         table.push([
             row.name.clone(),
             grouped(middle(measured, Sample::rate)),
             decimal(middle(measured, Sample::proxy)),
             decimal(middle(measured, Sample::agent)),
             decimal(middle(measured, Sample::both)),
-            by_envoy(rows, samples, row, measured),
+            by_envoy(rows, samples, index, Mode::Transparent),
+            by_envoy(rows, samples, index, Mode::Reverse),
         ]);
     }
     table
 }
 
-/// Requests per CPU-second, by those of Envoy with as many rules.
-fn by_envoy(rows: &[Row], samples: &[Vec<Sample>], row: &Row, measured: &[Sample]) -> String {
-    let peer = rows.iter().position(|peer| peer.kind == Kind::Envoy && peer.rules == row.rules);
+/// Requests per CPU-second of a row, by those of Envoy in this mode with as many rules.
+fn by_envoy(rows: &[Row], samples: &[Vec<Sample>], index: usize, mode: Mode) -> String {
+    let row = &rows[index];
+    let peer = rows.iter().position(|peer| peer.kind == Kind::Envoy(mode) && peer.rules == row.rules);
     let (Some(peer), Kind::Nexin | Kind::Observed) = (peer, row.kind) else { return String::new() };
-    spread(&ratios(&each(&samples[peer], Sample::both), &each(measured, Sample::both)))
+    spread(&ratios(&each(&samples[peer], Sample::both), &each(&samples[index], Sample::both)))
 }
 
 fn each(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> Vec<f64> {

@@ -1,8 +1,8 @@
 //! The rows of the tables: who stands between client and server, and one measurement of it.
 
-use crate::envoy::Envoy;
+use crate::envoy::{Envoy, Mode};
 use crate::load::{self, Client, Measured};
-use crate::node::{Node, Workload};
+use crate::node::Node;
 use crate::options::Options;
 use crate::process::Process;
 use crate::rules;
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     Nexin,
     /// The same, with an observer of all requests.
     Observed,
-    Envoy,
+    Envoy(Mode),
 }
 
 /// A client and its server, with what stands between.
@@ -62,7 +62,7 @@ pub(crate) struct Sample {
 pub(crate) struct Stage {
     pub(crate) rows: Vec<Row>,
     nodes: Vec<Node>,
-    envoy: Option<Envoy>,
+    envoys: Vec<Envoy>,
     /// What observers saw, by row.
     observations: BTreeMap<usize, Observation>,
 }
@@ -80,13 +80,15 @@ struct Observation {
 impl Stage {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         let mut stage =
-            Self { rows: Vec::new(), nodes: Vec::new(), envoy: None, observations: BTreeMap::new() };
+            Self { rows: Vec::new(), nodes: Vec::new(), envoys: Vec::new(), observations: BTreeMap::new() };
         for (index, binary) in options.binaries.iter().enumerate() {
             stage.add_node(options, index).with_context(|| binary.display().to_string())?;
         }
-        match Envoy::new(&options.envoy, &RULES) {
-            Ok(envoy) => stage.add_envoy(options, envoy)?,
-            Err(error) => println!("left out: Envoy, and ratios to it: {error:#}\n"),
+        for mode in Mode::ALL {
+            match Envoy::new(&options.envoy, mode, &RULES) {
+                Ok(envoy) => stage.add_envoy(options, mode, envoy)?,
+                Err(error) => println!("left out: {}, and ratios to it: {error:#}\n", mode.name()),
+            }
         }
         Ok(stage)
     }
@@ -109,7 +111,8 @@ impl Stage {
             Ok(())
         };
         for (rules, server) in policies.iter().zip(&servers) {
-            let address = serve(server)?;
+            let address = SocketAddr::new(server.address, rules::PORT);
+            serve(&server.namespace, address)?;
             match rules {
                 None if index > 0 => {}
                 None => row(format!("{name}, policy of ports"), Kind::Ports, None, address)?,
@@ -123,14 +126,14 @@ impl Stage {
         Ok(())
     }
 
-    fn add_envoy(&mut self, options: &Options, envoy: Envoy) -> Result<()> {
-        serve(&envoy.server)?;
+    fn add_envoy(&mut self, options: &Options, mode: Mode, envoy: Envoy) -> Result<()> {
+        envoy.servers.iter().try_for_each(|server| serve(&envoy.server, *server))?;
         for (index, rules) in RULES.into_iter().enumerate() {
-            let (server, path) = (envoy.listener(index), rules::allowed_path(rules));
+            let (server, path) = (envoy.destination(index), rules::allowed_path(rules));
             let client = envoy.client.enter(|| Client::connect(server, &path, options.connections))??;
             self.rows.push(Row {
-                name: format!("Envoy, HTTP rules: {rules}"),
-                kind: Kind::Envoy,
+                name: format!("{}, HTTP rules: {rules}", mode.name()),
+                kind: Kind::Envoy(mode),
                 rules: Some(rules),
                 client,
                 namespace: Arc::clone(&envoy.client),
@@ -141,14 +144,14 @@ impl Stage {
                 node: None,
             });
         }
-        self.envoy = Some(envoy);
+        self.envoys.push(envoy);
         Ok(())
     }
 
     /// Keeps all proxies on one CPU. Agents run where the kernel puts them.
     pub(crate) fn place(&self, cpu: usize) -> Result<()> {
         let proxies =
-            self.nodes.iter().map(|node| node.proxy).chain(self.envoy.as_ref().map(|envoy| envoy.process));
+            self.nodes.iter().map(|node| node.proxy).chain(self.envoys.iter().map(|envoy| envoy.process));
         proxies.into_iter().try_for_each(|proxy| proxy.stay_on(cpu))
     }
 
@@ -209,7 +212,9 @@ impl Row {
         let before = (cpu(self.proxy)?, cpu(self.agent)?);
         let mut measured = run(self)?;
         thread::sleep(AFTERMATH);
-        let (proxy, agent) = (cpu(self.proxy)? - before.0, cpu(self.agent)? - before.1);
+        // The time of a thread that ended meanwhile is missing.
+        let proxy = cpu(self.proxy)?.saturating_sub(before.0);
+        let agent = cpu(self.agent)?.saturating_sub(before.1);
         let latencies = &mut measured.latencies;
         latencies.sort_unstable();
         let quantile = |share: usize| {
@@ -242,15 +247,13 @@ impl Sample {
     }
 }
 
-/// Starts a server in a workload; returns its address.
-fn serve(workload: &Workload) -> Result<SocketAddr> {
-    let address = SocketAddr::new(workload.address, rules::PORT);
-    let listener =
-        workload.namespace.enter(|| TcpListener::bind(address))?.with_context(|| address.to_string())?;
+/// Starts a server at an address of a namespace.
+fn serve(namespace: &NetworkNamespace, address: SocketAddr) -> Result<()> {
+    let listener = namespace.enter(|| TcpListener::bind(address))?.with_context(|| address.to_string())?;
     thread::Builder::new().name("server".into()).spawn(move || {
         if let Err(error) = load::serve(&listener) {
             eprintln!("error: the server ended: {error:#}");
         }
     })?;
-    Ok(address)
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod cases;
 mod figures;
 mod judging;
 mod machine;
+mod nftables;
 mod population;
 mod setup;
 mod start;

@@ -3,12 +3,12 @@
 //! Node and workloads are network namespaces without a name, and nothing is pinned: whichever way the process ends,
 //! the kernel removes everything.
 
+use crate::nftables;
 use crate::population;
 use anyhow::{Context, Result, ensure};
 use loader::{Loaded, Options};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use workload::{NetworkNamespace, NodeNamespace, Plan, Wired};
 
@@ -152,18 +152,5 @@ fn load_rules() -> Result<()> {
          ct state established accept;\n{}}}\n}}\n",
         accepted.collect::<String>()
     );
-    let mut nft = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("`nft` does not start; it comes with the package nftables")?;
-    nft.stdin.take().expect("its input is a pipe").write_all(rules.as_bytes())?;
-    let said = nft.wait_with_output()?;
-    ensure!(
-        said.status.success(),
-        "nft refuses the rules: {}",
-        String::from_utf8_lossy(&said.stderr).trim_end()
-    );
-    Ok(())
+    nftables::load(&rules)
 }

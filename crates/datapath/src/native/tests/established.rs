@@ -4,7 +4,6 @@ use super::*;
 use crate::craft::flag::{ACK, FIN, RST, SYN};
 use abi::conntrack::{ConnKey, Way};
 use abi::mark;
-use abi::row::RowKey;
 
 /// A node with a policy for both ends, and an established connection from client to server.
 fn established(family: FamilyAddresses) -> NativeNode {
@@ -106,16 +105,6 @@ fn until_the_epoch_rises_the_entry_is_all_that_a_packet_of_the_node_needs() {
             dropped(&node, &at_node(&node, is_in, family, ACK), DropReason::PolicyDeny);
         }
     });
-}
-
-/// Takes away all that a packet is judged by.
-fn forget_all(node: &mut NativeNode, family: FamilyAddresses) {
-    for address in [family.client, family.server] {
-        node.tables.apply(MapOp::Delete(RowKey::Address(AddressKey::host(address.into()))));
-    }
-    for NativeWorkload { interface, .. } in [CLIENT, SERVER] {
-        node.tables.apply(MapOp::Delete(RowKey::Endpoint(EndpointKey { interface })));
-    }
 }
 
 #[test]

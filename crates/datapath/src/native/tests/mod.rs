@@ -24,7 +24,7 @@ use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::event::FlowEvent;
 use abi::fixtures::{self, OnePort, address_info, all_addresses};
 use abi::policy::{Direction, VerdictInfo, action};
-use abi::row::{MapOp, Row};
+use abi::row::{MapOp, Row, RowKey};
 use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use abi::{Address, DropReason, Hook, identity};
 use std::net::{IpAddr, SocketAddr};
@@ -210,6 +210,16 @@ fn delivered(outcome: &Outcome, to: NativeWorkload) {
     assert_eq!(outcome.frame[..6], to.mac);
     assert_eq!(outcome.frame[6..12], HOST_MAC);
     assert_eq!(craft::check(&outcome.frame), Ok(()));
+}
+
+/// Takes away all that a packet is judged by.
+fn forget_all(node: &mut NativeNode, family: FamilyAddresses) {
+    for address in [family.client, family.server] {
+        node.tables.apply(MapOp::Delete(RowKey::Address(AddressKey::host(address.into()))));
+    }
+    for NativeWorkload { interface, .. } in [CLIENT, SERVER] {
+        node.tables.apply(MapOp::Delete(RowKey::Endpoint(EndpointKey { interface })));
+    }
 }
 
 /// Asserts that the packet was dropped, counted and reported for this reason, and nothing else happened.

@@ -129,6 +129,41 @@ fn the_upstream_leg_may_open_anew_while_the_downstream_leg_lives() {
 }
 
 #[test]
+fn until_the_epoch_rises_the_entry_is_all_that_the_proxys_packets_need() {
+    each_family(|family| {
+        for redirecting in [CLIENT, SERVER] {
+            let mut node = node(family, redirecting);
+            let (data, back) = (request(family).flags(ACK).frame(), answer(family).flags(ACK).frame());
+            node.from(CLIENT, &request(family).frame());
+            node.to(SERVER, &request(family).frame());
+            for frame in [&request(family).frame(), &data, &data] {
+                assert_eq!(from_proxy(&node, SERVER, frame).verdict, PASS);
+                node.from(SERVER, &answer(family).frame());
+            }
+            assert_eq!(from_proxy(&node, CLIENT, &answer(family).frame()).verdict, PASS);
+            node.from(CLIENT, &data);
+            assert_eq!(from_proxy(&node, CLIENT, &back).verdict, PASS);
+            // A packet on its way to the proxy leaves the way from the proxy as it is.
+            assert_eq!(node.forward(CLIENT.interface, SERVER, &data).verdict, TO_PROXY);
+            forget_all(&mut node, family);
+            let to_workloads = [(SERVER, &data), (CLIENT, &back)];
+            for (workload, frame) in to_workloads {
+                let outcome = from_proxy(&node, workload, frame);
+                assert_eq!((outcome.verdict, outcome.events.len()), (PASS, 0));
+                // The proxy's way is not one around the proxy.
+                let outcome = node.to(workload, frame);
+                let goes_around = outcome.verdict == PASS && workload.interface == redirecting.interface;
+                assert!(!goes_around, "{outcome:?}");
+            }
+            node.configure(Config { epoch: 1, proxy_interface: PROXY, ..Config::default() });
+            for (workload, frame) in to_workloads {
+                dropped(&node, &from_proxy(&node, workload, frame), DropReason::UnknownEndpoint);
+            }
+        }
+    });
+}
+
+#[test]
 fn at_the_proxys_interface_a_packet_finds_its_socket() {
     let listens = |connected| ProxySockets { connected, listens: true };
     let absent = |connected| ProxySockets { connected, listens: false };
