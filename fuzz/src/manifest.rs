@@ -13,6 +13,7 @@ const REFERRED: &str = include_str!("../../crates/manifest/tests/tutorial/rule1-
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = manifest::kind_named(text);
+    assert!(manifest::parsers_agree(text), "the parsers of YAML differ");
     check_manifest(text, bounded(|| manifest::parse(FILE, text)));
     let tests = bounded(|| manifest::test::parse(FILE, text, &mut load));
     match tests {

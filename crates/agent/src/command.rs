@@ -1,6 +1,6 @@
 //! The requests of clients, parsed on their threads: queries, and commands, which wait for the agent's thread.
 
-use crate::objects::{Described, parse_described};
+use crate::objects::{ParsedText, parse_described};
 use api::{ApiRequest, Cause, ExplainProbe, Failure, WorkloadSpec};
 
 /// A request of a client, except for flows.
@@ -72,12 +72,12 @@ pub(crate) enum ObjectsCommand {
     Delete(Vec<String>),
 }
 
-/// The objects of a text.
+/// A text to apply.
 #[derive(Debug)]
 pub(crate) struct ParsedManifest {
-    /// The objects, each with its own text.
-    pub(crate) objects: Vec<Described>,
-    /// Whether the answer lists what was done to each object, and not only the names.
+    /// Its objects.
+    pub(crate) text: ParsedText,
+    /// Whether the answer lists what was done to each object and the warnings, and not only the names.
     pub(crate) results: bool,
 }
 
@@ -94,8 +94,8 @@ impl Request {
             ApiRequest::Explain(probe) => return Ok(Self::Query(Query::Explain(probe))),
             ApiRequest::Apply { file, text, results } => {
                 let invalid = |messages| Failure { cause: Cause::Invalid, messages };
-                let objects = parse_described(&file, &text).map_err(invalid)?;
-                Command::Objects(ObjectsCommand::Apply(ParsedManifest { objects, results }))
+                let text = parse_described(&file, &text).map_err(invalid)?;
+                Command::Objects(ObjectsCommand::Apply(ParsedManifest { text, results }))
             }
             ApiRequest::Delete { names } => Command::Objects(ObjectsCommand::Delete(names)),
             ApiRequest::CreateWorkload(wanted) => Command::CreateWorkload(wanted),
@@ -131,7 +131,9 @@ impl ObjectsCommand {
     /// The names of the objects that it applies or deletes.
     pub(crate) fn names(&self) -> Vec<String> {
         match self {
-            Self::Apply(manifest) => manifest.objects.iter().map(|one| one.named.0.to_string()).collect(),
+            Self::Apply(manifest) => {
+                manifest.text.objects.iter().map(|one| one.named.0.to_string()).collect()
+            }
             Self::Delete(names) => names.clone(),
         }
     }

@@ -9,7 +9,7 @@ mod parsing;
 mod refusals;
 
 pub(crate) use object_id::{Named, ObjectId};
-pub(crate) use parsing::{Described, parse_described};
+pub(crate) use parsing::{Described, ParsedText, parse_described};
 
 use control::Change;
 use identity::SharedMap;

@@ -81,7 +81,7 @@ fn recall_applied(
             anyhow!("{}", journal::damaged(place, &format!("cannot be read: {}", messages.join("; "))))
         };
         let mut missing = names.clone();
-        let found = parse_described(file, text).map_err(refused)?;
+        let found = parse_described(file, text).map_err(refused)?.objects;
         described.extend(found.into_iter().filter(|one| missing.remove(&one.named.0.to_string())));
         if let Some(missing) = missing.first() {
             return Err(refused(vec![format!("there is no {missing} in it")]));

@@ -55,7 +55,7 @@ pub enum ApiRequest {
         file: String,
         /// The text.
         text: String,
-        /// Whether to answer with a list of [`view::AppliedObject`] instead of names.
+        /// Whether to answer with [`view::Applied`] instead of names.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         results: bool,
     },

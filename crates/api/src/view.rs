@@ -157,6 +157,17 @@ pub struct PolicySummary {
     pub source: String,
 }
 
+/// What applying the objects of a text did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its objects, in order.
+    pub objects: Vec<AppliedObject>,
+    /// The warnings about the text, each in one line.
+    pub warnings: Vec<String>,
+    /// The number of its objects that are not applied, because their kinds do not affect policy.
+    pub skipped: usize,
+}
+
 /// An object that was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedObject {

@@ -33,23 +33,21 @@ pub fn check(rules: &[HttpRule]) -> Result<(), RuleError> {
     let costs = rules.iter().enumerate().map(|(index, rule)| cost(index, rule));
     let mut costs: Vec<RuleCost<'_>> = costs.collect();
     costs.sort_by(|one, other| one.prefix.cmp(&other.prefix));
-    // The automaton merges equal rules.
-    let mut seen = HashSet::new();
-    let different = costs.chunk_by(|one, other| one.prefix == other.prefix).flat_map(|same| {
-        let is_first = |cost: &&RuleCost<'_>| same.len() == 1 || seen.insert(&rules[cost.rule]);
-        same.iter().filter(is_first).collect::<Vec<_>>()
-    });
     // The rules whose prefix is a prefix of the current one: all of them are active together.
     let mut concurrent: Vec<&RuleCost<'_>> = Vec::new();
     let mut total = 0u64;
-    for cost in different {
-        while let Some(last) = concurrent.pop_if(|last| !cost.prefix.starts_with(&last.prefix)) {
+    for same in costs.chunk_by(|one, other| one.prefix == other.prefix) {
+        while let Some(last) = concurrent.pop_if(|last| !same[0].prefix.starts_with(&last.prefix)) {
             total -= last.positions;
         }
-        concurrent.push(cost);
-        total = total.saturating_add(cost.positions);
-        if total > MAX_POSITIONS {
-            return Err(first_over_limit(concurrent));
+        // The automaton merges equal rules.
+        let mut seen = HashSet::new();
+        for cost in same.iter().filter(|cost| same.len() == 1 || seen.insert(&rules[cost.rule])) {
+            concurrent.push(cost);
+            total = total.saturating_add(cost.positions);
+            if total > MAX_POSITIONS {
+                return Err(first_over_limit(concurrent));
+            }
         }
     }
     Ok(())
@@ -97,29 +95,10 @@ fn cost(index: usize, rule: &HttpRule) -> RuleCost<'_> {
             (cost.field, cost.positions) = (field, positions);
         }
         if field == RuleField::Path {
-            cost.prefix = prefix(&hir).into();
+            cost.prefix = expression::prefix_of(&hir).into();
         }
     }
     cost
-}
-
-/// The literal that every matching text starts with.
-fn prefix(hir: &Hir) -> Vec<u8> {
-    match hir.kind() {
-        HirKind::Literal(literal) => literal.0.to_vec(),
-        HirKind::Concat(parts) => {
-            let mut prefix = Vec::new();
-            for part in parts {
-                match part.kind() {
-                    HirKind::Literal(literal) => prefix.extend_from_slice(&literal.0),
-                    HirKind::Look(_) | HirKind::Empty => {}
-                    _ => break,
-                }
-            }
-            prefix
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// The number of positions of an expression that can be active at the same time. `uncertainty_before` is the number of

@@ -8,7 +8,8 @@
 
 mod class;
 
-use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, Look, Repetition};
+use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look, Repetition};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The byte that separates the fields of a request in the automaton; no expression matches it.
@@ -48,15 +49,53 @@ pub fn check(text: &str) -> Result<()> {
     if is_literal(text) && text.len() <= MAX_SIZE as usize { Ok(()) } else { parse(text).map(|_| ()) }
 }
 
+/// The literal that every matching text starts with.
+pub fn prefix(text: &str) -> Result<Cow<'_, [u8]>> {
+    if is_literal(text) { Ok(text.as_bytes().into()) } else { Ok(prefix_of(&hir(text)?).into()) }
+}
+
+/// As [`prefix`], of a parsed expression.
+pub(crate) fn prefix_of(hir: &Hir) -> Vec<u8> {
+    let parts = match hir.kind() {
+        HirKind::Concat(parts) => parts,
+        _ => std::slice::from_ref(hir),
+    };
+    let mut prefix = Vec::new();
+    for part in parts {
+        match part.kind() {
+            HirKind::Literal(literal) => prefix.extend_from_slice(&literal.0),
+            HirKind::Look(_) | HirKind::Empty => {}
+            _ => break,
+        }
+    }
+    prefix
+}
+
 /// True where the expression has no operator, and so matches its own text alone.
-pub(crate) fn is_literal(text: &str) -> bool {
+pub fn is_literal(text: &str) -> bool {
     text.bytes().all(is_plain)
 }
 
 /// True for a printable character without a meaning of its own outside classes.
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !OPERATORS.contains(&byte)
+    PLAIN[usize::from(byte)]
 }
+
+/// The plain characters. Every byte of every expression is looked up here.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        plain[byte as usize] = true;
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < OPERATORS.len() {
+        plain[OPERATORS[at] as usize] = false;
+        at += 1;
+    }
+    plain
+};
 
 /// Parses an expression for a caller that matches by its own means. The result has no anchors of its own, though an
 /// expression must match a whole field.

@@ -6,7 +6,8 @@ use crate::head::is_token;
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::{Anchored, Input};
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 
 /// Limit on the states of a search; a search that exceeds it has no result.
 const MAX_STATES: usize = 20_000;
@@ -20,12 +21,27 @@ pub enum RequestPart {
     Path,
 }
 
-/// True where the expression matches no such part of any request; false also where the search was too large.
+/// An example of the parts of requests that an expression matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Example {
+    /// One of the shortest.
+    Text(String),
+    /// There is none: no request has such a part.
+    Nothing,
+    /// The search was too large.
+    Unknown,
+}
+
+/// An example of the parts that the expression matches.
 ///
 /// # Errors
 /// The expression is invalid.
-pub fn matches_nothing(text: &str, part: RequestPart) -> Result<bool, ExpressionError> {
-    Ok(exists(part, text, None)? == Some(false))
+pub fn example(text: &str, part: RequestPart) -> Result<Example, ExpressionError> {
+    if expression::is_literal(text) {
+        let is_possible = is_possible(text, part);
+        return Ok(if is_possible { Example::Text(text.to_owned()) } else { Example::Nothing });
+    }
+    Ok(search(part, &mut Walk::along(text)?, None))
 }
 
 /// True where the wide expression matches every such part that the narrow one matches; false also where the search was too
@@ -34,31 +50,46 @@ pub fn matches_nothing(text: &str, part: RequestPart) -> Result<bool, Expression
 /// # Errors
 /// One of the expressions is invalid.
 pub fn is_within(narrow: &str, wide: &str, part: RequestPart) -> Result<bool, ExpressionError> {
-    Ok(exists(part, narrow, Some(wide))? == Some(false))
+    if [narrow, wide].into_iter().all(expression::is_literal) {
+        return Ok(narrow == wide || !is_possible(narrow, part));
+    }
+    let beyond = search(part, &mut Walk::along(narrow)?, Some(&mut Walk::along(wide)?));
+    Ok(beyond == Example::Nothing)
 }
 
-/// True where a part exists that `one` matches and `but`, if given, does not; none where the search was too large.
-fn exists(part: RequestPart, one: &str, but: Option<&str>) -> Result<Option<bool>, ExpressionError> {
-    let mut one = Walk::along(one)?;
-    let mut but = but.map(Walk::along).transpose()?;
-    Ok(search(part, &mut one, but.as_mut()))
+/// True where a request can have this text as the part.
+fn is_possible(text: &str, part: RequestPart) -> bool {
+    let shape = text.bytes().try_fold(Shape::begin(part), Shape::after);
+    shape.is_some_and(Shape::is_whole)
 }
 
-fn search(part: RequestPart, one: &mut Walk, mut but: Option<&mut Walk>) -> Option<bool> {
+/// A state of a search: of the grammar, of the expression, and of the other expression.
+type SearchState = (Shape, LazyStateID, Option<LazyStateID>);
+
+/// A shortest part that `one` matches and `but`, if given, does not.
+fn search(part: RequestPart, one: &mut Walk, but: Option<&mut Walk>) -> Example {
+    try_search(part, one, but).unwrap_or(Example::Unknown)
+}
+
+/// As [`search`]; none where it is too large.
+fn try_search(part: RequestPart, one: &mut Walk, mut but: Option<&mut Walk>) -> Option<Example> {
     let other = match &mut but {
         Some(walk) => Some(walk.start()?),
         None => None,
     };
-    let first = (Shape::begin(part), one.start()?, other);
-    let (mut seen, mut waiting) = (HashSet::from([first]), VecDeque::from([first]));
-    while let Some((shape, state, other)) = waiting.pop_front() {
+    let first: SearchState = (Shape::begin(part), one.start()?, other);
+    // The states that were reached, with the state before and the byte between.
+    let mut reached: HashMap<SearchState, Option<(SearchState, u8)>> = HashMap::from([(first, None)]);
+    let mut waiting = VecDeque::from([first]);
+    while let Some(current) = waiting.pop_front() {
+        let (shape, state, other) = current;
         if shape.is_whole() && one.ends(state)? {
             let excepted = match (&mut but, other) {
                 (Some(walk), Some(other)) => walk.ends(other)?,
                 _ => false,
             };
             if !excepted {
-                return Some(true);
+                return Some(Example::Text(text_to(current, &reached)));
             }
         }
         for byte in b'!'..=b'~' {
@@ -71,15 +102,26 @@ fn search(part: RequestPart, one: &mut Walk, mut but: Option<&mut Walk>) -> Opti
                 (Some(walk), Some(other)) => Some(walk.after(other, byte)?),
                 _ => None,
             };
-            if seen.insert((shape, state, other)) {
+            if let Entry::Vacant(place) = reached.entry((shape, state, other)) {
+                place.insert(Some((current, byte)));
                 waiting.push_back((shape, state, other));
             }
         }
-        if seen.len() > MAX_STATES {
+        if reached.len() > MAX_STATES {
             return None;
         }
     }
-    Some(false)
+    Some(Example::Nothing)
+}
+
+/// The text that leads to a state.
+fn text_to(mut state: SearchState, reached: &HashMap<SearchState, Option<(SearchState, u8)>>) -> String {
+    let mut bytes = Vec::new();
+    while let Some(Some((before, byte))) = reached.get(&state) {
+        bytes.push(*byte);
+        state = *before;
+    }
+    bytes.iter().rev().map(|byte| char::from(*byte)).collect()
 }
 
 /// The automaton of an expression, stepped byte by byte. A step returns none where the automaton gives up.
@@ -194,7 +236,13 @@ mod tests {
     #[test]
     fn some_expressions_match_no_path_of_any_request() {
         let check = |text: &str, expected: bool| {
-            assert_eq!(matches_nothing(text, RequestPart::Path).unwrap(), expected, "{text}");
+            let found = example(text, RequestPart::Path).unwrap();
+            assert_eq!(found == Example::Nothing, expected, "{text}");
+            if let Example::Text(path) = found {
+                assert!(is_possible(&path, RequestPart::Path), "{text}: {path}");
+                let quoted = format!("\\Q{path}\\E");
+                assert!(is_within(&quoted, text, RequestPart::Path).unwrap(), "{text}: {path}");
+            }
         };
         for text in [
             "public",
@@ -233,7 +281,8 @@ mod tests {
     #[test]
     fn some_expressions_match_no_method() {
         let check = |text: &str, expected: bool| {
-            assert_eq!(matches_nothing(text, RequestPart::Method).unwrap(), expected, "{text}");
+            let found = example(text, RequestPart::Method).unwrap();
+            assert_eq!(found == Example::Nothing, expected, "{text}");
         };
         ["GET ", "get", "", "GET,POST", "(GET|POST) +", "/"].iter().for_each(|text| check(text, true));
         ["GET", "GET|post", "(?i)get", ".*", "M-SEARCH", "GET ?"].iter().for_each(|text| check(text, false));
@@ -256,13 +305,15 @@ mod tests {
         check("/a/.+", "/a/[0-9]+", false);
         check("/a|/b", "/(a|b)", true);
         check("nothing", "/x", true);
+        check("/a", "/a", true);
+        check("/a", "/ab", false);
         assert!(is_within("GET", "GET|HEAD", RequestPart::Method).unwrap());
         assert!(!is_within("[A-Z]+", "GET|HEAD", RequestPart::Method).unwrap());
     }
 
     #[test]
     fn a_search_that_is_too_large_claims_nothing() {
-        assert!(!matches_nothing("[ab/]*a[ab/]{18}x y", RequestPart::Path).unwrap());
+        assert_eq!(example("[ab/]*a[ab/]{18}x y", RequestPart::Path), Ok(Example::Unknown));
     }
 
     #[test]

@@ -11,20 +11,32 @@ use crate::yaml::push_key;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 /// A value with its path, and the report for findings about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Item<'a> {
-    node: &'a TreeNode,
-    path: String,
+    node: &'a TreeNode<'a>,
+    path: Path<'a>,
     report: &'a Report,
+}
+
+/// The path of a value within its document. Few values have findings, so it becomes text for those alone.
+#[derive(Clone, Debug, Default)]
+struct Path<'a>(Option<Rc<(Path<'a>, Step<'a>)>>);
+
+/// The last step of a path.
+#[derive(Clone, Copy, Debug)]
+enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
 }
 
 /// A mapping whose fields are taken one by one.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     item: Item<'a>,
-    entries: &'a [TreeEntry],
+    entries: &'a [TreeEntry<'a>],
     taken: Vec<&'static str>,
     nulls: Nulls,
 }
@@ -40,24 +52,40 @@ pub(crate) enum Nulls {
     Refused,
 }
 
+impl<'a> Path<'a> {
+    fn with(&self, step: Step<'a>) -> Self {
+        Self(Some(Rc::new((self.clone(), step))))
+    }
+
+    fn text(&self) -> String {
+        let Some(last) = &self.0 else { return String::new() };
+        let mut text = last.0.text();
+        match last.1 {
+            Step::Key(key) => push_key(&mut text, key),
+            Step::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+        text
+    }
+}
+
 impl<'a> Item<'a> {
     /// A whole document.
-    pub(crate) fn document(node: &'a TreeNode, report: &'a Report) -> Self {
-        Self { node, path: String::new(), report }
+    pub(crate) fn document(node: &'a TreeNode<'a>, report: &'a Report) -> Self {
+        Self { node, path: Path::default(), report }
     }
 
     pub(crate) fn error(&self, message: impl Into<String>) {
-        self.report.add(Severity::Error, self.node.place, &self.path, message);
+        self.report.add(Severity::Error, self.node.place, &self.path.text(), message);
     }
 
     /// Reports that a valid construct is not supported yet; `what` names it.
     pub(crate) fn not_supported(&self, what: impl Display) {
         let message = format!("{what} is not supported yet");
-        self.report.add(Severity::NotSupportedYet, self.node.place, &self.path, message);
+        self.report.add(Severity::NotSupportedYet, self.node.place, &self.path.text(), message);
     }
 
     pub(crate) fn warn(&self, message: impl Into<String>) {
-        self.report.add(Severity::Warning, self.node.place, &self.path, message);
+        self.report.add(Severity::Warning, self.node.place, &self.path.text(), message);
     }
 
     pub(crate) fn report(&self) -> &'a Report {
@@ -66,12 +94,12 @@ impl<'a> Item<'a> {
 
     /// Whether it is a whole document.
     pub(crate) fn is_document(&self) -> bool {
-        self.path.is_empty()
+        self.path.0.is_none()
     }
 
     /// The path of the field within its document.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
+    pub(crate) fn path(&self) -> String {
+        self.path.text()
     }
 
     /// Line and column of the value at a path below this one.
@@ -115,7 +143,7 @@ impl<'a> Item<'a> {
     /// Whether it is a mapping without any of these fields.
     pub(crate) fn is_without(&self, names: &[&str]) -> bool {
         match &self.node.value {
-            Value::Map(entries) => !entries.iter().any(|entry| names.contains(&entry.key.as_str())),
+            Value::Map(entries) => !entries.iter().any(|entry| names.contains(&&*entry.key)),
             _ => false,
         }
     }
@@ -150,7 +178,7 @@ impl<'a> Item<'a> {
             return self.mismatch("a list").unwrap_or_default();
         };
         let item =
-            |(index, node)| Self { node, path: format!("{}[{index}]", self.path), report: self.report };
+            |(index, node)| Self { node, path: self.path.with(Step::Index(index)), report: self.report };
         items.iter().enumerate().map(item).collect()
     }
 
@@ -159,7 +187,7 @@ impl<'a> Item<'a> {
         let Value::Map(entries) = &self.node.value else {
             return self.mismatch("a mapping").unwrap_or_default();
         };
-        entries.iter().map(|entry| (entry.key.as_str(), self.under(entry))).collect()
+        entries.iter().map(|entry| (&*entry.key, self.under(entry))).collect()
     }
 
     /// A mapping of text to text.
@@ -171,7 +199,9 @@ impl<'a> Item<'a> {
     /// The fields of a mapping.
     pub(crate) fn fields(&self, nulls: Nulls) -> Option<Fields<'a>> {
         match &self.node.value {
-            Value::Map(entries) => Some(Fields { item: self.clone(), entries, taken: Vec::new(), nulls }),
+            Value::Map(entries) => {
+                Some(Fields { item: self.clone(), entries, taken: Vec::with_capacity(8), nulls })
+            }
             _ => self.mismatch("a mapping"),
         }
     }
@@ -194,10 +224,8 @@ impl<'a> Item<'a> {
         None
     }
 
-    fn under(&self, entry: &'a TreeEntry) -> Item<'a> {
-        let mut path = self.path.clone();
-        push_key(&mut path, &entry.key);
-        Item { node: &entry.value, path, report: self.report }
+    fn under(&self, entry: &'a TreeEntry<'a>) -> Item<'a> {
+        Item { node: &entry.value, path: self.path.with(Step::Key(&entry.key)), report: self.report }
     }
 }
 
@@ -254,12 +282,11 @@ impl<'a> Fields<'a> {
 
     /// Reports every field that was neither taken nor ignored.
     pub(crate) fn finish(self) {
-        for entry in self.entries.iter().filter(|entry| !self.taken.contains(&entry.key.as_str())) {
+        for entry in self.entries.iter().filter(|entry| !self.taken.contains(&&*entry.key)) {
             let hint = hint(&entry.key, self.taken.iter().copied());
-            let mut path = self.item.path.clone();
-            push_key(&mut path, &entry.key);
+            let path = self.item.path.with(Step::Key(&entry.key));
             let message = format!("unknown field `{}`{hint}", entry.key);
-            self.item.report.add(Severity::Error, entry.place, &path, message);
+            self.item.report.add(Severity::Error, entry.place, &path.text(), message);
         }
     }
 }

@@ -23,6 +23,7 @@ mod order;
 mod positions;
 mod report;
 mod selector;
+mod simple_yaml;
 pub mod test;
 mod tiered;
 mod tree;
@@ -37,11 +38,12 @@ pub use object::{
     TransportProtocol, WorkloadObject,
 };
 pub use positions::{PolicyPositions, Position};
+pub use yaml::parsers_agree;
 
 use item::Item;
 use report::Report;
 use std::ops::Range;
-use yaml::Document;
+use tree::Document;
 
 /// The content of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

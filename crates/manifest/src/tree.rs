@@ -1,6 +1,25 @@
 //! A manifest as a tree in which every value has a position.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
+
+/// The longest text that is parsed, in bytes.
+pub(crate) const MAX_TEXT: usize = 16 << 20;
+/// The most values in all documents of a file. Each use of an alias counts, and 32 bytes of text count as one value.
+pub(crate) const MAX_WEIGHT: usize = 2_000_000;
+/// The deepest nesting of lists and mappings.
+pub(crate) const MAX_DEPTH: usize = 64;
+/// The key that merges other mappings into its own.
+pub(crate) const MERGE: &str = "<<";
+
+/// A document of a file.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Document<'t> {
+    pub(crate) node: TreeNode<'t>,
+    /// Its bytes in the file, with the directives and comments before it.
+    pub(crate) bytes: Range<usize>,
+}
 
 /// The position of a value; both numbers count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -9,32 +28,32 @@ pub(crate) struct TextPosition {
     pub(crate) column: u32,
 }
 
-/// A value and its position.
-#[derive(Clone, Debug)]
-pub(crate) struct TreeNode {
+/// A value and its position. Its texts are borrowed from the file, as far as they stand there as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TreeNode<'t> {
     pub(crate) place: TextPosition,
-    pub(crate) value: Value,
+    pub(crate) value: Value<'t>,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) enum Value {
-    Scalar(Scalar),
-    List(Vec<TreeNode>),
-    Map(Vec<TreeEntry>),
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value<'t> {
+    Scalar(Scalar<'t>),
+    List(Vec<TreeNode<'t>>),
+    Map(Vec<TreeEntry<'t>>),
 }
 
 /// A key with its value; keys are unique within their map.
-#[derive(Clone, Debug)]
-pub(crate) struct TreeEntry {
-    pub(crate) key: String,
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TreeEntry<'t> {
+    pub(crate) key: Cow<'t, str>,
     pub(crate) place: TextPosition,
-    pub(crate) value: TreeNode,
+    pub(crate) value: TreeNode<'t>,
 }
 
 /// A scalar: its text, and its type.
-#[derive(Clone, Debug)]
-pub(crate) struct Scalar {
-    pub(crate) text: String,
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scalar<'t> {
+    pub(crate) text: Cow<'t, str>,
     pub(crate) meaning: Meaning,
 }
 
@@ -49,15 +68,16 @@ pub(crate) enum Meaning {
     Text,
 }
 
-impl Scalar {
+impl<'t> Scalar<'t> {
     /// A quoted scalar, which is always text.
-    pub(crate) fn quoted(text: String) -> Self {
-        Self { text, meaning: Meaning::Text }
+    pub(crate) fn quoted(text: impl Into<Cow<'t, str>>) -> Self {
+        Self { text: text.into(), meaning: Meaning::Text }
     }
 
     /// A plain scalar, whose text determines its type.
-    pub(crate) fn plain(text: String) -> Self {
-        let meaning = match text.as_str() {
+    pub(crate) fn plain(text: impl Into<Cow<'t, str>>) -> Self {
+        let text = text.into();
+        let meaning = match &*text {
             "" | "~" | "null" | "Null" | "NULL" => Meaning::Null,
             "true" | "True" | "TRUE" => Meaning::Bool(true),
             "false" | "False" | "FALSE" => Meaning::Bool(false),
@@ -68,6 +88,9 @@ impl Scalar {
 }
 
 fn number(text: &str) -> Meaning {
+    if !text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '+' | '.')) {
+        return Meaning::Text;
+    }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let radix = [("0x", 16), ("0o", 8)].iter().find_map(|(prefix, radix)| {
         digits.strip_prefix(prefix).and_then(|digits| i64::from_str_radix(digits, *radix).ok())
@@ -80,7 +103,7 @@ fn number(text: &str) -> Meaning {
     if special || (numeric && text.parse::<f64>().is_ok()) { Meaning::Real } else { Meaning::Text }
 }
 
-impl TreeNode {
+impl TreeNode<'_> {
     /// Whether there is no value: `key:` or `key: null`.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar) if scalar.meaning == Meaning::Null)
@@ -103,7 +126,7 @@ impl TreeNode {
         match &self.value {
             Value::List(items) => format!("[{}]", join(items.iter().map(Self::json).collect())),
             Value::Map(entries) => {
-                let entry = |entry: &TreeEntry| format!("{}:{}", quoted(&entry.key), entry.value.json());
+                let entry = |entry: &TreeEntry<'_>| format!("{}:{}", quoted(&entry.key), entry.value.json());
                 format!("{{{}}}", join(entries.iter().map(entry).collect()))
             }
             Value::Scalar(scalar) => match scalar.meaning {
@@ -111,7 +134,7 @@ impl TreeNode {
                 Meaning::Bool(value) => value.to_string(),
                 Meaning::Integer(value) => value.to_string(),
                 // No field takes a real number; the text is kept, so that the next reader of the JSON refuses it too.
-                Meaning::Real => scalar.text.clone(),
+                Meaning::Real => scalar.text.to_string(),
                 Meaning::Text => quoted(&scalar.text),
             },
         }
@@ -133,7 +156,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The value as it follows "not" in a sentence: `the number 80`, `a list`.
-impl fmt::Display for TreeNode {
+impl fmt::Display for TreeNode<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
             Value::List(_) => f.write_str("a list"),
@@ -157,10 +180,10 @@ mod tests {
         let place = TextPosition { line: 1, column: 1 };
         let scalar = |scalar| TreeNode { place, value: Value::Scalar(scalar) };
         let list = vec![
-            scalar(Scalar::plain("0x10".into())),
-            scalar(Scalar::plain("~".into())),
-            scalar(Scalar::quoted("80".into())),
-            scalar(Scalar::quoted("a \"b\"\\\n".into())),
+            scalar(Scalar::plain("0x10")),
+            scalar(Scalar::plain("~")),
+            scalar(Scalar::quoted("80")),
+            scalar(Scalar::quoted("a \"b\"\\\n")),
         ];
         let value = TreeNode { place, value: Value::List(list) };
         let map = TreeNode { place, value: Value::Map(vec![TreeEntry { key: "k".into(), place, value }]) };
@@ -169,7 +192,7 @@ mod tests {
 
     #[test]
     fn plain_scalars_have_the_types_of_json() {
-        let check = |text: &str, meaning| assert_eq!(Scalar::plain(text.into()).meaning, meaning, "{text}");
+        let check = |text: &str, meaning| assert_eq!(Scalar::plain(text).meaning, meaning, "{text}");
         check("80", Meaning::Integer(80));
         check("-1", Meaning::Integer(-1));
         check("0x1f", Meaning::Integer(31));

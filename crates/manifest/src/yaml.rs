@@ -1,35 +1,35 @@
 //! Parses the text of a file into trees, one for each document. JSON is parsed as YAML.
 //!
 //! Anchors, aliases and merge keys are resolved here. A tree cannot be made larger than [`MAX_WEIGHT`] by aliases of
-//! aliases, nor deeper than [`MAX_DEPTH`].
+//! aliases, nor deeper than [`MAX_DEPTH`]. Texts of the simple form are parsed by [`simple_yaml`], which is faster.
 
 use crate::diagnostic::Severity;
 use crate::report::Report;
-use crate::tree::{Scalar, TextPosition, TreeEntry, TreeNode, Value};
+use crate::simple_yaml;
+use crate::tree::{
+    Document, MAX_DEPTH, MAX_TEXT, MAX_WEIGHT, MERGE, Scalar, TextPosition, TreeEntry, TreeNode, Value,
+};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::str::Chars;
 
-/// The longest text that is parsed, in bytes.
-const MAX_TEXT: usize = 16 << 20;
-/// The most values in all documents of a file. Each use of an alias counts, and 32 bytes of text count as one value.
-const MAX_WEIGHT: usize = 2_000_000;
-/// The deepest nesting of lists and mappings.
-const MAX_DEPTH: usize = 64;
-/// The key that merges other mappings into its own.
-const MERGE: &str = "<<";
-
-/// A document of a file.
-#[derive(Debug)]
-pub(crate) struct Document {
-    pub(crate) node: TreeNode,
-    /// Its bytes in the file, with the directives and comments before it.
-    pub(crate) bytes: Range<usize>,
+/// The documents of a file, without empty ones. Text after a syntax error is not parsed.
+pub(crate) fn documents<'t>(text: &'t str, report: &Report) -> Vec<Document<'t>> {
+    simple_yaml::documents(text).unwrap_or_else(|| parsed(text, report))
 }
 
-/// The documents of a file, without empty ones. Text after a syntax error is not parsed.
-pub(crate) fn documents(text: &str, report: &Report) -> Vec<Document> {
+/// Whether the parser of the simple form leaves a text to the other parser, or returns what that one returns. True for every
+/// text; tests check it.
+pub fn parsers_agree(text: &str) -> bool {
+    simple_yaml::documents(text).is_none_or(|documents| {
+        let report = Report::on("");
+        documents == parsed(text, &report) && report.mark() == 0
+    })
+}
+
+/// The documents of a text in any form.
+fn parsed<'t>(text: &'t str, report: &Report) -> Vec<Document<'t>> {
     let mut builder =
         Builder { report, open: Vec::new(), anchors: HashMap::new(), weight: 0, documents: Vec::new() };
     if let Err(Fatal { place, message }) = builder.read(text) {
@@ -62,36 +62,36 @@ struct Fatal {
 }
 
 /// Builds trees from events.
-struct Builder<'a> {
+struct Builder<'a, 't> {
     report: &'a Report,
-    open: Vec<Open>,
-    anchors: HashMap<usize, Anchored>,
+    open: Vec<Open<'t>>,
+    anchors: HashMap<usize, Anchored<'t>>,
     weight: usize,
-    documents: Vec<Document>,
+    documents: Vec<Document<'t>>,
 }
 
 /// An anchored value, and the weight of each use.
-struct Anchored {
-    node: TreeNode,
+struct Anchored<'t> {
+    node: TreeNode<'t>,
     weight: usize,
     depth: usize,
 }
 
 /// A list or mapping whose end has not been reached.
-struct Open {
+struct Open<'t> {
     place: TextPosition,
     anchor: usize,
     weight_before: usize,
-    content: Content,
+    content: Content<'t>,
 }
 
-enum Content {
-    List(Vec<TreeNode>),
-    Map { entries: Vec<TreeEntry>, key: Option<(String, TextPosition)> },
+enum Content<'t> {
+    List(Vec<TreeNode<'t>>),
+    Map { entries: Vec<TreeEntry<'t>>, key: Option<(Cow<'t, str>, TextPosition)> },
 }
 
-impl Builder<'_> {
-    fn read(&mut self, text: &str) -> Result<(), Fatal> {
+impl<'t> Builder<'_, 't> {
+    fn read(&mut self, text: &'t str) -> Result<(), Fatal> {
         if text.len() > MAX_TEXT {
             let message = format!("the file has {} bytes; at most {MAX_TEXT} are read", text.len());
             return Err(Fatal { place: TextPosition { line: 1, column: 1 }, message });
@@ -117,13 +117,13 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Fatal> {
+    fn take(&mut self, event: Event<'t>, span: &Span) -> Result<(), Fatal> {
         let place = place(span.start.line(), span.start.col());
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let before = self.weight;
                 self.weigh(1 + text.len() / 32, place)?;
-                let scalar = self.scalar(text.into_owned(), style, tag.as_deref(), place);
+                let scalar = self.scalar(text, style, tag.as_deref(), place);
                 self.close(TreeNode { place, value: Value::Scalar(scalar) }, anchor, before)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -142,7 +142,13 @@ impl Builder<'_> {
         }
     }
 
-    fn scalar(&self, text: String, style: ScalarStyle, tag: Option<&Tag>, place: TextPosition) -> Scalar {
+    fn scalar(
+        &self,
+        text: Cow<'t, str>,
+        style: ScalarStyle,
+        tag: Option<&Tag>,
+        place: TextPosition,
+    ) -> Scalar<'t> {
         let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
         if !is_text {
             self.refuse_tag(tag, place);
@@ -166,7 +172,7 @@ impl Builder<'_> {
         place: TextPosition,
         anchor: usize,
         tag: Option<&Tag>,
-        content: Content,
+        content: Content<'t>,
     ) -> Result<(), Fatal> {
         self.refuse_tag(tag, place);
         deep(self.open.len() + 1, place)?;
@@ -198,7 +204,7 @@ impl Builder<'_> {
     }
 
     /// Adds a complete value, and records its anchor.
-    fn close(&mut self, node: TreeNode, anchor: usize, weight_before: usize) -> Result<(), Fatal> {
+    fn close(&mut self, node: TreeNode<'t>, anchor: usize, weight_before: usize) -> Result<(), Fatal> {
         if anchor != 0 {
             let weight = self.weight - weight_before;
             self.weigh(weight, node.place)?;
@@ -210,7 +216,7 @@ impl Builder<'_> {
     }
 
     /// Adds a value to the innermost open list or mapping, or to the documents.
-    fn put(&mut self, node: TreeNode, used_at: TextPosition) -> Result<(), Fatal> {
+    fn put(&mut self, node: TreeNode<'t>, used_at: TextPosition) -> Result<(), Fatal> {
         match self.open.last_mut().map(|open| &mut open.content) {
             None if node.is_null() => {}
             None => self.documents.push(Document { node, bytes: 0..0 }),
@@ -238,14 +244,14 @@ impl Builder<'_> {
     }
 
     /// The entries with merge keys resolved: own entries win over merged ones, earlier merges over later ones.
-    fn merged(&self, entries: Vec<TreeEntry>) -> Vec<TreeEntry> {
+    fn merged(&self, entries: Vec<TreeEntry<'t>>) -> Vec<TreeEntry<'t>> {
         let entries = self.unique(entries);
         if !entries.iter().any(|entry| entry.key == MERGE) {
             return entries;
         }
-        let (merges, mut own): (Vec<TreeEntry>, Vec<TreeEntry>) =
+        let (merges, mut own): (Vec<TreeEntry<'t>>, Vec<TreeEntry<'t>>) =
             entries.into_iter().partition(|entry| entry.key == MERGE);
-        let mut keys: HashSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
+        let mut keys: HashSet<Cow<'t, str>> = own.iter().map(|entry| entry.key.clone()).collect();
         for merge in merges {
             let place = merge.value.place;
             let sources = match merge.value.value {
@@ -265,13 +271,13 @@ impl Builder<'_> {
     }
 
     /// The entries, each key once; reports a repeated key.
-    fn unique(&self, entries: Vec<TreeEntry>) -> Vec<TreeEntry> {
-        let mut keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    fn unique(&self, entries: Vec<TreeEntry<'t>>) -> Vec<TreeEntry<'t>> {
+        let mut keys: Vec<&str> = entries.iter().map(|entry| &*entry.key).collect();
         keys.sort_unstable();
         if keys.windows(2).all(|pair| pair[0] != pair[1]) {
             return entries;
         }
-        let mut seen: HashMap<String, u32> = HashMap::with_capacity(entries.len());
+        let mut seen: HashMap<Cow<'t, str>, u32> = HashMap::with_capacity(entries.len());
         let mut kept = Vec::with_capacity(entries.len());
         for entry in entries {
             if let Some(first) = seen.get(&entry.key) {
@@ -312,7 +318,7 @@ fn deep(depth: usize, place: TextPosition) -> Result<(), Fatal> {
 }
 
 /// The depth of nested lists and mappings.
-fn depth(node: &TreeNode) -> usize {
+fn depth(node: &TreeNode<'_>) -> usize {
     match &node.value {
         Value::Scalar(_) => 0,
         Value::List(items) => 1 + items.iter().map(depth).max().unwrap_or(0),

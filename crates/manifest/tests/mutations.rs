@@ -14,13 +14,18 @@ const FILES: [&str; 10] = [
 ];
 
 /// The inserted texts: characters with a meaning in YAML, and words with a meaning here.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 32] = [
     "{", "}", "[", "]", ":", ",", "-", "*a", "&a ", "!", "|", ">", "'", "\"", "#", "\t", "\n", "null", "{}",
-    "[]", "65536", "é", "---\n", "<<: ",
+    "[]", "65536", "é", "---\n", "<<: ", " ", "  ", "\n  ", "\n- ", ": ", "\"a\": ", " # ", "...\n",
 ];
+
+/// The parts of short texts: every form that block and flow style give to a scalar, a key or an item.
+const PARTS: [&str; 18] =
+    ["a", ":", " ", "\n", "-", "{", "}", "[", "]", ",", "\"", "#", "'", "---", ".", "  ", "1: b", "&a"];
 
 /// Parses a file as manifests and as tests; a refusal must have a reason, and each reason a position.
 fn read(text: &str) {
+    assert!(manifest::parsers_agree(text), "the parsers of YAML differ:\n{text}");
     let manifest = manifest::parse("file.yaml", text);
     let tests = manifest::test::parse("file.yaml", text, &mut |_: &str| Ok(String::new()));
     for findings in [manifest.err(), tests.err()].into_iter().flatten() {
@@ -54,6 +59,17 @@ fn random_changes() {
             text.replace_range(from..to, PIECES[random.below(PIECES.len())]);
         }
         read(&text);
+    }
+}
+
+#[test]
+fn all_short_texts_are_parsed_alike() {
+    for length in 0..=4u32 {
+        for number in 0..PARTS.len().pow(length) {
+            let parts = (0..length).map(|place| PARTS[number / PARTS.len().pow(place) % PARTS.len()]);
+            let text: String = parts.collect();
+            assert!(manifest::parsers_agree(&text), "the parsers of YAML differ: {text:?}");
+        }
     }
 }
 

@@ -155,6 +155,18 @@ fn apply_reports_what_it_changed() {
     let output = bed.says(&["policy", "delete", "NetworkPolicy/default/connections"]);
     assert_eq!(output, (Some(0), "NetworkPolicy/default/connections deleted\n".to_owned()));
     apply(CONNECTIONS, "created");
+    let others = "---\nkind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n\
+                  ---\napiVersion: v1\nkind: Namespace\nmetadata: {name: b, annotations: null}\n";
+    let file = bed.path("applied.yaml");
+    std::fs::write(&file, format!("{CONNECTIONS}{others}")).unwrap();
+    let (code, said) = bed.says(&["policy", "apply", "-f", file.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in [
+        "NetworkPolicy/default/connections unchanged\nNamespace/b created\n",
+        ": warning: metadata.annotations: has no value; it is treated as absent\n1 object of another kind skipped\n",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
 }
 
 #[test]

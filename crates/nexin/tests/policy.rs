@@ -86,6 +86,9 @@ fn a_misspelt_kind_is_refused_in_sub_directories_too() {
     check(&["validate", "-R", "mixed"], 2, summary, typo);
     // An error in any file refuses all files, before an agent is called.
     check(&["apply", "--recursive", "-f", "mixed"], 2, "", &format!("error: {typo}"));
+    // An error in a single file is reported without an agent, too.
+    let apply = ["--socket", "/nonexistent", "apply", "-f", "mixed/sub/typo.yaml"];
+    check(&apply, 2, "", &format!("error: {typo}"));
 }
 
 #[test]

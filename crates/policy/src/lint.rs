@@ -9,6 +9,7 @@ mod evaluation_order;
 mod flaw;
 mod http_without_effect;
 mod index;
+mod request_keys;
 mod requests;
 mod same_priority;
 #[cfg(test)]
@@ -56,13 +57,13 @@ pub fn lint<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Lint> {
     }
     lints.extend(same_priority::ties(&entries));
     let order = EvaluationOrder::of(&entries);
-    let (index, allows) = (RuleIndex::of(&entries), ConnectionAllows::of(&entries));
+    let (index, allows) = (RuleIndex::of(&entries, &mut expressions), ConnectionAllows::of(&entries));
     for (number, entry) in entries.iter().enumerate() {
-        let others = index.candidates(entry).map(|other| (other, &entries[other]));
+        let others = index.candidates(number, entry).map(|other| (other, &entries[other]));
         let flaws = match order.flaw((number, entry), others) {
             Some(flaw) => vec![flaw],
             None => {
-                let others = index.candidates(entry).map(|other| &entries[other]);
+                let others = index.candidates(number, entry).map(|other| &entries[other]);
                 match order.refused_together(entry, others) {
                     Some(flaw) => vec![flaw],
                     None => allows.flaws(entry, &entries, |other| order.is_in_time(other, entry)),

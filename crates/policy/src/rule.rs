@@ -258,7 +258,7 @@ pub enum TrafficMatch {
         port: Port,
         /// HTTP rules, one of which must match each request. None: the rule decides on the connection alone. `Some`
         /// with an empty list allows no request.
-        http: Option<Vec<HttpRule>>,
+        http: Option<Arc<[HttpRule]>>,
     },
     /// An ICMP message.
     Icmp {

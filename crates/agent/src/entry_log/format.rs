@@ -181,26 +181,8 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// CRC-32 as of IEEE 802.3.
 fn checksum(bytes: &[u8]) -> u32 {
-    let step = |sum: u32, byte: &u8| TABLE[usize::from(sum as u8 ^ byte)] ^ (sum >> 8);
-    !bytes.iter().fold(u32::MAX, step)
+    crc32fast::hash(bytes)
 }
-
-/// The checksum's contribution of each byte.
-const TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut sum = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            sum = if sum & 1 == 1 { (sum >> 1) ^ 0xedb8_8320 } else { sum >> 1 };
-            bit += 1;
-        }
-        table[byte] = sum;
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,9 @@
 use crate::answer::{Answer, internal, value};
 use crate::command::{ObjectsCommand, ParsedManifest};
 use crate::entry_log::LogEntry;
-use crate::objects::{Described, Named, ObjectChanges, Objects, applied_source, with_applied_sources};
+use crate::objects::{
+    Described, Named, ObjectChanges, Objects, ParsedText, applied_source, with_applied_sources,
+};
 use crate::problems::message;
 use crate::reconciler::{Persistence, Reconciler};
 use api::view::{self, ApplyResult};
@@ -91,16 +93,19 @@ fn prepare_apply<'a>(objects: &Objects, manifest: &'a ParsedManifest) -> Result<
         name: one.named.0.to_string(),
         result: result(objects, &one.named),
     };
-    let applied: Vec<view::AppliedObject> = manifest.objects.iter().map(view).collect();
+    let ParsedText { objects: described, warnings, skipped } = &manifest.text;
+    let applied: Vec<view::AppliedObject> = described.iter().map(view).collect();
     let answer = match manifest.results {
-        true => value(&applied),
+        true => {
+            value(&view::Applied { objects: applied.clone(), warnings: warnings.clone(), skipped: *skipped })
+        }
         false => value(&applied.iter().map(|one| &one.name).collect::<Vec<_>>()),
     };
-    let named = manifest.objects.iter().map(|one| one.named.clone());
+    let named = described.iter().map(|one| one.named.clone());
     let invalid = |messages| Failure { cause: Cause::Invalid, messages };
     let update = objects.put(with_applied_sources(named)).map_err(invalid)?;
     // The text of an unchanged object is stored already.
-    let changed = applied.into_iter().zip(&manifest.objects);
+    let changed = applied.into_iter().zip(described);
     let changed = changed.filter(|(view, _)| view.result != ApplyResult::Unchanged);
     let entries = changed.map(|(view, described)| (view.name, Some(&*described.text))).collect();
     Ok(Prepared { update, entries, answer })

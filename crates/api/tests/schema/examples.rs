@@ -2,7 +2,7 @@
 
 use crate::describe::describe;
 use api::view::{
-    AppliedObject, ApplyResult, Branch, Considered, EndpointSummary, Explanation, FrontendSummary,
+    Applied, AppliedObject, ApplyResult, Branch, Considered, EndpointSummary, Explanation, FrontendSummary,
     IdentitySummary, PolicySummary, ProxyConnections, RuleSummary, RuntimeSettings, ServiceSummary,
     SideVerdict, Status,
 };
@@ -85,7 +85,8 @@ pub(crate) fn views() -> Vec<String> {
                 source: text(),
             },
         ),
-        describe("AppliedObject", &AppliedObject { name: text(), result: ApplyResult::Created }),
+        describe("Applied", &Applied { objects: vec![applied()], warnings: vec![text()], skipped: 1 }),
+        describe("AppliedObject", &applied()),
         describe("RuleSummary", &RuleSummary { id: 1, policy: text(), place: text() }),
         describe(
             "Explanation",
@@ -179,6 +180,10 @@ fn considered() -> Considered {
         finding: text(),
         why: text(),
     }
+}
+
+fn applied() -> AppliedObject {
+    AppliedObject { name: text(), result: ApplyResult::Created }
 }
 
 fn text() -> String {

@@ -4,11 +4,12 @@ use super::http;
 use crate::domain;
 use crate::item::{Item, Nulls};
 use policy::rule::{Direction, HttpRule};
+use std::sync::Arc;
 
 /// Rules for one protocol; without content for unsupported protocols.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RequestRules {
-    Http(Vec<HttpRule>),
+    Http(Arc<[HttpRule]>),
     Dns,
     /// DNS rules that allow no name.
     NoName,
@@ -55,7 +56,7 @@ pub(super) fn read(item: &Item<'_>, direction: Direction) -> Option<RequestRules
     }
     let dns = dns.map(|dns| self::dns(&dns, direction));
     match (http, dns, kafka, protocol) {
-        (Some(http), ..) => Some(RequestRules::Http(http::rules(&http))),
+        (Some(http), ..) => Some(RequestRules::Http(http::rules(&http).into())),
         (None, Some(dns), ..) => Some(dns),
         (None, None, Some(_), _) => Some(RequestRules::Kafka),
         (None, None, None, Some(_)) => Some(RequestRules::Other),

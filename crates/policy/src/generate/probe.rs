@@ -143,10 +143,10 @@ fn decides(
 }
 
 /// The HTTP rules of the first part of the rule's traffic that has some.
-fn http_rules(rule: &Rule) -> Option<&Vec<HttpRule>> {
+fn http_rules(rule: &Rule) -> Option<&[HttpRule]> {
     let Traffic::Of(matches) = &rule.traffic else { return None };
     matches.iter().find_map(|one| match one {
-        TrafficMatch::Port { http, .. } => http.as_ref(),
+        TrafficMatch::Port { http, .. } => http.as_deref(),
         TrafficMatch::Icmp { .. } => None,
     })
 }

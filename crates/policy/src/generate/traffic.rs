@@ -56,7 +56,7 @@ fn traffic_match(random: &mut Random, action: Action, http: bool) -> TrafficMatc
         Some(_) => random.pick(&[Protocol::Tcp, Protocol::Tcp, Protocol::Any]),
         None => random.pick(&[Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp, Protocol::Any]),
     };
-    TrafficMatch::Port { protocol, port, http }
+    TrafficMatch::Port { protocol, port, http: http.map(Into::into) }
 }
 
 fn http_rules(random: &mut Random) -> Vec<HttpRule> {

@@ -12,6 +12,7 @@ use crate::rule::{
 use abi::protocol;
 use identity::key;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A rule, with the constraints of its selectors.
 #[derive(Debug)]
@@ -224,7 +225,7 @@ fn is_within(narrow: &TrafficMatch, wide: &TrafficMatch, action: Action, request
 }
 
 /// The protocols that the traffic matches. HTTP requires TCP, so an HTTP rule allows no other protocol.
-fn numbers(protocol: Protocol, http: &Option<Vec<HttpRule>>, action: Action) -> &'static [u8] {
+fn numbers(protocol: Protocol, http: &Option<Arc<[HttpRule]>>, action: Action) -> &'static [u8] {
     match (http, action) {
         (Some(_), Action::Allow) if protocol.numbers().contains(&protocol::TCP) => &[protocol::TCP],
         (Some(_), Action::Allow) => &[],

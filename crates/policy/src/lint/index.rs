@@ -1,15 +1,43 @@
 //! An index of rules that may cover another rule: both must share the rarest requirement of the covering rule.
 
 use super::cover::RuleView;
-use crate::rule::{Cidr, CidrGroupRef, Family, Peer, Port, ServiceRef, Traffic, TrafficMatch};
-use std::collections::HashMap;
+use super::request_keys::{PathKey, RequestKeys};
+use super::requests::ExpressionCache;
+use crate::rule::{Cidr, CidrGroupRef, Family, Peer, Port, ServiceRef, Tier, Traffic, TrafficMatch};
+use std::collections::{BTreeMap, HashMap};
+
+/// With more places in the order of evaluation, HTTP rules are not looked up by their paths.
+const MAX_PLACES: usize = 16;
 
 /// The rules, by a requirement that every rule they cover shares.
 #[derive(Debug)]
 pub(super) struct RuleIndex<'a> {
+    groups: BTreeMap<Group, IndexedGroup<'a>>,
+    /// The keys of the rules that allow requests only, by number.
+    requests: Vec<Option<RequestKeys>>,
+}
+
+/// The place of rules that allow requests only. If two of them have the same place, the one only matters for the other
+/// where it covers the requests, too. None for all other rules.
+type Group = Option<(Tier, u32)>;
+
+#[derive(Debug)]
+struct IndexedGroup<'a> {
+    /// For rules that may be covered where their connections are.
+    by_connection: KeyedRules<'a>,
+    /// For rules of the same group.
+    by_request: KeyedRules<'a>,
+}
+
+/// The rules of a group.
+#[derive(Debug)]
+struct KeyedRules<'a> {
     by_key: HashMap<IndexKey<'a>, Vec<usize>>,
     without_key: Vec<usize>,
 }
+
+/// For each part of a rule the keys that every covered rule shares.
+type PartKeys<'a> = Vec<Vec<IndexKey<'a>>>;
 
 /// A requirement of a rule. Every rule that it covers has the requirement too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,58 +58,110 @@ enum IndexKey<'a> {
     PortName(&'a str),
     /// The ICMP type of a part of the traffic.
     Icmp(Family, u8),
+    /// The beginning of the path of an HTTP rule.
+    Path(PathKey),
 }
 
 impl<'a> RuleIndex<'a> {
     /// Indexes each rule by its rarest requirements: one label of its subject, or one key of each peer, or one of each
-    /// part of its traffic.
-    pub(super) fn of(entries: &[RuleView<'a>]) -> Self {
-        let mut counts = HashMap::<IndexKey<'a>, usize>::new();
-        for entry in entries {
-            let marks = demanded(entry).into_iter().flatten().flatten().flatten();
-            marks.for_each(|mark| *counts.entry(mark).or_default() += 1);
+    /// part of its traffic, or one of each HTTP rule.
+    pub(super) fn of(entries: &[RuleView<'a>], expressions: &mut ExpressionCache) -> Self {
+        let mut requests: Vec<Option<RequestKeys>> =
+            entries.iter().map(|entry| RequestKeys::of(entry, expressions)).collect();
+        let mut groups = grouped(&requests);
+        if groups.len() > MAX_PLACES {
+            requests = entries.iter().map(|_| None).collect();
+            groups = grouped(&requests);
         }
-        let mut index = Self { by_key: HashMap::new(), without_key: Vec::new() };
-        for (number, entry) in entries.iter().enumerate() {
-            match rarest(entry, &counts) {
-                None => index.without_key.push(number),
-                Some(marks) => {
-                    marks.into_iter().for_each(|mark| index.by_key.entry(mark).or_default().push(number));
+        let groups = groups.into_iter().map(|(group, numbers)| {
+            let by_connection = KeyedRules::of(&numbers, |number| demanded(&entries[number]));
+            let by_request = KeyedRules::of(&numbers, |number| {
+                let own = requests[number].iter().map(|keys| path_keys(&keys.own));
+                demanded(&entries[number]).into_iter().chain(own).collect()
+            });
+            (group, IndexedGroup { by_connection, by_request })
+        });
+        Self { groups: groups.collect(), requests }
+    }
+
+    /// The rules that may cover the rule of this number, or one of its peers with a part of its traffic. Some are returned
+    /// more than once.
+    pub(super) fn candidates(&self, number: usize, entry: &RuleView<'a>) -> impl Iterator<Item = usize> {
+        let marks: Vec<IndexKey<'a>> = subject_marks(entry)
+            .chain(possible_peer_marks(entry))
+            .chain(traffic_marks(entry).flatten())
+            .collect();
+        let keys = self.requests[number].as_ref();
+        let sought = keys.and_then(|keys| Some((Some(keys.place), keys.sought.as_ref()?)));
+        self.groups.iter().flat_map(move |(group, rules)| match sought {
+            Some((place, paths)) if place == *group => {
+                let paths = paths.iter().copied().map(IndexKey::Path);
+                rules.by_request.with_keys(marks.iter().copied().chain(paths))
+            }
+            _ => rules.by_connection.with_keys(marks.iter().copied()),
+        })
+    }
+}
+
+impl<'a> KeyedRules<'a> {
+    /// Indexes rules by number; `demanded` returns the choices of requirements.
+    fn of(numbers: &[usize], demanded: impl Fn(usize) -> Vec<PartKeys<'a>>) -> Self {
+        let mut counts = HashMap::<IndexKey<'a>, usize>::new();
+        for number in numbers {
+            let keys = demanded(*number).into_iter().flatten().flatten();
+            keys.for_each(|key| *counts.entry(key).or_default() += 1);
+        }
+        let mut rules = Self { by_key: HashMap::new(), without_key: Vec::new() };
+        for number in numbers {
+            match rarest(demanded(*number), &counts) {
+                None => rules.without_key.push(*number),
+                Some(keys) => {
+                    keys.into_iter().for_each(|key| rules.by_key.entry(key).or_default().push(*number));
                 }
             }
         }
-        index
+        rules
     }
 
-    /// The rules that may cover this one, or one of its peers with a part of its traffic. Some are returned more than
-    /// once.
-    pub(super) fn candidates(&self, entry: &RuleView<'a>) -> impl Iterator<Item = usize> {
-        let marks =
-            subject_marks(entry).chain(possible_peer_marks(entry)).chain(traffic_marks(entry).flatten());
-        let marked = marks.filter_map(|mark| self.by_key.get(&mark)).flatten();
-        self.without_key.iter().chain(marked).copied()
+    /// The rules with one of these keys, and those without key.
+    fn with_keys(&self, keys: impl Iterator<Item = IndexKey<'a>>) -> Vec<usize> {
+        let keyed = keys.filter_map(|key| self.by_key.get(&key)).flatten();
+        self.without_key.iter().chain(keyed).copied().collect()
     }
 }
 
-/// For the subject, the peers and the traffic: for each part the keys that every covered rule shares; none without
-/// parts.
-fn demanded<'a>(entry: &RuleView<'a>) -> [Option<Vec<Vec<IndexKey<'a>>>>; 3] {
-    let traffic: Vec<Vec<IndexKey<'a>>> =
-        traffic_marks(entry).map(|mark| mark.into_iter().collect()).collect();
+/// The numbers of the rules of each group.
+fn grouped(requests: &[Option<RequestKeys>]) -> BTreeMap<Group, Vec<usize>> {
+    let mut groups = BTreeMap::<Group, Vec<usize>>::new();
+    for (number, keys) in requests.iter().enumerate() {
+        groups.entry(keys.as_ref().map(|keys| keys.place)).or_default().push(number);
+    }
+    groups
+}
+
+fn path_keys<'a>(own: &[Option<PathKey>]) -> PartKeys<'a> {
+    own.iter().map(|key| key.iter().copied().map(IndexKey::Path).collect()).collect()
+}
+
+/// The keys of the subject, of the peers and of the traffic, if there are any.
+fn demanded<'a>(entry: &RuleView<'a>) -> Vec<PartKeys<'a>> {
+    let traffic: PartKeys<'a> = traffic_marks(entry).map(|mark| mark.into_iter().collect()).collect();
     let traffic = Some(traffic).filter(|parts| !parts.is_empty());
-    [Some(vec![subject_marks(entry).collect()]), peer_marks(entry), traffic]
+    [Some(vec![subject_marks(entry).collect()]), peer_marks(entry), traffic].into_iter().flatten().collect()
 }
 
-/// The rarest keys: of the subject, the peers and the traffic the one whose rarest keys, one of each part, occur least
-/// in total. None if each of the three has a part without key.
-fn rarest<'a>(entry: &RuleView<'a>, counts: &HashMap<IndexKey<'a>, usize>) -> Option<Vec<IndexKey<'a>>> {
-    let count = |mark: &IndexKey<'a>| counts.get(mark).copied().unwrap_or(0);
-    let choices = demanded(entry).into_iter().flatten();
-    let marks = choices.filter_map(|parts| {
-        let parts = parts.into_iter().map(|marks| marks.into_iter().min_by_key(count));
+/// The rarest keys: of the choices the one whose rarest keys, one of each part, occur least in total. None if each choice has
+/// a part without key.
+fn rarest<'a>(
+    choices: Vec<PartKeys<'a>>,
+    counts: &HashMap<IndexKey<'a>, usize>,
+) -> Option<Vec<IndexKey<'a>>> {
+    let count = |key: &IndexKey<'a>| counts.get(key).copied().unwrap_or(0);
+    let keys = choices.into_iter().filter_map(|parts| {
+        let parts = parts.into_iter().map(|keys| keys.into_iter().min_by_key(count));
         parts.collect::<Option<Vec<IndexKey<'a>>>>()
     });
-    marks.min_by_key(|marks| marks.iter().map(count).sum::<usize>())
+    keys.min_by_key(|keys| keys.iter().map(count).sum::<usize>())
 }
 
 /// The keys of all rules that may cover one of the peers.
@@ -113,7 +193,7 @@ fn subject_marks<'a>(entry: &RuleView<'a>) -> impl Iterator<Item = IndexKey<'a>>
 }
 
 /// For each peer the keys that every covered peer shares; none if the rule matches every peer.
-fn peer_marks<'a>(entry: &RuleView<'a>) -> Option<Vec<Vec<IndexKey<'a>>>> {
+fn peer_marks<'a>(entry: &RuleView<'a>) -> Option<PartKeys<'a>> {
     let peers = entry.peers.as_ref()?.iter();
     let marks = peers.map(|who| match who.peer {
         Peer::Labels(_) | Peer::Nodes(_) => {

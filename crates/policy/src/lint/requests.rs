@@ -1,15 +1,15 @@
 //! HTTP rules that match no request, and HTTP rules that match no more than others do.
 
 use crate::rule::HttpRule;
-use l7::reach::{self, RequestPart};
+use l7::reach::{self, Example, RequestPart};
 use std::collections::HashMap;
 
 /// The most pairs of rules whose expressions are compared by what they match; beyond, they are compared as text.
 const MAX_COMPARED: usize = 64;
 
-/// The results for expressions so far: policies share few expressions, and analysing one takes time.
+/// Examples of what expressions match: policies share few expressions, and analysing one takes time.
 #[derive(Debug, Default)]
-pub(super) struct ExpressionCache(HashMap<(RequestPart, String), bool>);
+pub(super) struct ExpressionCache(HashMap<(RequestPart, String), Example>);
 
 impl ExpressionCache {
     /// Why no request can match the rule, if none can.
@@ -33,8 +33,13 @@ impl ExpressionCache {
     }
 
     fn is_nothing(&mut self, text: &str, part: RequestPart) -> bool {
+        *self.example(text, part) == Example::Nothing
+    }
+
+    /// An example of what the expression matches.
+    pub(super) fn example(&mut self, text: &str, part: RequestPart) -> &Example {
         let known = self.0.entry((part, text.to_owned()));
-        *known.or_insert_with(|| reach::matches_nothing(text, part).unwrap_or(false))
+        known.or_insert_with(|| reach::example(text, part).unwrap_or(Example::Unknown))
     }
 }
 

@@ -362,27 +362,64 @@ fn rules_without_effect_can_be_removed() {
     }
 }
 
+/// All rules of policies.
+fn views(policies: &[Policy]) -> Vec<RuleView<'_>> {
+    let specs = policies.iter().flat_map(|policy| policy.specs.iter().map(move |spec| (policy, spec)));
+    let views = specs.flat_map(|(policy, spec)| {
+        let subject = Rc::new(Constraints::of(spec.subject.selector()));
+        spec.rules.iter().map(move |rule| RuleView::new(&policy.id, spec, rule, subject.clone()))
+    });
+    views.collect()
+}
+
+#[test]
+fn the_index_misses_no_flaw() {
+    for seed in 0..600 {
+        let world = generate::world(seed);
+        let mut entries = views(&world.policies);
+        entries.retain(|entry| {
+            let is_empty = unmatched::rule(entry, &mut ExpressionCache::default()).1;
+            !is_empty && unmatched::selector(&entry.subject).is_none()
+        });
+        let order = EvaluationOrder::of(&entries);
+        let index = RuleIndex::of(&entries, &mut ExpressionCache::default());
+        for (number, entry) in entries.iter().enumerate() {
+            let found = |others: &mut dyn Iterator<Item = usize>| {
+                let others: Vec<usize> = others.collect();
+                let numbered = others.iter().map(|other| (*other, &entries[*other]));
+                let together = order.refused_together(entry, others.iter().map(|other| &entries[*other]));
+                (order.flaw((number, entry), numbered).is_some(), together.is_some())
+            };
+            let indexed = found(&mut index.candidates(number, entry));
+            assert_eq!(indexed, found(&mut (0..entries.len())), "seed {seed}: {:?}", entry.origin());
+        }
+    }
+}
+
 #[test]
 fn of_many_policies_few_are_compared() {
     const MANY: usize = 30_000;
-    let check = |subject: fn(usize) -> usize, peer: fn(usize) -> Peers, port: fn(usize) -> usize| {
+    let check = |subject: fn(usize) -> usize, peer: fn(usize) -> Peers, traffic: fn(usize) -> Traffic| {
         let policies = (0..MANY).map(|number| {
-            let rule = allow(peer(number), tcp(port(number) as u16));
+            let rule = allow(peer(number), traffic(number));
             about(&format!("p{number}"), app(&format!("app-{}", subject(number))), Tier::Normal, rule)
         });
         let policies: Vec<Policy> = policies.collect();
-        let entries = policies.iter().map(|policy| {
-            let spec = &policy.specs[0];
-            let subject = Rc::new(Constraints::of(spec.subject.selector()));
-            RuleView::new(&policy.id, spec, &spec.rules[0], subject)
-        });
-        let entries: Vec<RuleView<'_>> = entries.collect();
-        let index = RuleIndex::of(&entries);
-        let compared: usize = entries.iter().map(|entry| index.candidates(entry).count()).sum();
+        let entries = views(&policies);
+        let index = RuleIndex::of(&entries, &mut ExpressionCache::default());
+        let candidates = |(number, entry)| index.candidates(number, entry).count();
+        let compared: usize = entries.iter().enumerate().map(candidates).sum();
         assert!((MANY..=6 * MANY).contains(&compared), "{compared}");
     };
     let from = |number: usize| peers(app(&format!("app-{number}")));
-    check(|number| number % 6_000, |_| Peers::Any, |number| 80 + number / 6_000);
-    check(|_| 0, |_| Peers::Any, |number| number);
-    check(|_| 0, from, |_| 80);
+    check(|number| number % 6_000, |_| Peers::Any, |number| tcp(80 + (number / 6_000) as u16));
+    check(|_| 0, |_| Peers::Any, |number| tcp(number as u16));
+    check(|_| 0, from, |_| tcp(80));
+    check(|_| 0, |_| Peers::Any, |number| get(80, &[&format!("/items{number}")]));
+    // An example of an expression must be searched.
+    check(
+        |_| 0,
+        |_| Peers::Any,
+        |number| get(80, &[&format!("/items{number}{}", if number < 1_000 { "/.*" } else { "" })]),
+    );
 }

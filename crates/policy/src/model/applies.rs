@@ -123,9 +123,9 @@ pub(super) fn only_requests(rule: &Rule, query: &Query<'_>) -> bool {
 }
 
 /// The HTTP rules of this part of the traffic.
-pub(super) fn requests_of(one: &TrafficMatch) -> Option<&Vec<HttpRule>> {
+pub(super) fn requests_of(one: &TrafficMatch) -> Option<&[HttpRule]> {
     match one {
-        TrafficMatch::Port { http, .. } => http.as_ref(),
+        TrafficMatch::Port { http, .. } => http.as_deref(),
         TrafficMatch::Icmp { .. } => None,
     }
 }

@@ -211,7 +211,8 @@ fn a_rule_that_allows_the_connection_makes_http_rules_ineffective() {
 
 #[test]
 fn an_empty_list_of_http_rules_allows_no_request() {
-    let none = TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(80, 80), http: Some(vec![]) };
+    let none =
+        TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(80, 80), http: Some([].into()) };
     check(&[app1([allow(Ingress, [app("app2")], [none])])], APP2, APP1, "/", DenyRequest);
 }
 
@@ -417,5 +418,5 @@ fn entity(entity: Entity) -> Peer {
 
 fn http(port: u16, path: &str) -> TrafficMatch {
     let rule = HttpRule { path: Some(path.into()), ..HttpRule::default() };
-    TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(port, port), http: Some(vec![rule]) }
+    TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(port, port), http: Some([rule].into()) }
 }

@@ -1,8 +1,9 @@
 //! One HTTP rule of many changes while connections are open.
 
+use crate::bystander::Bystander;
 use crate::case::{Recorder, scaled};
 use crate::figures::median;
-use crate::node::{Node, Workload};
+use crate::node::Node;
 use crate::traffic::{HttpConnection, serve};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
@@ -14,10 +15,9 @@ use std::time::{Duration, Instant};
 /// How many rules and changes at full scale.
 const RULES: usize = 5_000;
 const CHANGES: usize = 20;
-/// How long the bystander is watched without a change.
-const QUIET: Duration = Duration::from_secs(3);
-/// Between two changes.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How long the bystander is watched with each change, and as long between two changes. The live connection sends requests all
+/// the time.
+const PHASE: Duration = Duration::from_millis(300);
 /// How long the effect of a change may take.
 const EFFECT: Duration = Duration::from_secs(20);
 
@@ -60,32 +60,44 @@ pub(crate) fn change(node: &mut Node, scale: f64, record: &mut Recorder<'_>) -> 
     node.apply(&files[0])?;
     let mut live = HttpConnection::open(&app2, &app1)?;
     ensure!(live.fetch("/turn-0")? == 200, "the request that the policy allows is refused");
+    let mut bystander = Bystander::connect(&app4, &app3, node.proxy()?)?;
     let (is_changing, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     let (effects, waits) = thread::scope(|scope| {
-        let bystander = scope.spawn(|| ask_beside(&app4, &app3, &is_changing, &is_over));
-        thread::sleep(QUIET);
-        is_changing.store(true, Ordering::Relaxed);
+        let bystander = scope.spawn(|| bystander.watch(&is_changing, &is_over));
         let effects = (1..=CHANGES).map(|turn| {
-            thread::sleep(PAUSE);
-            effect(node, &files[turn], &mut live, turn)
+            is_changing.store(false, Ordering::Relaxed);
+            fetch_for(&mut live, PHASE)?;
+            is_changing.store(true, Ordering::Relaxed);
+            let effect = effect(node, &files[turn], &mut live, turn)?;
+            fetch_for(&mut live, PHASE.saturating_sub(effect))?;
+            Ok(effect)
         });
         let effects = effects.collect::<Result<Vec<Duration>>>();
         is_over.store(true, Ordering::Relaxed);
         (effects, bystander.join().expect("asking does not panic"))
     });
-    let (effects, [quiet, during]) = (effects?, waits?);
-    let effects: Vec<f64> = effects.iter().map(milliseconds).collect();
+    let effects: Vec<f64> = effects?.iter().map(|effect| effect.as_secs_f64() * 1e3).collect();
+    let [between, during] = waits?;
     record("command begun to effect on a live connection, median", median(&effects));
     record("the same, longest change", effects.iter().copied().fold(0.0, f64::max));
-    record("wait of a bystander's request, median", median(&during));
-    record("the same, 99.9 of a hundred", during[(during.len() - 1) * 999 / 1000]);
-    record("the same, longest wait", during[during.len() - 1]);
-    record("longest without any change", quiet[quiet.len() - 1]);
+    record("wait of a bystander's request, median", during.quantile(0.5));
+    record("the same, 99.9 of a hundred", during.quantile(0.999));
+    record("the same, longest", during.longest());
+    record("longest between the changes", between.longest());
+    record("longest without waits for a CPU", during.longest_by_node());
+    record("longest between the changes without waits for a CPU", between.longest_by_node());
+    record("waits above 2 ms, of 100,000", during.too_long());
+    record("waits above 2 ms between the changes, of 100,000", between.too_long());
     Ok(())
 }
 
-fn milliseconds(time: &Duration) -> f64 {
-    time.as_secs_f64() * 1e3
+/// Sends requests on the live connection for this long.
+fn fetch_for(live: &mut HttpConnection, time: Duration) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        live.fetch("/service-1/items").context("the live connection ended")?;
+    }
+    Ok(())
 }
 
 /// Applies a file, and sends requests on the live connection meanwhile: when the first has the effect, from the start of the
@@ -102,26 +114,4 @@ fn effect(node: &Node, file: &std::path::Path, live: &mut HttpConnection, turn: 
         applied.join().expect("applying does not panic")?;
         Ok(effect)
     })
-}
-
-/// Sends requests until it is over: sorted waits in milliseconds without and with changes.
-fn ask_beside(
-    from: &Workload,
-    to: &Workload,
-    is_changing: &AtomicBool,
-    is_over: &AtomicBool,
-) -> Result<[Vec<f64>; 2]> {
-    let mut waits = [Vec::new(), Vec::new()];
-    let mut connection = HttpConnection::open(from, to)?;
-    connection.fetch("/public")?;
-    while !is_over.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        let status = connection.fetch("/public").context("the bystander's connection ended")?;
-        ensure!(status == 200, "the bystander gets {status}");
-        waits[usize::from(is_changing.load(Ordering::Relaxed))].push(milliseconds(&began.elapsed()));
-        thread::sleep(Duration::from_micros(200));
-    }
-    waits.iter_mut().for_each(|waits| waits.sort_by(f64::total_cmp));
-    ensure!(waits.iter().all(|waits| !waits.is_empty()), "the bystander sent no request");
-    Ok(waits)
 }

@@ -1,6 +1,7 @@
 //! Measures the agent: drives `nexin` programs from outside, each case on a fresh node, several programs in turn.
 #![forbid(unsafe_code)]
 
+mod bystander;
 mod case;
 mod changes;
 mod endings;

@@ -25,6 +25,7 @@ pub(crate) struct Node {
 
 /// A workload of the node.
 pub(crate) struct Workload {
+    pub(crate) name: String,
     pub(crate) namespace: NetworkNamespace,
     pub(crate) address: IpAddr,
 }
@@ -125,7 +126,8 @@ impl Node {
         }))?;
         let namespace = made["network_namespace"].as_str().context("a workload has a network namespace")?;
         let address = made["addresses"][0].as_str().context("a workload has an address")?;
-        Ok(Workload { namespace: NetworkNamespace::open(namespace)?, address: address.parse()? })
+        let (namespace, address) = (NetworkNamespace::open(namespace)?, address.parse()?);
+        Ok(Workload { name: name.to_owned(), namespace, address })
     }
 
     /// The agent's process.

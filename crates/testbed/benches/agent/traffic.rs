@@ -16,7 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// A connection that carries one HTTP request after another.
 pub(crate) struct HttpConnection(BufReader<TcpStream>);
 
-/// Starts the servers of a workload.
+/// Starts the servers of a workload. The threads that serve connections have its name.
 pub(crate) fn serve(workload: &Workload) -> Result<()> {
     let any = IpAddr::from(Ipv4Addr::UNSPECIFIED);
     let (http, echo, datagrams) = workload.namespace.enter(|| {
@@ -26,9 +26,11 @@ pub(crate) fn serve(workload: &Workload) -> Result<()> {
             UdpSocket::bind((any, ECHO))?,
         ))
     })??;
-    thread::spawn(move || serve_each(&http, serve_http));
+    let name = workload.name.clone();
+    thread::spawn(move || serve_each(&http, &name, serve_http));
+    let name = workload.name.clone();
     thread::spawn(move || {
-        serve_each(&echo, |stream| io::copy(&mut &stream, &mut &stream).map(drop));
+        serve_each(&echo, &name, |stream| io::copy(&mut &stream, &mut &stream).map(drop));
     });
     thread::spawn(move || {
         let mut bytes = [0; 2048];
@@ -39,9 +41,11 @@ pub(crate) fn serve(workload: &Workload) -> Result<()> {
     Ok(())
 }
 
-fn serve_each(listener: &TcpListener, serve: fn(TcpStream) -> io::Result<()>) {
+fn serve_each(listener: &TcpListener, name: &str, serve: fn(TcpStream) -> io::Result<()>) {
     for stream in listener.incoming().flatten() {
-        thread::spawn(move || stream.set_nodelay(true).and_then(|()| serve(stream)));
+        let serve = move || stream.set_nodelay(true).and_then(|()| serve(stream));
+        // Without a thread the connection is closed, which its client reports.
+        let _ = thread::Builder::new().name(name.to_owned()).spawn(serve);
     }
 }
 

@@ -131,6 +131,6 @@ fn bent_match(one: TrafficMatch) -> Option<TrafficMatch> {
     };
     let protocol = if http.is_some() { Protocol::Tcp } else { protocol };
     let unmatched = || HttpRule { method: Some("UNMATCHED".into()), ..HttpRule::default() };
-    let http = http.map(|rules| if rules.is_empty() { vec![unmatched()] } else { rules });
+    let http = http.map(|rules| if rules.is_empty() { [unmatched()].into() } else { rules });
     Some(TrafficMatch::Port { protocol, port, http })
 }

@@ -7,7 +7,7 @@ use api::{ApiRequest, view};
 use clap::Args;
 use manifest::{Diagnostic, Object};
 use std::path::PathBuf;
-use std::{slice, thread};
+use std::slice;
 
 /// Apply policies, services and namespaces; each file is applied whole or not at all
 #[derive(Debug, Args)]
@@ -48,27 +48,28 @@ fn apply_all(session: &Session, files: &[ManifestFile]) -> anyhow::Result<Vec<St
     let mut agent = session.agent()?;
     let mut applied = Vec::new();
     for file in files {
-        applied.extend(print_results(session, agent.call(request(file))?)?);
+        let view::Applied { objects, .. } = agent.call(request(file))?;
+        applied.extend(print_results(session, objects)?);
     }
     Ok(applied)
 }
 
-/// Applies one file. The agent refuses a file with an error, so this command checks the file for its notes only, and the agent
-/// does not wait for that.
+/// Applies one file. The agent refuses a file with an error and returns the warnings, so only the agent parses the file.
 fn apply_one(session: &Session, file: &ManifestFile) -> anyhow::Result<Vec<String>> {
-    let (checked, answer) = thread::scope(|scope| {
-        let checked = scope.spawn(|| check(slice::from_ref(file)));
-        let answer = session.agent().and_then(|mut agent| agent.call(request(file)));
-        (checked.join().expect("checking does not panic"), answer)
-    });
-    if let Ok(checked) = &checked {
-        checked.print_notes(session);
-    }
-    match (answer, checked) {
-        (Ok(results), _) => print_results(session, results),
-        (Err(_), Err(bad)) => Err(bad.into()),
-        (Err(error), Ok(_)) => Err(error.into()),
-    }
+    let answer = session.agent().and_then(|mut agent| agent.call(request(file)));
+    let view::Applied { objects, warnings, skipped } = answer.or_else(|error| {
+        // An error in the file is reported without an agent, too.
+        check(slice::from_ref(file))?;
+        anyhow::Ok(Err(error)?)
+    })?;
+    print_notes(session, warnings, skipped);
+    print_results(session, objects)
+}
+
+/// Prints warnings, and the number of skipped objects.
+fn print_notes(session: &Session, warnings: impl IntoIterator<Item = impl ToString>, skipped: usize) {
+    warnings.into_iter().for_each(|warning| session.print_error_line(&warning.to_string()));
+    manifest_files::skipped(skipped).iter().for_each(|line| session.print_error_line(line));
 }
 
 fn request(file: &ManifestFile) -> ApiRequest {
@@ -99,8 +100,7 @@ struct Checked {
 impl Checked {
     /// Prints warnings, and the number of skipped objects.
     fn print_notes(&self, session: &Session) {
-        self.warnings.iter().for_each(|warning| session.print_error_line(&warning.to_string()));
-        manifest_files::skipped(self.skipped).iter().for_each(|line| session.print_error_line(line));
+        print_notes(session, &self.warnings, self.skipped);
     }
 }
 

@@ -46,7 +46,7 @@ fn http_rules_may_be_ineffective_for_some_ports_and_peers_only() {
     );
     // The affected part may be narrower than the rule in ports and in peers.
     let range = || {
-        let http = Some(vec![HttpRule::default()]);
+        let http = Some([HttpRule::default()].into());
         Traffic::Of(vec![TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(80, 90), http }])
     };
     check(allow(peers(app("b")), tcp(85)), allow(Peers::Any, range()), "85/TCP from app=b");
@@ -83,7 +83,7 @@ fn http_rules_cover_a_subset_of_them() {
 fn a_wider_http_rule_shadows_a_narrower_one() {
     let limited = |peers: Peers, method: Option<&str>, path: Option<&str>| {
         let [method, path] = [method, path].map(|part| part.map(str::to_owned));
-        let http = Some(vec![HttpRule { method, path, ..HttpRule::default() }]);
+        let http = Some([HttpRule { method, path, ..HttpRule::default() }].into());
         allow(
             peers,
             Traffic::Of(vec![TrafficMatch::Port {
@@ -109,7 +109,7 @@ fn a_wider_http_rule_shadows_a_narrower_one() {
 fn an_http_rule_that_no_request_can_match_is_reported() {
     let check = |method: &str, path: &str, hollow: bool| {
         let [method, path] = [method, path].map(|part| Some(part.to_owned()));
-        let http = Some(vec![HttpRule { method, path, ..HttpRule::default() }]);
+        let http = Some([HttpRule { method, path, ..HttpRule::default() }].into());
         let one = TrafficMatch::Port { protocol: Protocol::Tcp, port: Port::Range(80, 80), http };
         let found = codes(&[policy("a", allow(Peers::Any, Traffic::Of(vec![one])))]);
         let expected: &[&str] = if hollow { &["a matches-nothing"] } else { &[] };
