@@ -199,7 +199,8 @@ fn an_observer_sees_a_connection_soon_and_costs_nothing_after_it_left() {
     drop((first, observers));
     let gone = || (threads_and_descriptors(&bed) == held).then_some(());
     assert!(eventually(gone).is_some(), "{:?} after {held:?}", threads_and_descriptors(&bed));
-    let afterwards = work();
+    // Other tests may take the caches meanwhile.
+    let afterwards = (0..3).map(|_| work()).min().unwrap();
     println!("agent's CPU time: {alone:?} before observers, {observed:?} with 20, {afterwards:?} after");
     assert!(afterwards < observed && afterwards < 3 * alone, "{alone:?} {observed:?} {afterwards:?}");
 }
