@@ -5,6 +5,7 @@ use crate::command::Command;
 use crate::config::AgentConfig;
 use crate::feed::Feed;
 use crate::files::{Copies, KnownFiles};
+use crate::grace::GracePeriods;
 use crate::host_devices::{DeviceCache, HostDevices};
 use crate::journal::Journal;
 use crate::kernel::Kernel;
@@ -172,6 +173,8 @@ impl Agent {
         let locks = Locks::take(&paths, &problems)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
         notes.extend(wiring.find_groups());
+        let grace_periods = GracePeriods::new(wiring.expediter());
+        notes.extend(grace_periods.note());
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (state_log, state) = StateLog::load(&paths)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
@@ -184,7 +187,7 @@ impl Agent {
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let numbers = (identities::restore(&state)?, state.last_rule_set);
         let devices = HostDevices::new(config.host_devices.clone())?;
-        let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers)?;
+        let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;
         let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
         let taken =

@@ -1,18 +1,20 @@
-//! Map writes and rule sets that wait until no packet can use what they remove. Only a change that meets them waits for them.
+//! Map writes that wait until no packet can use what they remove, and rule sets that wait until the proxy cannot.
+//!
+//! A change that meets what waits has it made first, after a grace period of the kernel: no change waits for the time to pass.
 
+use crate::grace::GRACE;
 use abi::batch::Batch;
 use control::{WaitingStep, Writes};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
-
-/// How long a program may use map entries that were just replaced. A program runs for microseconds; the rest is a
-/// margin for a CPU that the hypervisor takes away.
-const GRACE: Duration = Duration::from_millis(20);
+use std::time::Instant;
 
 /// What waits, in the order in which it is due.
 #[derive(Debug, Default)]
 pub(crate) struct Deferred {
     steps: VecDeque<DeferredStep>,
+    /// Rule sets that no map entry contains. The proxy may have read such an entry and not yet the set: it is a process,
+    /// and no grace period of the kernel waits for it.
+    rule_sets: VecDeque<(Instant, Vec<u32>)>,
 }
 
 /// What one step left behind.
@@ -21,17 +23,20 @@ struct DeferredStep {
     due: Instant,
     step: WaitingStep,
     writes: Batch,
-    /// Writes to make a grace time after these.
+    /// Writes to make a grace period after these.
     last: Batch,
-    rule_sets: Vec<u32>,
 }
 
 impl Deferred {
     /// Adds the removals of a step whose immediate writes have just been made.
     pub(crate) fn add(&mut self, writes: Writes, now: Instant) {
-        let Writes { later, last, footprint, dead_rule_sets: rule_sets, .. } = writes;
+        let Writes { later, last, footprint, dead_rule_sets, .. } = writes;
         let step = WaitingStep::new(footprint, [&later, &last]);
-        self.steps.push_back(DeferredStep { due: now + GRACE, step, writes: later, last, rule_sets });
+        let due = now + GRACE;
+        self.steps.push_back(DeferredStep { due, step, writes: later, last });
+        if !dead_rule_sets.is_empty() {
+            self.rule_sets.push_back((due, dead_rule_sets));
+        }
     }
 
     /// Whether the immediate writes of another step may be made before what waits.
@@ -39,29 +44,48 @@ impl Deferred {
         self.steps.iter().all(|waiting| waiting.step.admits(&writes.now, &writes.footprint))
     }
 
-    /// When the first writes are due.
+    /// When the first writes or rule sets are due.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.steps.front().map(|step| step.due)
+        let rule_sets = self.rule_sets.front().map(|(due, _)| *due);
+        self.steps.front().map(|step| step.due).into_iter().chain(rule_sets).min()
     }
 
-    /// Takes all writes that are due, in their order, and the rule sets that no map entry contains after them.
+    /// Takes all writes that are due, in their order, and the rule sets that are not in use after them.
     pub(crate) fn take_due(&mut self, now: Instant) -> (Batch, Vec<u32>) {
-        let (mut writes, mut rule_sets) = (Batch::new(), Vec::new());
-        while let Some(mut due) = self.steps.pop_front_if(|step| step.due <= now) {
-            writes.append(due.writes);
-            rule_sets.append(&mut due.rule_sets);
-            if !due.last.is_empty() {
-                let (step, last) = (due.step, due.last);
-                let (due, rule_sets) = (now + GRACE, Vec::new());
-                self.steps.push_back(DeferredStep { due, step, writes: last, last: Batch::new(), rule_sets });
-            }
+        let mut rule_sets = Vec::new();
+        while let Some((_, mut due)) = self.rule_sets.pop_front_if(|(due, _)| *due <= now) {
+            rule_sets.append(&mut due);
         }
-        (writes, rule_sets)
+        (self.take_writes(now), rule_sets)
+    }
+
+    /// Makes all writes that wait, in their order. `pass` waits until no packet uses what was replaced before; from the
+    /// given time on, none does in any case.
+    pub(crate) fn make_all(&mut self, mut pass: impl FnMut(Instant), mut make: impl FnMut(Batch)) {
+        while let Some(due) = self.steps.back().map(|step| step.due) {
+            pass(due);
+            make(self.take_writes(due));
+        }
     }
 
     /// Drops the writes, since a plan of all rows in the maps replaces them; the rule sets are returned.
     pub(crate) fn replace(&mut self) -> Vec<u32> {
-        self.steps.drain(..).flat_map(|step| step.rule_sets).collect()
+        self.steps.clear();
+        self.rule_sets.drain(..).flat_map(|(_, rule_sets)| rule_sets).collect()
+    }
+
+    /// Takes the writes that are due at this time; those after them are due a grace period later.
+    fn take_writes(&mut self, until: Instant) -> Batch {
+        let mut writes = Batch::new();
+        while let Some(due) = self.steps.pop_front_if(|step| step.due <= until) {
+            writes.append(due.writes);
+            if !due.last.is_empty() {
+                let last =
+                    DeferredStep { due: until + GRACE, step: due.step, writes: due.last, last: Batch::new() };
+                self.steps.push_back(last);
+            }
+        }
+        writes
     }
 }
 
@@ -95,6 +119,21 @@ mod tests {
         let mut now = Batch::new();
         now.put(&Row::CidrParent(7, 8));
         assert!(!deferred.admits(&Writes { now, ..Writes::default() }));
+    }
+
+    #[test]
+    fn a_change_that_meets_what_waits_waits_for_packets_and_not_for_the_time() {
+        let (mut deferred, now) = removal();
+        let mut last = Batch::new();
+        last.delete(&RowKey::CidrParent(8));
+        deferred.add(Writes { last, ..Writes::default() }, now);
+        let (mut passed, mut made) = (Vec::new(), Vec::new());
+        deferred.make_all(|due| passed.push(due - now), |writes| made.push(writes.len()));
+        // One grace period for both steps, and one for what comes last.
+        assert_eq!((passed, made), (vec![GRACE, GRACE + GRACE], vec![1, 1]));
+        assert!(deferred.take_due(now).1.is_empty(), "the proxy may still read the rule set");
+        assert_eq!((deferred.due(), deferred.take_due(now + GRACE).1), (Some(now + GRACE), vec![3]));
+        deferred.make_all(|_| panic!("nothing waits"), |_| panic!("nothing waits"));
     }
 
     #[test]

@@ -272,6 +272,9 @@ fn clear(file: &File, start: usize, end: usize) -> io::Result<()> {
 }
 
 #[cfg(test)]
+mod crashes;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;

@@ -1,10 +1,12 @@
 //! The world and the kernel's maps: a change of the world becomes map writes, all or none.
 
 use crate::deferred::Deferred;
+use crate::grace::GracePeriods;
 use crate::host_devices::{DeviceCache, HostDevices};
 use crate::names::{self, SharedNames};
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
+use abi::batch::Batch;
 use abi::endpoint::flag;
 use abi::hook::Site;
 use anyhow::Context;
@@ -27,6 +29,7 @@ pub(crate) struct Kernel {
     names: SharedNames,
     /// Removals that wait until no packet uses the entries.
     deferred: Deferred,
+    grace_periods: GracePeriods,
     /// Whether the maps may differ from the world, since a change could not be rolled back.
     is_unsure: bool,
 }
@@ -37,6 +40,7 @@ impl Kernel {
         paths: &Paths,
         (mode, devices): (Mode, HostDevices),
         (identities, last_rule_set): (Allocator, u32),
+        grace_periods: GracePeriods,
     ) -> anyhow::Result<Self> {
         let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
         let loaded = Loaded::open(options)?;
@@ -56,6 +60,7 @@ impl Kernel {
             devices,
             publisher,
             deferred: Deferred::default(),
+            grace_periods,
             is_unsure: false,
         })
     }
@@ -128,7 +133,13 @@ impl Kernel {
         if !self.deferred.admits(&writes) {
             self.clean_up_now();
         }
-        if let Err(error) = self.guard_node().and_then(|()| self.write(&writes)) {
+        let mut written = self.guard_and_write(&writes);
+        if written.is_err() && self.deferred.due().is_some() {
+            // A map may be full of entries whose removal waits.
+            self.clean_up_now();
+            written = self.guard_and_write(&writes);
+        }
+        if let Err(error) = written {
             self.roll_back(writes.undo);
             return Err(error.context("the change is not applied; the earlier state stays in force"));
         }
@@ -171,13 +182,10 @@ impl Kernel {
         self.deferred.due()
     }
 
-    /// Removes map entries and rule sets that no packet can use any more.
+    /// Removes map entries and rule sets that are not in use any more.
     pub(crate) fn clean_up(&mut self) {
         let (writes, rule_sets) = self.deferred.take_due(Instant::now());
-        if let Err(error) = self.loaded.apply(&writes) {
-            // They only use space: no other entry refers to them.
-            tracing::error!(%error, "map entries that are not needed any more could not be removed");
-        }
+        remove(&self.loaded, &writes);
         rule_sets.into_iter().for_each(|number| self.publisher.withdraw(number));
     }
 
@@ -189,10 +197,7 @@ impl Kernel {
         let mut writes = self.world.apply(undo);
         // The rows that waited are among those that were found.
         writes.dead_rule_sets.append(&mut self.deferred.replace());
-        let repaired = found.map_err(anyhow::Error::from).and_then(|_| {
-            self.guard_node()?;
-            self.write(&writes)
-        });
+        let repaired = found.map_err(anyhow::Error::from).and_then(|_| self.guard_and_write(&writes));
         self.is_unsure = repaired.is_err();
         if !self.is_unsure {
             self.deferred.add(writes, Instant::now());
@@ -234,12 +239,16 @@ impl Kernel {
             .with_context(|| format!("layer-7 rule set {number} could not be written"))
     }
 
-    /// Waits until everything deferred is due, and makes it: for a change that meets what packets on their way still read.
+    /// Makes all deferred writes, once no packet uses what they remove: for a change that packets on their way could see
+    /// together with an earlier one.
     fn clean_up_now(&mut self) {
-        while let Some(due) = self.deferred.due() {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            self.clean_up();
-        }
+        let Self { deferred, grace_periods, loaded, .. } = self;
+        deferred.make_all(|due| grace_periods.pass(due), |writes| remove(loaded, &writes));
+    }
+
+    fn guard_and_write(&mut self, writes: &Writes) -> anyhow::Result<()> {
+        self.guard_node()?;
+        self.write(writes)
     }
 
     fn write(&self, writes: &Writes) -> anyhow::Result<()> {
@@ -252,5 +261,13 @@ impl Kernel {
             self.publish(*number, &**rules)?;
         }
         Ok(self.loaded.apply(&writes.now)?)
+    }
+}
+
+/// Makes deferred writes.
+fn remove(loaded: &Loaded, writes: &Batch) {
+    if let Err(error) = loaded.apply(writes) {
+        // They only use space: no other entry refers to them.
+        tracing::error!(%error, "map entries that are not needed any more could not be removed");
     }
 }

@@ -20,6 +20,7 @@ pub mod explain;
 mod families;
 mod feed;
 mod files;
+mod grace;
 mod heartbeats;
 mod host_devices;
 mod identities;

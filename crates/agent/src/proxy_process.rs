@@ -188,11 +188,19 @@ struct KernelPolicy {
 
 impl RequestPolicy for KernelPolicy {
     fn flow(&self, client: SocketAddr, server: SocketAddr) -> Option<ProxiedFlow> {
-        match self.look_up(client, server) {
-            Ok(flow) => flow,
-            Err(error) => {
-                tracing::error!(%error, %client, %server, "policy cannot be looked up; requests are denied");
-                None
+        // Rows that were read during two changes may be those of no state. The packet path finishes its lookups before the
+        // second change; a process cannot be waited for.
+        let mut generation = self.generation();
+        loop {
+            let found = self.look_up(client, server);
+            let now = self.generation();
+            match found {
+                _ if now != generation => generation = now,
+                Ok(flow) => return flow,
+                Err(error) => {
+                    tracing::error!(%error, %client, %server, "policy cannot be looked up; requests are denied");
+                    return None;
+                }
             }
         }
     }

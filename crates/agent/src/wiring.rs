@@ -85,6 +85,11 @@ impl Wiring {
         })
     }
 
+    /// What expedites grace periods of the kernel.
+    pub(crate) fn expediter(&self) -> Arc<RcuExpediter> {
+        Arc::clone(&self.expediter)
+    }
+
     /// Creates the directory of the workloads' control groups; returns a note if that fails.
     pub(crate) fn find_groups(&mut self) -> Option<String> {
         const CONSEQUENCE: &str =
