@@ -1,5 +1,6 @@
 //! The kernel's maps: declared from the list of `abi::map`, and how programs read and write maps of each kind.
 
+use abi::Address;
 use abi::event::{self, FlowEvent};
 use abi::map::{self, Kind, Map, MapId};
 use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
@@ -170,6 +171,29 @@ fn clock() -> Clock {
     *clock
 }
 
+/// An address that is not the node's own, as this CPU found under an epoch.
+#[derive(Clone, Copy)]
+struct ForeignAddress {
+    address: Address,
+    epoch: u32,
+    /// An entry begins empty, and its epoch and address are those of others.
+    is_known: u32,
+}
+
+/// Foreign addresses, each at the place that its last bits name; the programs' own.
+#[btf_map]
+static NX_FOREIGN: PerCpuArray<ForeignAddress, FOREIGN_PLACES> = PerCpuArray::new();
+
+const FOREIGN_PLACES: usize = 256;
+
+/// The place of an address.
+#[inline(always)]
+fn foreign(address: &Address) -> Option<&'static mut ForeignAddress> {
+    let place = u32::from(address.0[15]);
+    // SAFETY: the row is this CPU's own, as that of `scratch` is.
+    NX_FOREIGN.get_ptr_mut(place).map(|known| unsafe { &mut *known })
+}
+
 impl PolicyRows for KernelMaps {
     #[inline(always)]
     fn column(&self, key: &ColumnKey) -> Option<u32> {
@@ -262,6 +286,19 @@ impl Maps for KernelMaps {
         };
         if !found_room {
             self.count(lost, event.length);
+        }
+    }
+
+    #[inline(always)]
+    fn is_foreign(&self, address: &Address, epoch: u32) -> bool {
+        foreign(address)
+            .is_some_and(|known| known.is_known != 0 && known.epoch == epoch && known.address == *address)
+    }
+
+    #[inline(always)]
+    fn remember_foreign(&self, address: &Address, epoch: u32) {
+        if let Some(known) = foreign(address) {
+            *known = ForeignAddress { address: *address, epoch, is_known: 1 };
         }
     }
 }

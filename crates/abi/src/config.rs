@@ -24,14 +24,17 @@ const _: () = assert!(size_of::<Config>() == 16);
 
 /// Bits of [`Config::flags`].
 pub mod flag {
-    /// Report the packet that opens a connection.
+    /// Report the packet that opens a connection, at every hook: each hook has its own verdict.
     pub const REPORT_OPENED: u32 = 1;
-    /// Report the first packet of a connection in the other direction.
+    /// Report the first packet of a connection in the other direction, at the last hook that judges it.
     pub const REPORT_ANSWERED: u32 = 2;
-    /// Report the packet that ends a connection.
+    /// Report the packet that ends a connection, at the last hook that judges it.
     pub const REPORT_ENDED: u32 = 4;
     /// Report every packet, at the last hook that judges it.
     pub const REPORT_PACKETS: u32 = 8;
     /// With [`REPORT_PACKETS`], report every packet at the other hooks too.
     pub const REPORT_HOPS: u32 = 16;
+    /// The node's policy enforces nothing: the hooks of the node let every packet pass, without a lookup of the node's endpoint.
+    /// Without this bit that endpoint decides.
+    pub const NODE_OPEN: u32 = 32;
 }

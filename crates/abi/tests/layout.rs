@@ -182,6 +182,7 @@ fn constants(text: &mut String) -> fmt::Result {
         config::flag::REPORT_ENDED,
         config::flag::REPORT_PACKETS,
         config::flag::REPORT_HOPS,
+        config::flag::NODE_OPEN,
         conntrack::flag::LOCAL_OPENED, conntrack::flag::ANSWERED, conntrack::flag::LOCAL_CLOSED,
         conntrack::flag::REMOTE_CLOSED, conntrack::flag::RESET, conntrack::flag::PROXIED, conntrack::flag::TRANSLATED,
         endpoint::flag::ENFORCE_INGRESS, endpoint::flag::ENFORCE_EGRESS, endpoint::flag::AUDIT,

@@ -155,6 +155,7 @@ fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Publ
     problems.extend(sources.iter().flat_map(|source| source.problems()));
     let notes = sources.iter().flat_map(|source| source.notes());
     Published {
+        at: Instant::now(),
         world: reconciler.world().snapshot(),
         objects: reconciler.objects.by_name(),
         workloads: reconciler.state.workloads.clone(),

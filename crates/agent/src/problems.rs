@@ -46,6 +46,13 @@ impl Problem {
     pub(crate) fn what(self) -> &'static str {
         self.what
     }
+
+    /// A problem of this kind as the status prints it: what is wrong, why, what to do, and since when.
+    pub(crate) fn message(self, why: &str, since: SystemTime) -> String {
+        let Self { what, advice } = self;
+        let separator = if advice.is_empty() { "" } else { "; " };
+        format!("{what}: {why}{separator}{advice} (since {})", seconds(since))
+    }
 }
 
 /// A kind of problem whose messages say what to do.
@@ -111,10 +118,9 @@ impl Problems {
 
     /// All problems: what is wrong, what to do, and since when.
     pub(crate) fn messages(&self) -> Vec<String> {
-        let sentences = |(what, known): (&&str, &Known)| {
-            let (what, advice) = (*what, if known.advice.is_empty() { "" } else { "; " });
-            let end = format!("{advice}{} (since {})", known.advice, seconds(known.since));
-            known.messages.iter().map(|why| format!("{what}: {why}{end}")).collect::<Vec<_>>()
+        let sentences = |(what, known): (&&'static str, &Known)| {
+            let problem = Problem::new(what, known.advice);
+            known.messages.iter().map(|why| problem.message(why, known.since)).collect::<Vec<_>>()
         };
         self.lock().iter().flat_map(sentences).collect()
     }

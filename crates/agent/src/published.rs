@@ -9,10 +9,13 @@ use crate::state::WorkloadRecord;
 use control::Snapshot;
 use identity::SharedMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 /// The state of the node at one moment.
 #[derive(Debug)]
 pub(crate) struct Published {
+    /// When the agent's thread published this. The thread takes a turn at least twice a second.
+    pub(crate) at: Instant,
     /// The world.
     pub(crate) world: Snapshot,
     /// The objects of policy files and requests, each with its source.

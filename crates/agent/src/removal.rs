@@ -6,7 +6,9 @@ use crate::proxy_record;
 use crate::wiring::{alias, number_of};
 use std::fs;
 use std::io;
-use workload::{Group, Network, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, WORKLOAD_INTERFACE};
+use workload::{
+    Group, Network, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, RcuExpediter, WORKLOAD_INTERFACE,
+};
 
 /// Removes workloads, programs, maps, the proxy and the files of a stopped agent. Missing parts are not errors. All
 /// parts are tried before the first error is returned.
@@ -16,6 +18,8 @@ pub fn remove(config: &AgentConfig) -> anyhow::Result<()> {
     failures.extend(end_proxies(config, &paths).err());
     failures.extend(remove_links(config, &paths).err());
     failures.extend(loader::remove_pins(&paths.pins()).map_err(anyhow::Error::from).err());
+    // The directory holds the mark of an agent that was killed.
+    failures.extend(RcuExpediter::new(paths.hurry()).recover().map_err(anyhow::Error::from).err());
     for directory in [paths.directory(), paths.lasting()] {
         match fs::remove_dir_all(directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => failures.push(error.into()),

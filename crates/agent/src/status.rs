@@ -5,7 +5,7 @@ use crate::feed::Feed;
 use crate::kernel::Kernel;
 use crate::occupancy::LatestOccupancy;
 use crate::paths::Paths;
-use crate::problems::Problems;
+use crate::problems::{Problem, Problems};
 use crate::published::Published;
 use crate::supervisor::Supervisor;
 use abi::identity::FIRST_ALLOCATED;
@@ -16,6 +16,17 @@ use loader::{Counters, LostCounts};
 use policy::rule::EnforcementMode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How old the published state may be. The agent's thread takes a turn at least twice a second, and a turn takes as long as
+/// its changes.
+const LATE: Duration = Duration::from_secs(5);
+
+/// The failure, as the status names it.
+const STUCK: Problem = Problem::new(
+    "changes are not carried out",
+    "wait while it carries out a large change, or restart the agent; traffic stays under policy meanwhile",
+);
 
 /// Where the status is read from, besides what is published.
 #[derive(Debug)]
@@ -66,6 +77,7 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
     problems.extend(parts.problems.messages());
     problems.extend(parts.supervisor.problems());
     problems.extend(refusals);
+    problems.extend(stuck(published));
     let mut notes = published.notes.clone();
     notes.extend(parts.supervisor.notes());
     notes.extend(parts.problems.repairs());
@@ -90,6 +102,13 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
         lost_events: lost_events.values().sum(),
         lost_events_by_cause: lost_events,
     })
+}
+
+/// The problem of an agent's thread that hangs.
+fn stuck(published: &Published) -> Option<String> {
+    let age = published.at.elapsed();
+    let why = format!("the agent's thread has taken no turn for {} s", age.as_secs());
+    (age > LATE).then(|| STUCK.message(&why, SystemTime::now() - age))
 }
 
 /// The lost events by cause: those that found no room in a ring since the maps were made, others since the agent started.

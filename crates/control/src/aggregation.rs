@@ -11,10 +11,11 @@ pub enum MonitorAggregation {
     None,
     /// Every packet, once: where it leaves the packet path.
     Low,
-    /// The packets that open, first answer and end a connection.
+    /// The packet that opens a connection, at each interface that judges it; the first answer and the end once, where they
+    /// leave the packet path.
     #[default]
     Medium,
-    /// The packet that opens a connection.
+    /// The packet that opens a connection, at each interface that judges it.
     Maximum,
 }
 

@@ -8,7 +8,8 @@ use crate::step::Step;
 use crate::world::World;
 use crate::writes::{Writes, concern_flows};
 use abi::batch::Batch;
-use abi::config::Config;
+use abi::config::{self, Config};
+use abi::endpoint;
 use abi::identity::HOST;
 use abi::row::Row;
 use enforcement::Rows;
@@ -189,7 +190,9 @@ impl World {
     fn wanted_config(&self) -> Config {
         let (proxy_interface, proxy_port) =
             self.node.proxy.map_or((0, [0; 2]), |proxy| (proxy.interface, proxy.port.to_be_bytes()));
-        let flags = self.node.monitor_aggregation.flags();
+        let is_node_open = self.node_row().is_none_or(|row| row.flags & endpoint::flag::ENFORCE == 0);
+        let open = if is_node_open { config::flag::NODE_OPEN } else { 0 };
+        let flags = self.node.monitor_aggregation.flags() | open;
         Config { proxy_interface, proxy_port, flags, ..Config::default() }
     }
 }

@@ -1,23 +1,32 @@
 //! The epoch rises with every change of what connection tracking remembers of a flow, after the writes of the change.
 
+use abi::config::{Config, flag};
 use abi::row::{MapOp, Row, RowKey};
 use control::fixtures::{self, listed, random_change, random_service_change, service, workload};
 use control::{Change, Rows, World, Writes};
 use identity::Allocator;
+use policy::fixtures::{allow, app, policy, policy_id, spec, tcp};
 use policy::generate::Random;
+use policy::rule::{Direction, Subject};
 use service::fixtures::slice;
 use std::net::IpAddr;
 
-/// The epoch that the writes put, if they put one; nothing may follow it at once.
+/// The configuration that the writes put, if they put one; nothing may follow it at once.
 #[track_caller]
-fn epoch(writes: &Writes) -> Option<u32> {
-    let epochs = writes.now.iter().enumerate().filter_map(|(at, write)| match write {
-        MapOp::Put(Row::Config(config)) => Some((at + 1, config.epoch)),
+fn config(writes: &Writes) -> Option<Config> {
+    let configs = writes.now.iter().enumerate().filter_map(|(at, write)| match write {
+        MapOp::Put(Row::Config(config)) => Some((at + 1, config)),
         _ => None,
     });
-    let epochs: Vec<_> = epochs.collect();
-    assert!(epochs.len() <= 1 && epochs.iter().all(|(at, _)| *at == writes.now.len()), "{epochs:?}");
-    epochs.first().map(|(_, epoch)| *epoch)
+    let configs: Vec<_> = configs.collect();
+    assert!(configs.len() <= 1 && configs.iter().all(|(at, _)| *at == writes.now.len()), "{configs:?}");
+    configs.first().map(|(_, config)| *config)
+}
+
+/// The epoch of that configuration.
+#[track_caller]
+fn epoch(writes: &Writes) -> Option<u32> {
+    config(writes).map(|config| config.epoch)
 }
 
 /// Whether a write leads packets of established flows elsewhere, or changes their verdicts.
@@ -90,4 +99,21 @@ fn a_start_raises_the_epoch_for_the_writes_that_may_have_lost_theirs() {
     let mut again = World::adopt(rows, Allocator::default());
     let writes = again.apply(changes());
     assert!(epoch(&writes).is_some_and(|epoch| epoch > last), "{:?}", writes.now);
+}
+
+#[test]
+fn the_configuration_opens_the_node_while_no_policy_is_enforced_for_it() {
+    let is_open = |writes: &Writes| config(writes).map(|config| config.flags & flag::NODE_OPEN != 0);
+    let mut world = World::new();
+    assert_eq!(is_open(&world.apply([workload(1, "x", "a")])), Some(true));
+    let rule = allow(Direction::Ingress, app("client"), tcp(22));
+    let node = spec(Subject::Nodes(Default::default()), [rule.clone()]);
+    let guard = world.apply([Change::Policy(policy("node", [node.clone()]))]);
+    assert_eq!(is_open(&guard), Some(false), "after the last row of the policy");
+    let other = world.apply([Change::Policy(policy("web", [spec(app("a"), [rule])]))]);
+    assert_ne!(is_open(&other), Some(true));
+    assert_eq!(is_open(&world.apply([Change::RemovePolicy(policy_id("node"))])), Some(true));
+    // A policy that denies nothing by default enforces nothing.
+    let lax = policy::rule::Spec { default_deny_ingress: false, rules: Vec::new(), ..node };
+    assert_ne!(is_open(&world.apply([Change::Policy(policy("node", [lax]))])), Some(false));
 }

@@ -1,7 +1,7 @@
 //! Decides whether a packet may pass: by the connection that it belongs to, where policy allowed that under the rows in
 //! force, and by policy otherwise.
 
-use crate::conntrack::{self, Observed, Transition, opened};
+use crate::conntrack::{self, Transition, opened};
 use crate::decision::PacketDecision;
 use crate::found::Found;
 use crate::maps::{Keep, Maps};
@@ -45,27 +45,34 @@ pub(crate) fn check(
     traffic: &EndpointTraffic<'_>,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Permit, DropReason> {
-    scratch.from_proxy = packet.is_from_proxy();
-    let observed = Observed {
-        direction: traffic.direction,
-        from_proxy: scratch.from_proxy,
-        length: packet.length(),
-        now: scratch.found.seconds,
-    };
+    scratch.found.from_proxy = packet.is_from_proxy();
+    scratch.found.length = packet.length();
     if related::is_error(&scratch.found.flow)
-        && let Some(permit) = check_related(packet, maps, observed, scratch)?
+        && let Some(permit) = check_related(packet, maps, traffic.direction, scratch)?
     {
         return Ok(permit);
     }
     scratch.key = conntrack::key(&scratch.found.flow, traffic.direction);
     scratch.opens = scratch.found.flow.opens();
-    let mut known = connection_in_force(maps, traffic.direction, scratch);
-    let is_known = known.is_some();
-    if !is_known && !openings::find(maps, traffic.direction, scratch) {
+    // Policy judges a segment that opens a connection whatever is known, so a refused one costs no lookup of entries. Audit mode
+    // reports a flow once, and the proxy's segments belong to what policy allowed.
+    scratch.is_judged_first = scratch.found.flow.is_syn()
+        && !scratch.found.from_proxy
+        && scratch.found.endpoint.flags & endpoint::flag::AUDIT == 0;
+    let mut known = None;
+    let is_in_force = if scratch.is_judged_first {
+        openings::begin_first(traffic.direction, scratch);
+        false
+    } else {
+        known = connection_in_force(maps, traffic.direction, scratch);
+        known.is_some() || openings::find(maps, traffic.direction, scratch)
+    };
+    if !is_in_force {
         judge_flow(maps, traffic, scratch)?;
     }
+    let is_known = known.is_some();
     let Scratch { found, decision, entry, .. } = &mut **scratch;
-    let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, observed, found, decision)?;
+    let permit = pass(known.as_deref_mut().unwrap_or(entry), traffic, found, decision)?;
     if !is_known && conntrack::is_tracked(&scratch.found.flow) {
         openings::keep(maps, scratch)?;
     }
@@ -73,19 +80,20 @@ pub(crate) fn check(
 }
 
 /// The entry of the packet's connection, where the policy in force allowed the connection. It is changed in place; others are
-/// copied, judged and written back.
+/// copied, judged and written back. What answers an opening finds it before the connection that had the key before.
 #[inline(always)]
 fn connection_in_force<'a, M: Maps>(
     maps: &'a M,
     direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
-    scratch.has_connection = false;
-    if !conntrack::is_tracked(&scratch.found.flow) {
+    scratch.answers_syn = scratch.found.flow.answers_syn();
+    scratch.may_have_connection = scratch.answers_syn;
+    if scratch.answers_syn || !conntrack::is_tracked(&scratch.found.flow) {
         return None;
     }
     let row = maps.connection(&scratch.key)?;
-    scratch.has_connection = true;
+    scratch.may_have_connection = true;
     let continues = conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds);
     scratch.is_in_force = continues && conntrack::is_current(&row, &scratch.found);
     scratch.is_in_force.then_some(row)
@@ -96,21 +104,21 @@ fn connection_in_force<'a, M: Maps>(
 fn check_related(
     packet: &impl Bytes,
     maps: &impl Maps,
-    observed: Observed,
+    direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Option<Permit>, DropReason> {
     let Scratch { found, related, .. } = &mut **scratch;
-    if !related::read(packet, &found.flow, observed.direction, related)? {
+    if !related::read(packet, &found.flow, direction, related)? {
         return Ok(None);
     }
     if !openings::find_related(maps, scratch) {
         return Ok(None);
     }
     let Scratch { found, decision, entry, .. } = &mut **scratch;
-    if !conntrack::is_live(entry, observed.now) || !conntrack::is_current(entry, found) {
+    if !conntrack::is_live(entry, found.seconds) || !conntrack::is_current(entry, found) {
         return Ok(None);
     }
-    permit(entry, observed, found, decision).map(Some)
+    permit(entry, found, decision).map(Some)
 }
 
 /// Lets a packet of a connection pass: stores the verdict and what the packet did in the connection's entry.
@@ -118,26 +126,25 @@ fn check_related(
 fn pass(
     row: &mut ConnInfo,
     traffic: &EndpointTraffic<'_>,
-    observed: Observed,
     found: &Found,
     decision: &mut PacketDecision,
 ) -> Result<Permit, DropReason> {
     let row = &mut Fresh::new(row);
     let decision = &mut Fresh::new(decision);
     store_verdict(row, traffic.peer, found, decision);
-    store_detours(row, traffic, observed, found);
+    store_detours(row, traffic, found);
     // The short way reports nothing. Of a flow that goes through the proxy, it is the way of the proxy's packets.
-    let takes_way = row.flags & flag::PROXIED == 0 || observed.from_proxy;
+    let takes_way = row.flags & flag::PROXIED == 0 || found.from_proxy;
     if found.way.is_known && takes_way && found.config.flags & config::flag::REPORT_PACKETS == 0 {
         store_way(row, traffic, found);
     }
-    let transition = conntrack::update(row, &found.flow, observed);
+    let transition = conntrack::update(row, found, traffic.direction);
     let (row, decision) = (&**row, &mut **decision);
     if decision.transition == Transition::None {
         decision.transition = transition;
     }
     decision.is_reply = conntrack::opening_direction(row) != traffic.direction;
-    permit(row, observed, found, decision)
+    permit(row, found, decision)
 }
 
 /// Stores the verdict, where policy was evaluated.
@@ -158,8 +165,8 @@ fn store_verdict(row: &mut ConnInfo, peer: &AddressInfo, found: &Found, decision
 
 /// Stores whether the flow's packets go through the proxy, and the service that they are sent to.
 #[inline(always)]
-fn store_detours(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, observed: Observed, found: &Found) {
-    if traffic.proxied || (observed.from_proxy && conntrack::opening_direction(row) == Direction::Ingress) {
+fn store_detours(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, found: &Found) {
+    if traffic.proxied || (found.from_proxy && conntrack::opening_direction(row) == Direction::Ingress) {
         // The proxy connects to the endpoint with the opener's address, so the replies are the proxy's.
         row.flags |= flag::PROXIED;
     }
@@ -194,12 +201,7 @@ fn store_way(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, found: &Found) {
 
 /// The permit that a connection stands for.
 #[inline(always)]
-fn permit(
-    row: &ConnInfo,
-    observed: Observed,
-    found: &Found,
-    decision: &mut PacketDecision,
-) -> Result<Permit, DropReason> {
+fn permit(row: &ConnInfo, found: &Found, decision: &mut PacketDecision) -> Result<Permit, DropReason> {
     decision.rule = row.rule;
     decision.l7 = row.l7;
     if row.flags & flag::TRANSLATED != 0 {
@@ -207,7 +209,7 @@ fn permit(
         decision.service.port = row.service_port;
     }
     // A packet that the proxy sends was judged before it came to the proxy.
-    if row.flags & flag::PROXIED != 0 && !observed.from_proxy {
+    if row.flags & flag::PROXIED != 0 && !found.from_proxy {
         if found.config.proxy_interface == 0 {
             return Err(DropReason::ProxyUnavailable);
         }
@@ -218,7 +220,7 @@ fn permit(
 
 /// Evaluates policy for a flow. Of a connection that was taken up, the rules of both directions must allow it.
 ///
-/// A function of its own in the kernel, as is [`judge`]: most packets belong to a connection that was judged.
+/// A function of its own in the kernel: most packets belong to a connection that was judged.
 #[inline(never)]
 fn judge_flow(
     maps: &impl Maps,
@@ -228,15 +230,25 @@ fn judge_flow(
     let scratch = &mut Fresh::new(scratch);
     if scratch.flags & flag::TAKEN_UP != 0 {
         scratch.judged = opened(scratch.flags ^ flag::LOCAL_OPENED);
-        judge(maps, traffic, scratch)?;
+        judge_apart(maps, traffic, scratch)?;
     }
     scratch.judged = opened(scratch.flags);
     judge(maps, traffic, scratch)
 }
 
+/// The same as [`judge`], in a function of its own in the kernel: few connections are taken up.
+#[inline(never)]
+fn judge_apart(
+    maps: &impl Maps,
+    traffic: &EndpointTraffic<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), DropReason> {
+    judge(maps, traffic, scratch)
+}
+
 /// Evaluates policy for a flow as one that is opened in the direction `scratch.judged`. In audit mode a refusal is stored, and
 /// the packet passes.
-#[inline(never)]
+#[inline(always)]
 fn judge(maps: &impl Maps, traffic: &EndpointTraffic<'_>, scratch: &mut Scratch) -> Result<(), DropReason> {
     let Scratch { found, decision, walk, is_midstream, judged, .. } = scratch;
     let flow = &found.flow;

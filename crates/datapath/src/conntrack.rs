@@ -121,8 +121,7 @@ enum Leg {
 
 /// The leg that a packet belongs to.
 #[inline(always)]
-fn leg(row: &ConnInfo, observed: Observed) -> Leg {
-    let Observed { direction, from_proxy, .. } = observed;
+fn leg(row: &ConnInfo, direction: Direction, from_proxy: bool) -> Leg {
     if row.flags & flag::PROXIED == 0 {
         return Leg::Downstream;
     }
@@ -136,20 +135,19 @@ fn leg(row: &ConnInfo, observed: Observed) -> Leg {
 
 /// Updates the entry for a packet that passes: counters, flags and expiry.
 #[inline(always)]
-pub(crate) fn update(row: &mut Fresh<'_, ConnInfo>, flow: &PacketFlow, observed: Observed) -> Transition {
-    let Observed { direction, length, now, .. } = observed;
+pub(crate) fn update(row: &mut Fresh<'_, ConnInfo>, found: &Found, direction: Direction) -> Transition {
     let before = row.flags;
-    count(row, direction, length);
-    let mut flags = flags_after(row, flow.tcp_flags, observed);
+    count(row, direction, found.length);
+    let mut flags = flags_after(row, found, direction);
     // The proxy may reply to the opener of a flow without an upstream connection. The opener's acknowledgement shows it.
-    let acknowledges = before & flag::PROXIED != 0 && flow.tcp_flags & (SYN | ACK) == ACK;
+    let acknowledges = before & flag::PROXIED != 0 && found.flow.tcp_flags & (SYN | ACK) == ACK;
     if opening_direction(row) != direction || acknowledges {
         flags |= flag::ANSWERED;
     }
     row.flags = flags;
     // Read back: the verifier follows each set of flags that a register holds, and the entry's once.
     let after = row.flags;
-    row.expires = now + lifetime_of(flow.protocol, after);
+    row.expires = found.seconds + lifetime_of(found.flow.protocol, after);
     match (is_over(before), is_over(after)) {
         (false, true) => Transition::Ended,
         (true, false) => Transition::Opened,
@@ -173,16 +171,13 @@ pub(crate) fn count(row: &mut ConnInfo, direction: Direction, length: u32) {
     }
 }
 
-/// What connection tracking takes from a packet besides the flow.
-#[derive(Clone, Copy)]
-pub(crate) struct Observed {
-    /// Seen from the endpoint.
-    pub(crate) direction: Direction,
-    /// Whether the node proxy sent the packet.
-    pub(crate) from_proxy: bool,
-    pub(crate) length: u32,
-    /// Seconds of the clock that entries expire by.
-    pub(crate) now: u32,
+/// Counts in an entry what another entry of the flow has counted.
+#[inline(always)]
+pub(crate) fn add_counts(row: &mut ConnInfo, other: &ConnInfo) {
+    row.packets_out = row.packets_out.wrapping_add(other.packets_out);
+    row.packets_in = row.packets_in.wrapping_add(other.packets_in);
+    row.bytes_out += other.bytes_out;
+    row.bytes_in += other.bytes_in;
 }
 
 /// The entry's flags after a segment that opens or ends a direction of a TCP connection.
@@ -191,14 +186,15 @@ pub(crate) struct Observed {
 /// workload that opened the flow, the upstream leg does not count. In the entry of the other workload, the end of the
 /// upstream leg counts as the workload's.
 #[inline(always)]
-fn flags_after(row: &ConnInfo, tcp_flags: u8, observed: Observed) -> u32 {
+fn flags_after(row: &ConnInfo, found: &Found, direction: Direction) -> u32 {
     let flags = row.flags;
-    let leg = leg(row, observed);
+    let tcp_flags = found.flow.tcp_flags;
+    let leg = leg(row, direction, found.from_proxy);
     let ends = tcp_flags & (FIN | RST) != 0;
-    let closed = match (leg, observed.direction) {
-        (Leg::Upstream, _) if flags & flag::LOCAL_OPENED != 0 => return flags,
-        (Leg::Upstream, _) | (Leg::Downstream, Direction::Egress) => flag::LOCAL_CLOSED,
-        (Leg::Downstream, Direction::Ingress) => flag::REMOTE_CLOSED,
+    let closed = match leg {
+        Leg::Upstream if flags & flag::LOCAL_OPENED != 0 => return flags,
+        Leg::Upstream => flag::LOCAL_CLOSED,
+        Leg::Downstream => closed_by(direction),
     };
     if tcp_flags & SYN != 0 {
         flags & !closed
@@ -208,6 +204,15 @@ fn flags_after(row: &ConnInfo, tcp_flags: u8, observed: Observed) -> u32 {
         flags | closed
     } else {
         flags
+    }
+}
+
+/// The flag of the end that sends packets in this direction, once that end has sent its last segment.
+#[inline(always)]
+pub(crate) fn closed_by(direction: Direction) -> u32 {
+    match direction {
+        Direction::Egress => flag::LOCAL_CLOSED,
+        Direction::Ingress => flag::REMOTE_CLOSED,
     }
 }
 
@@ -244,13 +249,14 @@ pub(crate) fn is_over(flags: u32) -> bool {
 /// How long an entry lives after a packet of a connection with these flags.
 #[inline(always)]
 pub(crate) fn lifetime_of(protocol: u8, flags: u32) -> u32 {
+    const ENDS: u32 = flag::LOCAL_CLOSED | flag::REMOTE_CLOSED | flag::RESET;
     if protocol != TCP {
         lifetime::ANY
-    } else if is_over(flags) {
+    } else if flags & ENDS != 0 && is_over(flags) {
         lifetime::TCP_CLOSING
     } else if flags & flag::ANSWERED == 0 {
         lifetime::TCP_OPENING
-    } else if flags & (flag::LOCAL_CLOSED | flag::REMOTE_CLOSED) != 0 {
+    } else if flags & ENDS != 0 {
         lifetime::TCP_HALF_CLOSED
     } else {
         lifetime::TCP

@@ -38,7 +38,7 @@ pub(crate) fn route(
     decrement_hop_limit(packet, &scratch.found.flow)?;
     let [a, b, c, d, e, f] = to.mac;
     let [g, h, i, j, k, l] = scratch.found.endpoint.host_mac;
-    packet.write(0, [a, b, c, d, e, f, g, h, i, j, k, l])?;
+    put(packet, 0, [a, b, c, d, e, f, g, h, i, j, k, l])?;
     scratch.delivery = Delivery::Egress(to.interface);
     Ok(Delivered { is_reported: true })
 }
@@ -83,9 +83,19 @@ fn decrement_hop_limit(packet: &mut impl Bytes, flow: &PacketFlow) -> Result<(),
         return Err(DropReason::TimeExceeded);
     }
     if !flow.source.is_v4() {
-        return packet.write(IP + 7, [flow.hop_limit - 1]);
+        let [next, hop_limit] = packet.read::<2>(IP + 6)?;
+        return put(packet, IP + 6, [next, hop_limit - 1]);
     }
     let [hop_limit, protocol, high, low] = packet.read::<4>(IP + 8)?;
     let [high, low] = checksum::with_hop_taken([high, low]);
-    packet.write(IP + 8, [hop_limit - 1, protocol, high, low])
+    put(packet, IP + 8, [hop_limit - 1, protocol, high, low])
+}
+
+/// Writes bytes where they lie, as the kernel holds the headers of nearly all packets in one piece; a helper costs a call.
+#[inline(always)]
+fn put<const N: usize>(packet: &mut impl Bytes, offset: u32, bytes: [u8; N]) -> Result<(), DropReason> {
+    match packet.overwrite(offset, bytes) {
+        Some(()) => Ok(()),
+        None => packet.write(offset, bytes),
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! Under each epoch, the first packet of either direction passes the stages of its hook. The stages leave in the connection's
 //! entry what they found out about all packets of this direction ([`Way`]). This holds until the epoch rises, and the epoch
-//! rises with every change of an address, an endpoint, a policy or the set of services. A packet that changes the state of
-//! its connection passes the stages too, and so does one that is not plain: options, extension headers, fragments, messages of
-//! ICMP, and marks other than the proxy's.
+//! rises with every change of an address, an endpoint, a policy or the set of services. A segment that opens or resets its
+//! connection passes the stages too, and so does one whose end of the connection is reported, and a packet that is not plain:
+//! options, extension headers, fragments, messages of ICMP, and marks other than the proxy's.
 
 use crate::delivery::Delivery;
 use crate::maps::{Keep, Maps};
@@ -15,6 +15,7 @@ use abi::conntrack::{ConnInfo, ConnKey, LinkAddresses, Way, flag};
 use abi::policy::Direction;
 use abi::protocol::{SCTP, TCP, UDP};
 use abi::{Address, event, map, mark};
+use core::ops::DerefMut;
 
 /// Delivers a workload's packet of an established flow; nothing where the packet has to pass the stages.
 #[inline(always)]
@@ -24,12 +25,13 @@ pub(crate) fn from_workload(
     key: &mut ConnKey,
 ) -> Option<Delivery> {
     let ends = Ends { local: packet.interface(), other: None, is_from_proxy: false };
-    let mut entry = find(packet, maps, key, Direction::Egress, ends)?;
-    let interface = entry.way_out.interface();
+    let tcp_flags = read_plain(packet, Direction::Egress, &ends, key)?;
+    let mut flow = find(tcp_flags, maps, key, Direction::Egress, ends)?;
+    let interface = flow.entry.way_out.interface();
     if interface != 0 {
-        forward(packet, &entry.link)?;
+        forward(packet, &flow.entry.link)?;
     }
-    count(packet, maps, Direction::Egress, &mut entry);
+    flow.keep(packet, maps, Direction::Egress);
     Some(if interface == 0 { Delivery::Pass } else { Delivery::Egress(interface) })
 }
 
@@ -45,12 +47,13 @@ pub(crate) fn to_workload(
         other: Some(packet.ingress()),
         is_from_proxy: packet.is_from_proxy(),
     };
-    let mut entry = find(packet, maps, key, Direction::Ingress, ends)?;
-    count(packet, maps, Direction::Ingress, &mut entry);
+    let tcp_flags = read_plain(packet, Direction::Ingress, &ends, key)?;
+    find(tcp_flags, maps, key, Direction::Ingress, ends)?.keep(packet, maps, Direction::Ingress);
     Some(Delivery::Pass)
 }
 
-/// The same for a packet of the node itself, at an interface that leads out of the node.
+/// The same for a packet of the node itself, at an interface that leads out of the node; and for a packet that is known not to
+/// be the node's.
 #[inline(always)]
 pub(crate) fn at_node(
     packet: &(impl Bytes + Mark + PacketRoute),
@@ -59,8 +62,13 @@ pub(crate) fn at_node(
     direction: Direction,
 ) -> Option<Delivery> {
     let ends = Ends { local: 0, other: Some(packet.ingress()), is_from_proxy: false };
-    let mut entry = find(packet, maps, key, direction, ends)?;
-    count(packet, maps, direction, &mut entry);
+    let tcp_flags = read_plain(packet, direction, &ends, key)?;
+    // What the node itself sends may have any source.
+    let may_be_foreign = direction == Direction::Ingress || packet.ingress() != 0;
+    if may_be_foreign && maps.is_foreign(&key.local, maps.config()?.epoch) {
+        return Some(Delivery::Pass);
+    }
+    find(tcp_flags, maps, key, direction, ends)?.keep(packet, maps, direction);
     Some(Delivery::Pass)
 }
 
@@ -74,23 +82,26 @@ struct Ends {
     is_from_proxy: bool,
 }
 
-/// The entry of the packet's flow with its life extended, if the flow is established, and the way of packets in this
-/// direction is known under the epoch in force. `key` is room for its key.
+/// An established flow, as a packet leaves it.
+struct Established<E> {
+    entry: E,
+    /// The entry's flags after the packet.
+    flags: u32,
+    /// When the entry expires after the packet.
+    expires: u32,
+}
+
+/// The flow with this key, if the flow is established, and the way of packets in this direction is known under the epoch in
+/// force.
 #[inline(always)]
 fn find<'a, M: Maps>(
-    packet: &(impl Bytes + Mark),
+    tcp_flags: u8,
     maps: &'a M,
-    key: &mut ConnKey,
+    key: &ConnKey,
     direction: Direction,
     ends: Ends,
-) -> Option<<M as Keep<map::Conntrack>>::Entry<'a>> {
-    let (mark, changing) =
-        if ends.is_from_proxy { (mark::FROM_PROXY, CHANGING & !flag::PROXIED) } else { (0, CHANGING) };
-    if packet.mark() & mark::MASK != mark || packet.is_tagged() {
-        return None;
-    }
-    read_key(packet, direction, key)?;
-    let mut entry = maps.connection(key)?;
+) -> Option<Established<<M as Keep<map::Conntrack>>::Entry<'a>>> {
+    let entry = maps.connection(key)?;
     let epoch = maps.config()?.epoch;
     let (way, known) = match direction {
         Direction::Egress => (entry.way_out, flag::WAY_OUT),
@@ -101,31 +112,65 @@ fn find<'a, M: Maps>(
         None => way.epoch() == epoch,
     };
     let is_own = entry.local == Way::new(epoch, ends.local);
+    let changing = if ends.is_from_proxy { CHANGING_OF_PROXY } else { CHANGING };
     let is_steady = entry.flags & (changing | flag::ANSWERED | known) == flag::ANSWERED | known;
     let now = maps.seconds();
     if !is_on_its_way || !is_own || !is_steady || entry.expires <= now {
         return None;
     }
-    entry.expires = now + conntrack::lifetime_of(key.protocol, flag::ANSWERED);
-    Some(entry)
+    let mut flags = entry.flags;
+    if tcp_flags & FIN != 0 {
+        if ends.is_from_proxy {
+            return None;
+        }
+        flags |= conntrack::closed_by(direction);
+        // The last hook of the packet reports the end of the connection.
+        let is_last = ends.other.is_some() || way.interface() == 0;
+        if is_last && conntrack::is_over(flags) && !conntrack::is_over(entry.flags) {
+            return None;
+        }
+    }
+    let expires = now + conntrack::lifetime_of(key.protocol, flags | flag::ANSWERED);
+    Some(Established { entry, flags, expires })
 }
 
-/// Counts a packet that passes.
-#[inline(always)]
-fn count(packet: &impl Bytes, maps: &impl Maps, direction: Direction, entry: &mut ConnInfo) {
-    let length = packet.length();
-    conntrack::count(entry, direction, length);
-    maps.count(event::counter_index(0, direction), length);
+impl<E: DerefMut<Target = ConnInfo>> Established<E> {
+    /// Keeps what a packet that passes does to the flow, and counts the packet.
+    #[inline(always)]
+    fn keep(&mut self, packet: &impl Bytes, maps: &impl Maps, direction: Direction) {
+        let length = packet.length();
+        self.entry.flags = self.flags;
+        self.entry.expires = self.expires;
+        conntrack::count(&mut self.entry, direction, length);
+        maps.count(event::counter_index(0, direction), length);
+    }
 }
 
-/// Flags of flows whose packets pass the stages: flows that end, and those that are rewritten or go to the proxy. What the
-/// proxy sends does not go to the proxy.
-const CHANGING: u32 =
-    flag::LOCAL_CLOSED | flag::REMOTE_CLOSED | flag::RESET | flag::PROXIED | flag::TRANSLATED;
+/// Flags of flows whose packets pass the stages: those that are rewritten or go to the proxy.
+const CHANGING: u32 = flag::PROXIED | flag::TRANSLATED;
+/// The same for packets that the proxy sends, which do not go to the proxy. The flow is two connections, and either may end first.
+const CHANGING_OF_PROXY: u32 = flag::LOCAL_CLOSED | flag::REMOTE_CLOSED | flag::RESET | flag::TRANSLATED;
 
-/// Reads the key of a plain packet's flow; nothing for other packets, and for segments that open or end a connection.
+/// Reads the key of a plain packet's flow and returns the TCP flags; nothing for other packets, and for segments that open or
+/// reset a connection.
 #[inline(always)]
-fn read_key(packet: &impl Bytes, direction: Direction, key: &mut ConnKey) -> Option<()> {
+fn read_plain(
+    packet: &(impl Bytes + Mark),
+    direction: Direction,
+    ends: &Ends,
+    key: &mut ConnKey,
+) -> Option<u8> {
+    let mark = if ends.is_from_proxy { mark::FROM_PROXY } else { 0 };
+    if packet.mark() & mark::MASK != mark || packet.is_tagged() {
+        return None;
+    }
+    read_key(packet, direction, key)
+}
+
+/// The same for a packet without a VLAN tag.
+#[inline(always)]
+fn read_key(packet: &impl Bytes, direction: Direction, key: &mut ConnKey) -> Option<u8> {
+    let tcp_flags;
     match packet.front::<2>(12)? {
         [0x08, 0x00] => {
             let [first, place, protocol, source, destination, ports] = packet.front_words(IP)?;
@@ -137,7 +182,7 @@ fn read_key(packet: &impl Bytes, direction: Direction, key: &mut ConnKey) -> Opt
                 return None;
             }
             let end = IP + u32::from(u16::from_be_bytes([high, low]));
-            check_transport(packet, protocol, IP + 20, end)?;
+            tcp_flags = check_transport(packet, protocol, IP + 20, end)?;
             let ends =
                 [source, destination].map(|word| Address::from_words([0, 0, 0xffff_u32.to_be(), word]));
             *key = conntrack::key_of(direction, ends, split(ports), protocol);
@@ -152,12 +197,12 @@ fn read_key(packet: &impl Bytes, direction: Direction, key: &mut ConnKey) -> Opt
                 return None;
             }
             let end = IP + 40 + u32::from(u16::from_be_bytes([high, low]));
-            check_transport(packet, protocol, IP + 40, end)?;
+            tcp_flags = check_transport(packet, protocol, IP + 40, end)?;
             *key = conntrack::key_of(direction, ends, split(ports), protocol);
         }
         _ => return None,
     }
-    Some(())
+    Some(tcp_flags)
 }
 
 /// The two ports, source first.
@@ -168,9 +213,9 @@ fn split(ports: u32) -> [[u8; 2]; 2] {
 }
 
 /// Checks that the protocol has ports, and that the packet holds the whole header at `at` and ends at `end` in its frame;
-/// nothing too for a TCP segment that opens or ends a connection.
+/// nothing too for a TCP segment that opens or resets a connection. Returns the TCP flags.
 #[inline(always)]
-fn check_transport(packet: &impl Bytes, protocol: u8, at: u32, end: u32) -> Option<()> {
+fn check_transport(packet: &impl Bytes, protocol: u8, at: u32, end: u32) -> Option<u8> {
     let length = match protocol {
         TCP => 20,
         UDP | SCTP => 8,
@@ -179,13 +224,11 @@ fn check_transport(packet: &impl Bytes, protocol: u8, at: u32, end: u32) -> Opti
     if end > packet.length() || end < at + length {
         return None;
     }
-    if protocol == TCP {
-        let [_, flags] = packet.front::<2>(at + 12)?;
-        if flags & (SYN | FIN | RST) != 0 {
-            return None;
-        }
+    if protocol != TCP {
+        return Some(0);
     }
-    Some(())
+    let [_, flags] = packet.front::<2>(at + 12)?;
+    (flags & (SYN | RST) == 0).then_some(flags)
 }
 
 /// Makes a frame one to the workload at the other end; nothing where the packet's hop limit ends here.

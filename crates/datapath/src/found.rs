@@ -21,6 +21,10 @@ pub(crate) struct Found {
     pub(crate) config: Config,
     /// The row of the workload or the node, copied too; all zero at the proxy's interface, which is no endpoint's.
     pub(crate) endpoint: EndpointInfo,
+    /// Whether the node proxy sent the packet.
+    pub(crate) from_proxy: bool,
+    /// Bytes of the packet, from the link layer on.
+    pub(crate) length: u32,
     /// Identity of the other end.
     pub(crate) peer_identity: u32,
     /// The way of all packets of the flow in this direction, where the stages found one.
@@ -42,6 +46,8 @@ impl Found {
             flow: PacketFlow::unknown(),
             config: Config::default(),
             endpoint: EndpointInfo::default(),
+            from_proxy: false,
+            length: 0,
             peer_identity: 0,
             way: FlowWay::UNKNOWN,
             backend: BackendInfo::default(),

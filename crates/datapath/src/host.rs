@@ -12,13 +12,19 @@ use crate::{report, workload};
 use abi::address::AddressKey;
 use abi::endpoint::{EndpointInfo, EndpointKey, flag};
 use abi::policy::Direction;
-use abi::{Address, DropReason, identity};
+use abi::{Address, DropReason, config, identity};
 
 /// The node's row, where its policy enforces something: then the flows of both directions are tracked, since the answers to
 /// what one direction allows come in the other.
 #[inline(always)]
 pub(crate) fn enforced(maps: &impl Maps) -> Option<&EndpointInfo> {
     maps.endpoint(&EndpointKey::NODE).filter(|node| node.flags & flag::ENFORCE != 0)
+}
+
+/// Whether the configuration says that the node's policy enforces nothing.
+#[inline(always)]
+pub(crate) fn is_open(maps: &impl Maps) -> bool {
+    maps.config().is_some_and(|config| config.flags & config::flag::NODE_OPEN != 0)
 }
 
 /// Whether an address is the node's own.

@@ -4,6 +4,7 @@
 //! [`Keep`] for those that packets write. A new map needs nothing here.
 
 use crate::policy::PolicyRows;
+use abi::Address;
 use abi::address::{AddressInfo, AddressKey};
 use abi::config::Config;
 use abi::conntrack::{ConnKey, FragmentInfo, FragmentKey};
@@ -50,6 +51,12 @@ pub trait Maps: PolicyRows + Entries {
 
     /// Reports an event; an event that finds no room is counted.
     fn report(&self, event: &FlowEvent);
+
+    /// Whether the address is known not to be the node's own, under this epoch; what is known may be forgotten at any time.
+    fn is_foreign(&self, address: &Address, epoch: u32) -> bool;
+
+    /// Remembers that the address is not the node's own under this epoch, which was read before the address was looked up.
+    fn remember_foreign(&self, address: &Address, epoch: u32);
 
     /// The entry of a key; of a trie the one with the longest prefix.
     #[inline(always)]

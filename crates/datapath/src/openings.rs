@@ -30,26 +30,49 @@ pub(crate) fn find(maps: &impl Maps, direction: Direction, scratch: &mut Scratch
     scratch.origin != Origin::New && conntrack::is_current(&scratch.entry, &scratch.found)
 }
 
-/// Copies the entry, if there is one.
+/// Copies the entry, if there is one: of the connection with this key, or of an opening, which comes first for its answer.
 #[inline(always)]
 fn copy(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
-    let now = scratch.found.seconds;
-    if scratch.has_connection
-        && let Some(row) = maps.connection(&scratch.key)
-    {
-        if conntrack::continues(&row, scratch.opens, direction, now) {
-            scratch.entry = *row;
-            scratch.origin = Origin::Connections;
-            return;
-        }
+    if scratch.answers_syn {
+        copy_opening(maps, direction, scratch);
+    }
+    if scratch.origin == Origin::New && scratch.may_have_connection {
+        copy_connection(maps, direction, scratch);
+    }
+    if scratch.origin == Origin::New && !scratch.answers_syn {
+        copy_opening(maps, direction, scratch);
+    }
+}
+
+#[inline(always)]
+fn copy_connection(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
+    let Some(row) = maps.connection(&scratch.key) else { return };
+    if conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds) {
+        scratch.entry = *row;
+        scratch.origin = Origin::Connections;
+    } else {
         scratch.is_successor = true;
     }
+}
+
+#[inline(always)]
+fn copy_opening(maps: &impl Maps, direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
     if let Some(row) = maps.opening(&scratch.key)
-        && conntrack::continues(&row, scratch.opens, direction, now)
+        && conntrack::continues(&row, scratch.opens, direction, scratch.found.seconds)
     {
         scratch.entry = *row;
         scratch.origin = Origin::Openings;
     }
+}
+
+/// Makes the entry of the flow that a segment opens, before the flow is looked up ([`find_repeated`]).
+#[inline(always)]
+pub(crate) fn begin_first(direction: Direction, scratch: &mut Fresh<'_, Scratch>) {
+    scratch.origin = Origin::New;
+    (scratch.is_successor, scratch.is_midstream) = (false, false);
+    scratch.decision.transition = Transition::Opened;
+    scratch.entry = conntrack::new_entry(direction);
+    scratch.flags = scratch.entry.flags;
 }
 
 /// Makes the entry of a new flow, or of a connection whose entry is lost.
@@ -91,9 +114,12 @@ fn flags_midstream(maps: &impl Maps, key: &ConnKey, now: u32, flags: u32) -> u32
 
 /// Keeps the entry of a flow that passed: an answered flow becomes a connection. An entry that a map holds is replaced in
 /// place, for an update takes the room of another one first.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn keep(maps: &impl Maps, scratch: &mut Scratch) -> Result<(), DropReason> {
     let scratch = &mut Fresh::new(scratch);
+    if scratch.is_judged_first {
+        find_repeated(maps, scratch);
+    }
     if scratch.is_successor {
         maps.delete(map::Conntrack, &scratch.key);
     }
@@ -104,6 +130,22 @@ pub(crate) fn keep(maps: &impl Maps, scratch: &mut Scratch) -> Result<(), DropRe
         keep_opening(maps, scratch)
     };
     if is_kept { Ok(()) } else { Err(DropReason::ConntrackFull) }
+}
+
+/// Looks up the opening that a segment repeats which policy has judged first.
+///
+/// Connections are not looked up. The entry of one with this key serves the old connection's packets until the new one is
+/// accepted, and is then replaced; most segments that open a connection have none, and to find none in that large map misses
+/// the cache.
+#[inline(always)]
+fn find_repeated(maps: &impl Maps, scratch: &mut Fresh<'_, Scratch>) {
+    if let Some(row) = maps.opening(&scratch.key)
+        && conntrack::continues(&row, true, scratch.found.direction, scratch.found.seconds)
+    {
+        scratch.decision.transition = Transition::None;
+        scratch.origin = Origin::Openings;
+        conntrack::add_counts(&mut scratch.entry, &row);
+    }
 }
 
 #[inline(always)]

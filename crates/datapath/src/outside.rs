@@ -22,16 +22,7 @@ pub fn from_outside(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
-    if let Some(delivery) = established::at_node(packet, maps, &mut scratch.key, Direction::Ingress) {
-        return Ok(delivery);
-    }
-    if !begin(maps, Direction::Ingress, scratch) {
-        return Ok(Delivery::Pass);
-    }
-    pipeline::run_apart(packet, maps, scratch, |packet, maps, scratch| {
-        judge(packet, maps, Direction::Ingress, scratch)
-    });
-    pipeline::verdict(scratch)
+    run(packet, maps, Direction::Ingress, scratch)
 }
 
 /// Judges a packet that goes out, if the node itself sends it and the node's policy enforces something.
@@ -41,25 +32,29 @@ pub fn to_outside(
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
-    if let Some(delivery) = established::at_node(packet, maps, &mut scratch.key, Direction::Egress) {
-        return Ok(delivery);
-    }
-    if !begin(maps, Direction::Egress, scratch) {
-        return Ok(Delivery::Pass);
-    }
-    pipeline::run_apart(packet, maps, scratch, |packet, maps, scratch| {
-        judge(packet, maps, Direction::Egress, scratch)
-    });
-    pipeline::verdict(scratch)
+    run(packet, maps, Direction::Egress, scratch)
 }
 
-/// Begins with a packet at a hook of the node; false while the node's policy enforces nothing, and every packet passes.
 #[inline(always)]
-fn begin(maps: &impl Maps, direction: Direction, scratch: &mut Scratch) -> bool {
-    let Some(node) = host::enforced(maps) else { return false };
+fn run(
+    packet: &mut (impl Bytes + Mark + PacketRoute),
+    maps: &impl Maps,
+    direction: Direction,
+    scratch: &mut Scratch,
+) -> Result<Delivery, DropReason> {
+    if host::is_open(maps) {
+        return Ok(Delivery::Pass);
+    }
+    if let Some(delivery) = established::at_node(packet, maps, &mut scratch.key, direction) {
+        return Ok(delivery);
+    }
+    let Some(node) = host::enforced(maps) else { return Ok(Delivery::Pass) };
     scratch.found.endpoint = *node;
     scratch.begin(direction);
-    true
+    pipeline::run_apart(packet, maps, scratch, |packet, maps, scratch| {
+        judge(packet, maps, direction, scratch)
+    });
+    pipeline::verdict(scratch)
 }
 
 #[inline(always)]
@@ -69,18 +64,10 @@ fn judge(
     direction: Direction,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Delivered, DropReason> {
-    scratch.found.config = *maps.config().ok_or(DropReason::MapMissing)?;
-    if parse::kind_on_any_vlan(packet)? == Kind::Arp {
-        return Ok(deliver::ignore());
-    }
-    parse::addresses(packet, &mut scratch.found.flow)?;
-    if !concerns_node(packet, maps, direction, scratch)? {
-        return Ok(deliver::ignore());
-    }
-    scratch.found.read_clock(maps);
-    parse::after_addresses(packet, &mut scratch.found.flow)?;
-    if neighbour::is_discovery_on_link(&scratch.found.flow) {
-        return Ok(deliver::exempt(scratch, Delivery::Pass));
+    match identify(packet, maps, direction, scratch)? {
+        Concern::Others => return Ok(deliver::ignore()),
+        Concern::Link => return Ok(deliver::exempt(scratch, Delivery::Pass)),
+        Concern::Node => {}
     }
     scratch.found.way = FlowWay { is_known: true, local: 0, interface: packet.ingress() };
     let remote = match direction {
@@ -97,23 +84,61 @@ fn judge(
     Ok(deliver::pass(packet, scratch, permit))
 }
 
+/// The endpoint that a packet at a hook of the node concerns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Concern {
+    /// Another one: the node forwards the packet.
+    Others,
+    /// None: the packet resolves addresses of a link.
+    Link,
+    /// The node, which sends or receives the packet.
+    Node,
+}
+
+/// Parses a packet that may be the node's. A function of its own in the kernel: the paths of both families become one.
+#[inline(never)]
+fn identify(
+    packet: &(impl Bytes + Mark + PacketRoute),
+    maps: &impl Maps,
+    direction: Direction,
+    scratch: &mut Scratch,
+) -> Result<Concern, DropReason> {
+    let scratch = &mut Fresh::new(scratch);
+    scratch.found.config = *maps.config().ok_or(DropReason::MapMissing)?;
+    if parse::kind_on_any_vlan(packet)? == Kind::Arp {
+        return Ok(Concern::Others);
+    }
+    parse::addresses(packet, &mut scratch.found.flow)?;
+    if !is_nodes(packet, maps, direction, scratch)? {
+        return Ok(Concern::Others);
+    }
+    scratch.found.read_clock(maps);
+    parse::after_addresses(packet, &mut scratch.found.flow)?;
+    Ok(if neighbour::is_discovery_on_link(&scratch.found.flow) { Concern::Link } else { Concern::Node })
+}
+
 /// Whether the node itself sends or receives the packet.
 ///
 /// What the node sends on for others in its own name (masquerading) may always go out. Such a flow is tracked without
 /// enforcement, since its answers come to the node.
 #[inline(always)]
-fn concerns_node(
+fn is_nodes(
     packet: &(impl Mark + PacketRoute),
     maps: &impl Maps,
     direction: Direction,
     scratch: &mut Scratch,
 ) -> Result<bool, DropReason> {
-    if direction == Direction::Ingress {
-        return host::owns(maps, &scratch.found.flow.destination);
+    let local = match direction {
+        Direction::Ingress => scratch.found.flow.destination,
+        Direction::Egress if packet.ingress() == 0 && !packet.is_from_proxy() => return Ok(true),
+        Direction::Egress => {
+            scratch.found.endpoint.flags &= !flag::ENFORCE;
+            scratch.found.flow.source
+        }
+    };
+    let is_own = host::owns(maps, &local)?;
+    if !is_own {
+        maps.remember_foreign(&local, scratch.found.config.epoch);
     }
-    if packet.ingress() == 0 && !packet.is_from_proxy() {
-        return Ok(true);
-    }
-    scratch.found.endpoint.flags &= !flag::ENFORCE;
-    host::owns(maps, &scratch.found.flow.source)
+    Ok(is_own)
 }

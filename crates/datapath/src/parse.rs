@@ -86,11 +86,29 @@ impl PacketFlow {
     #[inline(always)]
     pub(crate) fn opens(&self) -> bool {
         match self.protocol {
-            TCP => self.tcp_flags & (SYN | ACK) == SYN,
+            TCP => self.is_syn(),
             ICMP => self.destination_port[0] == 8,
             ICMP6 => self.destination_port[0] == 128,
             _ => false,
         }
+    }
+
+    /// Whether the packet is a TCP segment that opens a connection.
+    #[inline(always)]
+    pub(crate) fn is_syn(&self) -> bool {
+        self.protocol == TCP && self.tcp_flags & (SYN | ACK) == SYN
+    }
+
+    /// Whether the packet is a TCP segment that accepts a connection.
+    #[inline(always)]
+    pub(crate) fn is_syn_ack(&self) -> bool {
+        self.protocol == TCP && self.tcp_flags & (SYN | ACK) == SYN | ACK
+    }
+
+    /// Whether the packet is a TCP segment that accepts or refuses a connection; the end of an open connection may look the same.
+    #[inline(always)]
+    pub(crate) fn answers_syn(&self) -> bool {
+        self.is_syn_ack() || (self.protocol == TCP && self.tcp_flags & RST != 0)
     }
 
     /// Reads `N` bytes of the IP packet; beyond its end the packet is invalid.

@@ -65,11 +65,19 @@ fn send(maps: &impl Maps, scratch: &mut Scratch, length: u32) {
 }
 
 /// Whether the configuration asks for an event of a packet that passes.
+///
+/// Each hook reports the verdict that opens a connection. What the two ends do in the connection is reported once, by the last
+/// hook that judges the packet.
 #[inline(always)]
 fn is_worth_an_event(scratch: &Scratch) -> bool {
     let Scratch { found, decision, delivery, .. } = scratch;
     // The hook of the workload that a packet goes to judges the packet next.
     let is_last = !matches!(delivery, Delivery::Egress(_));
-    let always = if is_last { flag::REPORT_PACKETS } else { flag::REPORT_HOPS };
-    found.config.flags & (decision.transition as u32 | always) != 0
+    let transition = decision.transition as u32;
+    let wanted = if is_last {
+        transition | flag::REPORT_PACKETS
+    } else {
+        transition & flag::REPORT_OPENED | flag::REPORT_HOPS
+    };
+    found.config.flags & wanted != 0
 }

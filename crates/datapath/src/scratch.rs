@@ -24,14 +24,16 @@ pub struct Scratch {
     pub(crate) key: ConnKey,
     /// The entry of a flow that is new, that nothing has answered, or that policy judges again.
     pub(crate) entry: ConnInfo,
-    /// Whether the node proxy sent the packet.
-    pub(crate) from_proxy: bool,
     /// Whether the packet opens a flow, whatever was before.
     pub(crate) opens: bool,
     /// The flags of the flow's entry, as the packet found them.
     pub(crate) flags: u32,
-    /// Whether there is a connection with the packet's key.
-    pub(crate) has_connection: bool,
+    /// Whether policy judges the packet before the entry of its flow is looked up.
+    pub(crate) is_judged_first: bool,
+    /// Whether the packet may answer one that opens a connection.
+    pub(crate) answers_syn: bool,
+    /// Whether there may be a connection with the packet's key.
+    pub(crate) may_have_connection: bool,
     /// Whether the packet belongs to a connection that the policy in force allowed.
     pub(crate) is_in_force: bool,
     /// Where `entry` is from.
@@ -61,10 +63,11 @@ impl Default for Scratch {
             decision: PacketDecision::NONE,
             key: ConnKey::default(),
             entry: ConnInfo::default(),
-            from_proxy: false,
             opens: false,
             flags: 0,
-            has_connection: false,
+            is_judged_first: false,
+            answers_syn: false,
+            may_have_connection: false,
             is_in_force: false,
             origin: Origin::New,
             is_successor: false,

@@ -3,7 +3,7 @@
 use crate::found::{Found, ServiceAddress};
 use crate::maps::Maps;
 use crate::packet::{Bytes, Checksums};
-use crate::parse::{FIN, PacketFlow, RST};
+use crate::parse::{FIN, PacketFlow, RST, SYN};
 use crate::translate::{self, PacketEnd};
 use abi::DropReason;
 use abi::conntrack::lifetime;
@@ -11,14 +11,15 @@ use abi::map;
 use abi::protocol::{SCTP, TCP, UDP};
 use abi::service::{BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey, choice_flag};
 
-/// Translates the destination of a packet to a frontend to the flow's backend. Other packets stay as they are.
+/// Translates the destination of a packet to a frontend to the flow's backend. Other packets stay as they are, and so does a
+/// segment that accepts a connection: a frontend opens none.
 #[inline(always)]
 pub(crate) fn translate(
     packet: &mut (impl Bytes + Checksums),
     maps: &impl Maps,
     found: &mut Found,
 ) -> Result<(), DropReason> {
-    if !matches!(found.flow.protocol, TCP | UDP | SCTP) {
+    if !matches!(found.flow.protocol, TCP | UDP | SCTP) || found.flow.is_syn_ack() {
         return Ok(());
     }
     if find_backend(maps, found)? { redirect(packet, found) } else { Ok(()) }
@@ -28,7 +29,8 @@ pub(crate) fn translate(
 /// frontend was one.
 #[inline(always)]
 pub(crate) fn is_to_frontend(maps: &impl Maps, flow: &PacketFlow) -> bool {
-    flow.protocol == TCP && !flow.opens() && maps.service(&frontend(flow)).is_some()
+    let may_be = flow.protocol == TCP && flow.tcp_flags & SYN == 0;
+    may_be && maps.service(&frontend(flow)).is_some()
 }
 
 /// Gives the packet the address of the backend.

@@ -4,6 +4,7 @@ use super::arrival::ProxySockets;
 use super::bytes::ByteMap;
 use crate::policy::PolicyRows;
 use crate::{Find, Keep, Maps};
+use abi::Address;
 use abi::capacity::Capacities;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::event::{Counter, FlowEvent};
@@ -11,6 +12,7 @@ use abi::map::{self, Map, MapId, Writer};
 use abi::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use abi::row::{MapOp, Row, RowKey};
 use std::cell::{Cell, RefCell, RefMut};
+use std::collections::HashSet;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// The maps of one node, each at its number. A map is in one of two lists: what user space writes is plain, and what packets
@@ -22,6 +24,8 @@ pub struct Tables {
     sockets: ProxySockets,
     connection_limit: Option<usize>,
     events: RefCell<Vec<FlowEvent>>,
+    /// Addresses that are not the node's own, with their epochs.
+    foreign: RefCell<HashSet<(Address, u32)>>,
     now: Cell<u64>,
 }
 
@@ -50,6 +54,7 @@ impl Tables {
             sockets: ProxySockets::default(),
             connection_limit: None,
             events: RefCell::default(),
+            foreign: RefCell::default(),
             now: Cell::default(),
         }
     }
@@ -80,6 +85,7 @@ impl Tables {
     /// Forgets what packets wrote: connections, choices of backends, fragments, counters.
     pub fn forget(&mut self) {
         self.kept.iter_mut().for_each(|map| map.get_mut().clear());
+        self.foreign.get_mut().clear();
     }
 
     /// The remembered flows, answered and not, by key.
@@ -198,6 +204,14 @@ impl Maps for Tables {
 
     fn report(&self, event: &FlowEvent) {
         self.events.borrow_mut().push(*event);
+    }
+
+    fn is_foreign(&self, address: &Address, epoch: u32) -> bool {
+        self.foreign.borrow().contains(&(*address, epoch))
+    }
+
+    fn remember_foreign(&self, address: &Address, epoch: u32) {
+        self.foreign.borrow_mut().insert((*address, epoch));
     }
 }
 

@@ -177,8 +177,10 @@ fn an_observer_sees_a_connection_soon_and_costs_nothing_after_it_left() {
         bed.status();
         cpu_time(&bed) - before
     };
+    // Of several runs the one that other processes of the machine disturbed least.
+    let calm = || (0..3).map(|_| work()).min().unwrap();
     work();
-    let alone = work();
+    let alone = calm();
     let held = settled(&bed);
     let observers: Vec<_> = (0..20)
         .map(|_| {
@@ -199,7 +201,7 @@ fn an_observer_sees_a_connection_soon_and_costs_nothing_after_it_left() {
     drop((first, observers));
     let gone = || (threads_and_descriptors(&bed) == held).then_some(());
     assert!(eventually(gone).is_some(), "{:?} after {held:?}", threads_and_descriptors(&bed));
-    let afterwards = work();
+    let afterwards = calm();
     println!("agent's CPU time: {alone:?} before observers, {observed:?} with 20, {afterwards:?} after");
     assert!(afterwards < observed && afterwards < 3 * alone, "{alone:?} {observed:?} {afterwards:?}");
 }

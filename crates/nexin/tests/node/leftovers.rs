@@ -153,3 +153,19 @@ fn maps_of_an_earlier_release_are_removed_once_they_are_unused() {
         (Some(200), Some(403))
     );
 }
+
+#[test]
+#[ignore = "needs root"]
+fn removing_an_agent_that_was_killed_as_it_worked_resets_the_kernels_setting() {
+    const SETTING: &str = "/sys/kernel/rcu_expedited";
+    let mut bed = Bed::new("lf");
+    bed.kill();
+    // As an agent leaves them that is killed while it creates or removes workloads.
+    fs::write(bed.path("run/hurry"), "").unwrap();
+    fs::write(SETTING, "1").unwrap();
+    // This removes the agent's directory, too.
+    drop(bed);
+    // Agents of other tests may use it for a moment.
+    let is_reset = || (fs::read_to_string(SETTING).unwrap().trim() == "0").then_some(());
+    assert!(eventually(is_reset).is_some(), "the setting stays");
+}

@@ -1,4 +1,5 @@
-//! Tests of the proxy's threads: each CPU has one, and a proxy of which one hangs is reported and replaced.
+//! Tests of threads: each CPU has one of the proxy, a proxy of which one hangs is reported and replaced, and an agent whose
+//! thread hangs is reported.
 
 use crate::REQUESTS;
 use crate::bed::{Bed, SOON, eventually};
@@ -12,7 +13,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A thread of the proxy that does not run until this value is dropped.
+/// A thread that does not run until this value is dropped.
 ///
 /// A signal would stop the whole process; a debugger stops one thread.
 struct Hanging(Pid);
@@ -148,4 +149,24 @@ fn a_proxy_with_one_hanging_worker_is_reported_and_replaced() {
 #[ignore = "needs root"]
 fn a_proxy_whose_main_thread_hangs_is_reported_and_replaced() {
     expect_replacement(&Bed::new("wb"), "", "its main thread for ");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_agent_whose_thread_hangs_is_reported_until_it_goes_on() {
+    let bed = Bed::new("wd");
+    // The thread that joined the node's network namespace, which has no name of its own.
+    let own = |(number, name): &(i32, String)| name == "nexin" && *number != bed.agent().cast_signed();
+    let hanging = Hanging::thread(threads(bed.agent()).into_iter().find(own).unwrap().0);
+    let began = Instant::now();
+    let stuck = || bed.status().problems.into_iter().find(|one| one.contains("changes are not carried out"));
+    let problem = eventually(stuck).unwrap_or_else(|| panic!("{:?}", bed.status()));
+    assert!(began.elapsed() < Duration::from_secs(7), "the status failed after {:?}", began.elapsed());
+    assert!(problem.contains("restart the agent") && problem.contains("(since "), "{problem}");
+    assert_eq!(bed.exit_code(&["status"]), Some(1));
+    drop(hanging);
+    assert!(eventually(|| bed.status().problems.is_empty().then_some(())).is_some(), "{:?}", bed.status());
+    // An idle agent takes turns, too.
+    thread::sleep(Duration::from_secs(6));
+    assert_eq!((bed.status().problems, bed.exit_code(&["status"])), (vec![], Some(0)));
 }

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Instant;
+use workload::RcuExpediter;
 
 /// Prepares the namespaces: network namespaces and BPF objects are named in file systems of their own, so the kernel frees
 /// them with the sandbox. The shell stays the first process, and reaps.
@@ -73,8 +74,9 @@ fn start(case: &Case, (program, directory): (&Path, &Path), scale: f64) -> Resul
         .context("unshare (util-linux) cannot be started")
 }
 
-/// Removes what is not in the sandbox: the directory, and the control groups.
+/// Removes what is not in the sandbox: a kernel setting of the agent that was killed, the directory, and the control groups.
 fn clean(directory: &Path) {
+    let _ = RcuExpediter::new(directory.join("run/hurry")).recover();
     let _ = fs::remove_dir_all(directory);
     let groups = PathBuf::from("/sys/fs/cgroup/nexin").join(instance());
     for group in fs::read_dir(&groups).into_iter().flatten().flatten() {

@@ -24,18 +24,20 @@ use traffic::{Carried, TrafficPattern};
 struct Effort {
     rounds: usize,
     time: Duration,
+    /// The only traffic that is measured; none where everything is.
+    only: Option<TrafficPattern>,
 }
 
 fn main() -> ExitCode {
     start(effort(std::env::args().skip(1)), run)
 }
 
-/// Reads `--rounds N` and `--seconds S`; nothing is to be done unless cargo says that this is a benchmark.
+/// Reads `--rounds N`, `--seconds S` and `--traffic NAME`; nothing is to be done unless cargo says that this is a benchmark.
 fn effort(mut arguments: impl Iterator<Item = String>) -> Result<Option<Effort>> {
-    let mut effort = Effort { rounds: 20, time: Duration::from_millis(250) };
+    let mut effort = Effort { rounds: 20, time: Duration::from_millis(250), only: None };
     let mut is_bench = false;
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().with_context(|| format!("{argument}: a number should follow"));
+        let mut value = || arguments.next().with_context(|| format!("{argument}: a value should follow"));
         match argument.as_str() {
             "--bench" => is_bench = true,
             "--rounds" => effort.rounds = value()?.parse().context("--rounds takes a whole number")?,
@@ -44,7 +46,12 @@ fn effort(mut arguments: impl Iterator<Item = String>) -> Result<Option<Effort>>
                 effort.time = Duration::try_from_secs_f64(seconds)
                     .context("--seconds takes a time that can be waited")?;
             }
-            other => bail!("{other}: it takes --rounds N and --seconds S"),
+            "--traffic" => {
+                let name = value()?;
+                let pattern = TrafficPattern::from_option(&name);
+                effort.only = Some(pattern.with_context(|| format!("--traffic has no {name}"))?);
+            }
+            other => bail!("{other}: it takes --rounds N, --seconds S and --traffic NAME"),
         }
     }
     ensure!(effort.rounds > 0 && !effort.time.is_zero(), "there should be a round, and time for it");
@@ -61,7 +68,9 @@ fn run(effort: &Effort) -> Result<()> {
     println!("{machine}");
     println!("cargo bench -p nexin-testbed --bench path\n");
     let setups = setups()?;
-    judge(&setups, &machine)?;
+    if effort.only.is_none() {
+        judge(&setups, &machine)?;
+    }
     carry(&setups, &machine, effort)?;
     let after = Strain::now()?;
     println!(
@@ -120,6 +129,9 @@ fn carry(setups: &[Setup], machine: &Machine, effort: &Effort) -> Result<()> {
         (TrafficPattern::Bytes, apart),
         (TrafficPattern::Connections, apart),
     ] {
+        if effort.only.is_some_and(|only| only != pattern) {
+            continue;
+        }
         let carried = carried(setups, pattern, places, effort)?;
         println!("{}; {places}", pattern.name());
         let (unit, scale) = pattern.unit();

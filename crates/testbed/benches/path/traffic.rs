@@ -36,6 +36,16 @@ struct Served {
 }
 
 impl TrafficPattern {
+    /// The pattern with this name on the command line.
+    pub(crate) fn from_option(name: &str) -> Option<Self> {
+        match name {
+            "round-trips" => Some(Self::RoundTrips),
+            "bytes" => Some(Self::Bytes),
+            "connections" => Some(Self::Connections),
+            _ => None,
+        }
+    }
+
     /// What is counted, for people.
     pub(crate) fn name(self) -> &'static str {
         match self {

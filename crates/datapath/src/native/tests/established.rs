@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::craft::flag::{ACK, FIN, RST, SYN};
-use abi::conntrack::{ConnKey, Way};
+use abi::conntrack::{ConnKey, Way, lifetime};
 use abi::mark;
 
 /// A node with a policy for both ends, and an established connection from client to server.
@@ -125,6 +125,39 @@ fn until_the_epoch_rises_the_entry_is_all_that_a_packet_needs() {
             node.forward(SERVER.interface, CLIENT, &back),
         ] {
             dropped(&node, &outcome, DropReason::UnknownEndpoint);
+        }
+    });
+}
+
+#[test]
+fn the_entry_is_all_that_a_connection_needs_to_close_until_the_last_hook_reports_the_end() {
+    each_family(|family| {
+        let mut node = established(family);
+        forget_all(&mut node, family);
+        let lifetimes = |node: &NativeNode| {
+            let now = (node.now / SECOND) as u32;
+            node.tables.connections().into_iter().map(|(_, row)| row.expires - now).collect::<Vec<_>>()
+        };
+        let [end, last] = [back(family), tcp(family)].map(|segment| segment.flags(FIN | ACK).frame());
+        let data = tcp(family).flags(ACK).frame();
+        delivered(&node.from(SERVER, &end), CLIENT);
+        assert_eq!(node.forward(SERVER.interface, CLIENT, &end).verdict, Ok(Delivery::Pass));
+        assert_eq!(lifetimes(&node), [lifetime::TCP_HALF_CLOSED; 2]);
+        delivered(&node.from(CLIENT, &data), SERVER);
+        assert_eq!(node.forward(CLIENT.interface, SERVER, &data).verdict, Ok(Delivery::Pass));
+        assert_eq!(lifetimes(&node), [lifetime::TCP_HALF_CLOSED; 2]);
+        delivered(&node.from(CLIENT, &last), SERVER);
+        let closed = |rows: Vec<u32>| rows.iter().filter(|&&rest| rest == lifetime::TCP_CLOSING).count();
+        assert_eq!(closed(lifetimes(&node)), 1);
+        let reported = node.forward(CLIENT.interface, SERVER, &last);
+        dropped(&node, &reported, DropReason::UnknownEndpoint);
+        // A reset passes the stages, and so does the opening of the next connection.
+        for flags in [RST, SYN] {
+            dropped(
+                &node,
+                &node.from(CLIENT, &tcp(family).flags(flags).frame()),
+                DropReason::UnknownEndpoint,
+            );
         }
     });
 }

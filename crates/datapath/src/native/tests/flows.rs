@@ -44,23 +44,55 @@ fn a_connection_between_workloads_goes_both_ways() {
 }
 
 #[test]
-fn the_first_packet_and_the_first_reply_are_reported_and_no_others() {
+fn an_opening_is_reported_by_each_hook_and_answer_and_end_by_the_last() {
     each_family(|family| {
         let node = strict(family, 6, 80);
+        let [data, reset] = [ACK, ACK | RST].map(|flags| syn(family).flags(flags).frame());
         let steps = [
+            (node.from(CLIENT, &syn(family).frame()), 1),
             (node.to(SERVER, &syn(family).frame()), 1),
+            (node.from(CLIENT, &syn(family).frame()), 0),
             (node.to(SERVER, &syn(family).frame()), 0),
-            (node.from(SERVER, &answer(family).frame()), 1),
-            (node.to(SERVER, &syn(family).flags(ACK).frame()), 0),
-            (node.to(SERVER, &syn(family).flags(ACK | RST).frame()), 1),
+            (node.from(SERVER, &answer(family).frame()), 0),
+            (node.to(CLIENT, &answer(family).frame()), 1),
+            (node.from(CLIENT, &data), 0),
+            (node.to(SERVER, &data), 0),
+            (node.from(CLIENT, &reset), 0),
+            (node.to(SERVER, &reset), 1),
         ];
         for (step, (outcome, events)) in steps.iter().enumerate() {
             assert!(outcome.verdict.is_ok(), "step {step}: {outcome:?}");
             assert_eq!(outcome.events.len(), *events, "step {step}");
         }
-        let event = steps[2].0.events[0];
-        assert_eq!((event.verdict, event.reply, event.rule), (PacketVerdict::Forward as u8, 1, RULE));
-        assert_eq!((event.source_identity, event.destination_identity), (SERVER.identity, CLIENT.identity));
+        let [opening, answer] = [&steps[1].0, &steps[5].0].map(|outcome| outcome.events[0]);
+        assert_eq!((opening.verdict, opening.reply, opening.rule), (PacketVerdict::Forward as u8, 0, RULE));
+        assert_eq!((answer.verdict, answer.reply), (PacketVerdict::Forward as u8, 1));
+        assert_eq!((answer.source_identity, answer.destination_identity), (SERVER.identity, CLIENT.identity));
+    });
+}
+
+#[test]
+fn what_leaves_the_node_is_reported_where_it_leaves() {
+    each_family(|family| {
+        let mut node = NativeNode::new(family);
+        node.enforce(SERVER, family.server, BOTH);
+        node.rule(SERVER, identity::WORLD, Direction::Ingress, (6, 80), ALLOW);
+        let ends = [at(family.world, 4000), at(family.server, 80)];
+        let there = |flags| craft::tcp(ends[0], ends[1]).flags(flags).frame();
+        let back = |flags| craft::tcp(ends[1], ends[0]).flags(flags).frame();
+        let steps = [
+            (node.to(SERVER, &there(SYN)), 1),
+            (node.from(SERVER, &back(SYN | ACK)), 1),
+            (node.to(SERVER, &there(ACK)), 0),
+            (node.to(SERVER, &there(FIN | ACK)), 0),
+            (node.from(SERVER, &back(FIN | ACK)), 1),
+            (node.to(SERVER, &there(ACK)), 0),
+        ];
+        for (step, (outcome, events)) in steps.iter().enumerate() {
+            assert_eq!((outcome.verdict, outcome.events.len()), (Ok(Delivery::Pass), *events), "step {step}");
+        }
+        let answer = steps[1].0.events[0];
+        assert_eq!((answer.verdict, answer.reply, answer.rule), (PacketVerdict::Forward as u8, 1, RULE));
     });
 }
 

@@ -55,6 +55,52 @@ fn without_a_policy_of_the_node_nothing_is_judged_or_tracked() {
 }
 
 #[test]
+fn the_configuration_opens_the_node_and_only_without_it_the_nodes_endpoint_counts() {
+    each_family(|family| {
+        let mut node = guarded(family, BOTH);
+        let frames = [
+            segment((family.world, 4000), (family.other, 22), SYN),
+            segment((family.other, 22), (family.world, 4000), SYN),
+        ];
+        let both = |node: &NativeNode| [receive(node, &frames[0]), send(node, 0, &frames[1])];
+        for outcome in both(&node) {
+            dropped(&node, &outcome, DropReason::PolicyDefaultDeny);
+        }
+        node.configure(Config { epoch: 1, flags: MEDIUM | config::flag::NODE_OPEN, ..Config::default() });
+        for outcome in both(&node) {
+            assert_eq!((outcome.verdict, outcome.events.len()), (PASS, 0));
+        }
+        assert_eq!(node.tables.connections(), []);
+    });
+}
+
+#[test]
+fn an_address_that_becomes_the_nodes_is_judged_from_the_next_epoch_on() {
+    each_family(|family| {
+        let mut node = guarded(family, BOTH);
+        node.rule(NODE, identity::WORLD, Direction::Ingress, (6, 80), DENY);
+        let there = segment((family.world, 4000), (family.service, 80), ACK);
+        let back = segment((family.service, 80), (family.world, 4000), ACK);
+        let both = |node: &NativeNode| {
+            // What the node sends on keeps its verdict: it is tracked and not enforced.
+            [receive(node, &there), send(node, OUTSIDE, &back)]
+        };
+        for _ in 0..2 {
+            assert!(both(&node).iter().all(|outcome| outcome.verdict == PASS && outcome.events.is_empty()));
+        }
+        node.own(family.service);
+        node.configure(Config { epoch: 1, flags: MEDIUM, ..Config::default() });
+        let [received, sent] = both(&node);
+        dropped(&node, &received, DropReason::NotEstablished);
+        assert_eq!((sent.verdict, sent.events.len()), (PASS, 1));
+        // The node's own packets may have an address that is not among its own.
+        let own = segment((family.client, 4000), (family.world, 80), ACK);
+        assert_eq!(send(&node, OUTSIDE, &own).verdict, PASS);
+        dropped(&node, &send(&node, 0, &own), DropReason::NotEstablished);
+    });
+}
+
+#[test]
 fn a_flow_from_outside_needs_a_rule_and_its_replies_do_not() {
     each_family(|family| {
         let mut node = guarded(family, BOTH);

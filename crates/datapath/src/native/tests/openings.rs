@@ -100,11 +100,55 @@ fn the_next_connection_between_the_same_ports_is_an_opening_again() {
         connect(&node, family);
         passes(&node, CLIENT, SERVER, &there(family, FIN | ACK));
         passes(&node, SERVER, CLIENT, &back(family, FIN | ACK));
+        let connections = node.tables.entries(map::Conntrack);
         passes(&node, CLIENT, SERVER, &there(family, SYN));
-        assert_eq!(node.tables.entries(map::Conntrack), []);
+        assert_eq!(node.tables.entries(map::Conntrack), connections, "until it is accepted");
+        assert_eq!(node.tables.entries(map::Openings).len(), 2);
         passes(&node, SERVER, CLIENT, &back(family, SYN | ACK));
         for (_, row) in node.tables.entries(map::Conntrack) {
             assert_eq!((row.packets_in, row.packets_out), (1, 1));
+        }
+        assert_eq!(node.tables.entries(map::Openings), []);
+    });
+}
+
+#[test]
+fn a_refusal_of_the_next_connection_between_the_same_ports_is_its_end() {
+    each_family(|family| {
+        let node = node(family, BOTH, BOTH);
+        connect(&node, family);
+        passes(&node, CLIENT, SERVER, &there(family, FIN | ACK));
+        passes(&node, SERVER, CLIENT, &back(family, FIN | ACK));
+        passes(&node, CLIENT, SERVER, &there(family, SYN));
+        let refusal = back(family, RST | ACK);
+        delivered(&node.from(SERVER, &refusal), CLIENT);
+        let refused = node.forward(SERVER.interface, CLIENT, &refusal);
+        assert_eq!((refused.verdict, refused.events.len()), (Ok(Delivery::Pass), 1));
+        let openings = node.tables.entries(map::Openings);
+        assert!(openings.iter().all(|(_, row)| row.flags & conntrack::flag::RESET != 0), "{openings:?}");
+        // The segment opens yet another one.
+        assert_eq!(node.from(CLIENT, &there(family, SYN)).events.len(), 1);
+    });
+}
+
+#[test]
+fn a_connection_stays_while_a_new_one_between_its_ports_has_no_answer() {
+    each_family(|family| {
+        let mut node = node(family, BOTH, BOTH);
+        connect(&node, family);
+        let connections = node.tables.entries(map::Conntrack);
+        for events in [1, 0] {
+            assert_eq!(node.from(CLIENT, &there(family, SYN)).events.len(), events);
+        }
+        assert_eq!(node.tables.entries(map::Conntrack), connections);
+        passes(&node, SERVER, CLIENT, &back(family, ACK));
+        // What policy refuses opens nothing, and a reset ends the connection.
+        node.rule(CLIENT, SERVER.identity, Direction::Egress, (6, 80), DENY);
+        node.wait(61);
+        dropped(&node, &node.from(CLIENT, &there(family, SYN)), DropReason::PolicyDeny);
+        passes(&node, CLIENT, SERVER, &there(family, RST));
+        for (_, row) in node.tables.entries(map::Conntrack) {
+            assert_ne!(row.flags & conntrack::flag::RESET, 0);
         }
     });
 }
