@@ -258,13 +258,9 @@ const FORCE_WAKE_UP: u64 = 2;
 
 impl Maps for KernelMaps {
     #[inline(always)]
-    fn now(&self) -> u64 {
-        clock().nanoseconds
-    }
-
-    #[inline(always)]
-    fn seconds(&self) -> u32 {
-        clock().seconds
+    fn clock(&self) -> (u64, u32) {
+        let Clock { nanoseconds, seconds, .. } = clock();
+        (nanoseconds, seconds)
     }
 
     #[inline(always)]

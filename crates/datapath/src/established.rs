@@ -114,7 +114,7 @@ fn find<'a, M: Maps>(
     let is_own = entry.local == Way::new(epoch, ends.local);
     let changing = if ends.is_from_proxy { CHANGING_OF_PROXY } else { CHANGING };
     let is_steady = entry.flags & (changing | flag::ANSWERED | known) == flag::ANSWERED | known;
-    let now = maps.seconds();
+    let (_, now) = maps.clock();
     if !is_on_its_way || !is_own || !is_steady || entry.expires <= now {
         return None;
     }

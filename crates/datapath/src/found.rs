@@ -69,8 +69,7 @@ impl Found {
     /// Reads the clock, once a packet.
     #[inline(always)]
     pub(crate) fn read_clock(&mut self, maps: &impl Maps) {
-        self.time = maps.now();
-        self.seconds = maps.seconds();
+        (self.time, self.seconds) = maps.clock();
     }
 }
 

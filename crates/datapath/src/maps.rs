@@ -40,11 +40,8 @@ pub trait Keep<M: Map> {
 
 /// Access to the maps and to the clock.
 pub trait Maps: PolicyRows + Entries {
-    /// Nanoseconds of the monotonic clock; may lag by a few milliseconds.
-    fn now(&self) -> u64;
-
-    /// The same in seconds.
-    fn seconds(&self) -> u32;
+    /// Nanoseconds of the monotonic clock, and the same in seconds; may lag by a few milliseconds.
+    fn clock(&self) -> (u64, u32);
 
     /// Adds one packet of `bytes` to the counter at `index`.
     fn count(&self, index: u32, bytes: u32);

@@ -36,7 +36,7 @@ fn send(maps: &impl Maps, scratch: &mut Scratch, length: u32) {
     };
     let service = if decision.service.is_set() { decision.service } else { found.service };
     // Most packets that need no clock have no event.
-    let time = if found.time == 0 { maps.now() } else { found.time };
+    let time = if found.time == 0 { maps.clock().0 } else { found.time };
     *event = FlowEvent {
         time,
         source: found.flow.source,

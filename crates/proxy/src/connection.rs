@@ -402,7 +402,8 @@ fn send(stream: &mut TcpStream, pipe: &mut Pipe, context: &mut Context<'_>) -> i
 
 /// Receives once, where the buffer has room; returns true after progress, of which the end is one.
 fn receive(stream: &mut TcpStream, pipe: &mut Pipe, context: &mut Context<'_>) -> io::Result<bool> {
-    if !pipe.wants_input() {
+    // A socket that is not ready takes no buffer.
+    if !pipe.wants_input() || stream.poll_read_ready(context)?.is_pending() {
         return Ok(false);
     }
     let received = pin!(stream.read_buf(pipe.read_buffer())).poll(context);

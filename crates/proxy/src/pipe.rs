@@ -11,9 +11,8 @@ use std::io::IoSlice;
 const LIMIT: usize = l7::head::MAX_HEAD + 4096;
 /// Bytes per read.
 const READ: usize = buffers::SIZE;
-/// Bytes of a body that are copied behind the rewritten bytes before them: one part is cheaper to send than two.
-const COPIED: usize = 1024;
-/// Maximum capacity of the buffer for rewritten bytes that a connection keeps while it is empty.
+/// Maximum capacity of the buffer for rewritten bytes that a connection keeps while it is empty. A body is copied behind the
+/// rewritten bytes before it as far as it fits, because one part is cheaper to send than two.
 const KEPT: usize = 2048;
 
 /// The buffers of one direction. `written` is sent first, then the first `forwarding` bytes of `input`.
@@ -64,7 +63,7 @@ impl Pipe {
     /// Forwards this many received bytes unchanged.
     pub(crate) fn forward(&mut self, count: usize) {
         let follows = self.forwarding == 0 && self.sent_of_written < self.written.len();
-        if follows && count <= COPIED {
+        if follows && self.written.len() + count <= KEPT {
             self.written.extend_from_slice(&self.input[self.start..self.start + count]);
             self.discard(count);
         } else {
@@ -173,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_short_body_is_sent_with_its_head_and_a_long_one_after_it() {
-        for (length, parts) in [(1, [5, 0]), (COPIED, [4 + COPIED, 0]), (COPIED + 1, [4, COPIED + 1])] {
+        for (length, parts) in [(1, [5, 0]), (KEPT - 5, [KEPT - 1, 0]), (KEPT, [4, KEPT])] {
             let mut pipe = Pipe::default();
             pipe.read_buffer().extend_from_slice(&vec![b'b'; length + 1]);
             pipe.rewrite().1.extend_from_slice(b"head");
@@ -187,6 +186,19 @@ mod tests {
             pipe.sent(4 + length + 1);
             assert!(!pipe.is_pending() && pipe.input().is_empty());
         }
+    }
+
+    #[test]
+    fn many_short_parts_of_a_body_that_is_not_sent_fill_the_receive_buffer() {
+        let mut pipe = Pipe::default();
+        pipe.rewrite().1.extend_from_slice(b"head");
+        let mut count = 0;
+        while pipe.wants_input() && count < 10_000 {
+            pipe.read_buffer().extend_from_slice(&[b'b'; 100]);
+            pipe.forward(100);
+            count += 1;
+        }
+        assert!(pipe.written.len() <= KEPT && count * 100 < LIMIT + KEPT + READ, "{count}");
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn written(old: &[u8], new: &[u8], cuts: usize) -> BTreeSet<OnDisk> {
     base.resize(new.len(), 0);
     let mut differing = (0..new.len()).filter(|at| base[*at] != new[*at]);
     let Some(first) = differing.next() else { return states };
-    let end = differing.last().unwrap_or(first) + 1;
+    let end = differing.next_back().unwrap_or(first) + 1;
     // The header is written by one call of 32 bytes within one page, which a signal does not interrupt.
     if first >= HEADER {
         let torn = |cut: usize| log([&new[..cut], &base[cut..]].concat());

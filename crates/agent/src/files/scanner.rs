@@ -66,6 +66,8 @@ pub(super) struct Scanner {
     seen: Option<DirectoryState>,
     /// When its files were last listed.
     listed: Instant,
+    /// When it was last compared where paths lead to.
+    compared: Instant,
     files: BTreeMap<String, KnownFile>,
     /// Files that may change without an event of the directory.
     silent: BTreeSet<String>,
@@ -122,6 +124,7 @@ impl Scanner {
             watcher,
             seen: None,
             listed: Instant::now(),
+            compared: Instant::now(),
             files: known.digests.into_iter().map(file).collect(),
             silent: BTreeSet::new(),
             waiting: BTreeMap::new(),
@@ -197,18 +200,26 @@ impl Scanner {
         }
     }
 
-    /// The whole directory, if the path leads to another one than was read.
-    pub(super) fn poll_directory(&self, to_read: &mut ToRead) {
+    /// When [`Self::poll_places`] may be called again: programs may mount file systems all the time.
+    pub(super) fn poll_places_due(&self) -> Instant {
+        self.compared + POLL
+    }
+
+    /// The whole directory, if the path leads to another one than was read, and the files that its links lead to.
+    pub(super) fn poll_places(&mut self, to_read: &mut ToRead) {
+        self.compared = Instant::now();
+        to_read.set_compared();
         if identity(&self.directory).ok() != self.seen {
-            to_read.add_all();
+            return to_read.add_all();
         }
+        self.silent.iter().filter(|name| self.is_other(name)).for_each(|name| to_read.add_known(name));
     }
 
     /// What may have changed without a report of inotify: the directory itself, and some of its files.
     pub(super) fn poll_silent(&mut self, to_read: &mut ToRead) {
         let is_watched = self.unwatched().is_none();
-        self.poll_directory(to_read);
-        if self.listed.elapsed() >= if is_watched { WATCHED_LISTING } else { LISTING } {
+        let is_moved = identity(&self.directory).ok() != self.seen;
+        if is_moved || self.listed.elapsed() >= if is_watched { WATCHED_LISTING } else { LISTING } {
             to_read.add_all();
         }
         if to_read.is_all() {
@@ -223,13 +234,15 @@ impl Scanner {
         // The next turn begins behind the last file of this turn, or with the first file.
         let next = |polled: &[&String]| polled.get(POLLED - 1).map(ToString::to_string).unwrap_or_default();
         self.polled = [next(&silent), next(&any)];
-        for name in silent.into_iter().chain(any) {
-            let is_same = |file: &KnownFile| reading::fingerprint(&file.path) == file.fingerprint;
-            if !self.files.get(name).is_some_and(is_same) {
-                to_read.add_known(name);
-            }
-        }
+        let polled = silent.into_iter().chain(any).filter(|name| self.is_other(name));
+        polled.for_each(|name| to_read.add_known(name));
         self.watch_again();
+    }
+
+    /// Whether a file has another fingerprint than the one that was read.
+    fn is_other(&self, name: &str) -> bool {
+        let is_same = |file: &KnownFile| reading::fingerprint(&file.path) == file.fingerprint;
+        !self.files.get(name).is_some_and(is_same)
     }
 
     /// Watches what the kernel refused to watch before, until it refuses again.

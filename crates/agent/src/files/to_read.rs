@@ -13,7 +13,7 @@ pub(super) struct ToRead {
     reported: BTreeSet<OsString>,
     /// Known files, by their name as it is shown.
     known: BTreeSet<String>,
-    /// Whether the path may lead to another directory.
+    /// Whether paths may lead elsewhere.
     is_moved: bool,
     /// Why inotify reports nothing any more.
     lost: Option<String>,
@@ -46,9 +46,14 @@ impl ToRead {
         }
     }
 
-    /// Whether the path may lead to another directory since the last call.
-    pub(super) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.is_moved)
+    /// Whether paths may lead elsewhere.
+    pub(super) fn is_moved(&self) -> bool {
+        self.is_moved
+    }
+
+    /// Records that the paths were compared.
+    pub(super) fn set_compared(&mut self) {
+        self.is_moved = false;
     }
 
     /// Whether there is nothing to read.

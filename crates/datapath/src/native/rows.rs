@@ -187,12 +187,9 @@ impl PolicyRows for Tables {
 }
 
 impl Maps for Tables {
-    fn now(&self) -> u64 {
-        self.now.get()
-    }
-
-    fn seconds(&self) -> u32 {
-        (self.now.get() / 1_000_000_000) as u32
+    fn clock(&self) -> (u64, u32) {
+        let now = self.now.get();
+        (now, (now / 1_000_000_000) as u32)
     }
 
     fn count(&self, index: u32, bytes: u32) {

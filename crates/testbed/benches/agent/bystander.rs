@@ -3,7 +3,8 @@
 //! On a machine with few CPUs a request also waits because other threads run, those of this benchmark among them. The
 //! kernel counts for each thread how long it was ready to run without a CPU (`schedstat`). A wait without the counts of
 //! the client, of the server and of the proxy's thread between them is what the node itself took. Counts that pass at the
-//! same time are all subtracted.
+//! same time are all subtracted. Waits of the kernel's threads for packets and of the virtual machine remain, so the figure
+//! means something only beside that of phases without a change.
 
 use crate::node::Workload;
 use crate::traffic::HttpConnection;
