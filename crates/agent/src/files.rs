@@ -189,11 +189,8 @@ fn scan(mut scanner: Scanner, woken: &Receiver<WakeUp>, shared: &Handover, chang
         }
         let mut poll = Instant::now() + scanner.pause();
         while to_read.is_empty() {
-            if to_read.take_moved() {
-                scanner.poll_directory(&mut to_read);
-                continue;
-            }
-            let due = scanner.due().map_or(poll, |due| due.min(poll));
+            let moved = to_read.is_moved().then(|| scanner.poll_places_due());
+            let due = [scanner.due(), moved].into_iter().flatten().fold(poll, Instant::min);
             match woken.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(first) => {
                     thread::sleep(QUIET);
@@ -207,6 +204,9 @@ fn scan(mut scanner: Scanner, woken: &Receiver<WakeUp>, shared: &Handover, chang
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             scanner.poll_waiting(&mut to_read);
+            if to_read.is_moved() && Instant::now() >= scanner.poll_places_due() {
+                scanner.poll_places(&mut to_read);
+            }
             if Instant::now() >= poll {
                 scanner.poll_silent(&mut to_read);
                 lock(&shared.watch).unwatched = scanner.unwatched();

@@ -2,8 +2,8 @@
 
 use identity::{Labels, SharedMap};
 use serde::{Deserialize, Serialize};
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,8 +78,10 @@ impl Process {
     /// Finds the running process with this number; none if there is none. An unreadable `/proc` is an error: it does
     /// not mean that the process has ended.
     pub(crate) fn find(process: u32) -> io::Result<Option<Self>> {
-        match fs::read(format!("/proc/{process}/stat")) {
-            Ok(stat) => Self::parse(process, &String::from_utf8_lossy(&stat)),
+        // Read by one call: the file is shorter, and has no size that a reader could know.
+        let mut stat = [0; 2048];
+        match File::open(format!("/proc/{process}/stat")).and_then(|mut file| file.read(&mut stat)) {
+            Ok(length) => Self::parse(process, &String::from_utf8_lossy(&stat[..length])),
             Err(error) if is_ended(&error) => Ok(None),
             Err(error) => Err(error),
         }

@@ -22,10 +22,12 @@ const REPLACED: Duration = Duration::from_millis(200);
 /// How many files are compared at a time, and how many of those that inotify does not watch. inotify reports no second name that
 /// a file gets outside of the directory, and no write through it; over a network it reports nothing.
 const POLLED: usize = 64;
+/// In how many turns all files are compared at most.
+const TURNS: usize = 60;
 /// How often files are compared while inotify watches, and while it does not.
 const WATCHED_POLL: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(500);
-/// How often the whole directory is listed then.
+/// How often the whole directory is listed then. While inotify watches, files of known names are left to the turns.
 const WATCHED_LISTING: Duration = Duration::from_secs(60);
 const LISTING: Duration = Duration::from_secs(30);
 
@@ -66,6 +68,8 @@ pub(super) struct Scanner {
     seen: Option<DirectoryState>,
     /// When its files were last listed.
     listed: Instant,
+    /// When it was last compared where paths lead to.
+    compared: Instant,
     files: BTreeMap<String, KnownFile>,
     /// Files that may change without an event of the directory.
     silent: BTreeSet<String>,
@@ -122,6 +126,7 @@ impl Scanner {
             watcher,
             seen: None,
             listed: Instant::now(),
+            compared: Instant::now(),
             files: known.digests.into_iter().map(file).collect(),
             silent: BTreeSet::new(),
             waiting: BTreeMap::new(),
@@ -197,19 +202,30 @@ impl Scanner {
         }
     }
 
-    /// The whole directory, if the path leads to another one than was read.
-    pub(super) fn poll_directory(&self, to_read: &mut ToRead) {
+    /// When [`Self::poll_places`] may be called again: programs may mount file systems all the time.
+    pub(super) fn poll_places_due(&self) -> Instant {
+        self.compared + POLL
+    }
+
+    /// The whole directory, if the path leads to another one than was read, and the files that its links lead to.
+    pub(super) fn poll_places(&mut self, to_read: &mut ToRead) {
+        self.compared = Instant::now();
+        to_read.set_compared();
         if identity(&self.directory).ok() != self.seen {
-            to_read.add_all();
+            return to_read.add_all();
         }
+        self.silent.iter().filter(|name| self.is_other(name)).for_each(|name| to_read.add_known(name));
     }
 
     /// What may have changed without a report of inotify: the directory itself, and some of its files.
     pub(super) fn poll_silent(&mut self, to_read: &mut ToRead) {
         let is_watched = self.unwatched().is_none();
-        self.poll_directory(to_read);
-        if self.listed.elapsed() >= if is_watched { WATCHED_LISTING } else { LISTING } {
-            to_read.add_all();
+        let is_moved = identity(&self.directory).ok() != self.seen;
+        match is_watched {
+            _ if is_moved => to_read.add_all(),
+            true if self.listed.elapsed() >= WATCHED_LISTING => to_read.add_names(),
+            false if self.listed.elapsed() >= LISTING => to_read.add_all(),
+            _ => {}
         }
         if to_read.is_all() {
             return;
@@ -219,17 +235,22 @@ impl Scanner {
         let silent = self.silent.range(behind(&self.polled[0])).filter(|_| !is_watched);
         let silent: Vec<&String> = silent.take(POLLED).collect();
         let any = self.files.range(behind(&self.polled[1])).map(|(name, _)| name);
-        let any: Vec<&String> = any.take(POLLED).collect();
+        let turn = POLLED.max(self.files.len() / TURNS);
+        let any: Vec<&String> = any.take(turn).collect();
         // The next turn begins behind the last file of this turn, or with the first file.
-        let next = |polled: &[&String]| polled.get(POLLED - 1).map(ToString::to_string).unwrap_or_default();
-        self.polled = [next(&silent), next(&any)];
-        for name in silent.into_iter().chain(any) {
-            let is_same = |file: &KnownFile| reading::fingerprint(&file.path) == file.fingerprint;
-            if !self.files.get(name).is_some_and(is_same) {
-                to_read.add_known(name);
-            }
-        }
+        let next = |polled: &[&String], turn: usize| {
+            polled.get(turn - 1).map(ToString::to_string).unwrap_or_default()
+        };
+        self.polled = [next(&silent, POLLED), next(&any, turn)];
+        let polled = silent.into_iter().chain(any).filter(|name| self.is_other(name));
+        polled.for_each(|name| to_read.add_known(name));
         self.watch_again();
+    }
+
+    /// Whether a file has another fingerprint than the one that was read.
+    fn is_other(&self, name: &str) -> bool {
+        let is_same = |file: &KnownFile| reading::fingerprint(&file.path) == file.fingerprint;
+        !self.files.get(name).is_some_and(is_same)
     }
 
     /// Watches what the kernel refused to watch before, until it refuses again.
@@ -263,9 +284,10 @@ impl Scanner {
         let is_other =
             |(name, path): (&String, &PathBuf)| self.files.get(name).is_some_and(|known| known.path != *path);
         let mut change = DirectoryChange::default();
-        if to_read.is_all() || self.has_alike || files.iter().any(is_other) {
+        if to_read.is_listed() || self.has_alike || files.iter().any(is_other) {
             let wanted = files.into_keys().collect();
-            for (name, paths) in self.list(&wanted)? {
+            let are_compared = to_read.is_all() || self.has_alike;
+            for (name, paths) in self.list(&wanted, are_compared)? {
                 self.look(name, &paths, &mut change);
             }
             self.listed = Instant::now();
@@ -310,7 +332,11 @@ impl Scanner {
     }
 
     /// The files of the directory that changed, are wanted, or are gone.
-    fn list(&mut self, wanted: &BTreeSet<String>) -> io::Result<Vec<(String, Vec<PathBuf>)>> {
+    fn list(
+        &mut self,
+        wanted: &BTreeSet<String>,
+        are_compared: bool,
+    ) -> io::Result<Vec<(String, Vec<PathBuf>)>> {
         let mut found = reading::list(&self.directory)?;
         self.retry = None;
         self.has_alike = found.values().any(|paths| paths.len() > 1);
@@ -318,7 +344,8 @@ impl Scanner {
         let gone: Vec<_> = gone.map(|(name, file)| (name.clone(), vec![file.path.clone()])).collect();
         found.retain(|name, paths| {
             let is_same = |known: &KnownFile| {
-                known.path == paths[0] && known.fingerprint == reading::fingerprint(&paths[0])
+                known.path == paths[0]
+                    && (!are_compared || known.fingerprint == reading::fingerprint(&paths[0]))
             };
             let is_known = paths.len() == 1 && self.files.get(name).is_some_and(is_same);
             !is_known || wanted.contains(name) || self.waiting.contains_key(name)

@@ -9,11 +9,13 @@ use std::ffi::{OsStr, OsString};
 pub(super) struct ToRead {
     /// All files whose fingerprint changed.
     is_all: bool,
+    /// All names that are new or gone.
+    are_names: bool,
     /// Names that inotify reported.
     reported: BTreeSet<OsString>,
     /// Known files, by their name as it is shown.
     known: BTreeSet<String>,
-    /// Whether the path may lead to another directory.
+    /// Whether paths may lead elsewhere.
     is_moved: bool,
     /// Why inotify reports nothing any more.
     lost: Option<String>,
@@ -28,6 +30,11 @@ impl ToRead {
     /// Adds the whole directory.
     pub(super) fn add_all(&mut self) {
         self.is_all = true;
+    }
+
+    /// Adds the names that are new or gone.
+    pub(super) fn add_names(&mut self) {
+        self.are_names = true;
     }
 
     /// Adds a known file.
@@ -46,14 +53,24 @@ impl ToRead {
         }
     }
 
-    /// Whether the path may lead to another directory since the last call.
-    pub(super) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.is_moved)
+    /// Whether paths may lead elsewhere.
+    pub(super) fn is_moved(&self) -> bool {
+        self.is_moved
+    }
+
+    /// Records that the paths were compared.
+    pub(super) fn set_compared(&mut self) {
+        self.is_moved = false;
     }
 
     /// Whether there is nothing to read.
     pub(super) fn is_empty(&self) -> bool {
-        !self.is_all && self.reported.is_empty() && self.known.is_empty()
+        !self.is_all && !self.are_names && self.reported.is_empty() && self.known.is_empty()
+    }
+
+    /// Whether the whole directory is listed.
+    pub(super) fn is_listed(&self) -> bool {
+        self.is_all || self.are_names
     }
 
     /// Whether the whole directory is read.

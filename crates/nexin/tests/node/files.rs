@@ -7,6 +7,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -280,5 +281,47 @@ fn writes_without_an_event_of_the_directory_are_noticed() {
     expect_problem(&bed, "p.yaml is open for writing");
     drop(file);
     bed.expect_policies(&["three"]);
+    expect_all_well(&bed);
+}
+
+/// A file system in memory that is mounted over a directory until it is dropped.
+struct MountedOver(std::path::PathBuf);
+
+impl MountedOver {
+    fn new(directory: &Path) -> Self {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(directory).status().unwrap();
+        assert!(mounted.success());
+        Self(directory.to_path_buf())
+    }
+}
+
+impl Drop for MountedOver {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_file_system_that_is_mounted_over_a_directory_is_noticed() {
+    let bed = Bed::new("fi");
+    let targets = bed.path("targets");
+    fs::create_dir(&targets).unwrap();
+    fs::write(targets.join("q.yaml"), policy("linked")).unwrap();
+    symlink("../targets/q.yaml", bed.path("policies/q.yaml")).unwrap();
+    bed.write_policy("p.yaml", &policy("one"));
+    bed.expect_policies(&["linked", "one"]);
+    let over = MountedOver::new(&targets);
+    expect_problem(&bed, "which is not there");
+    bed.expect_no_change(&["linked", "one"]);
+    fs::write(targets.join("q.yaml"), policy("mounted")).unwrap();
+    bed.expect_policies(&["mounted", "one"]);
+    drop(over);
+    bed.expect_policies(&["linked", "one"]);
+    let over = MountedOver::new(&bed.path("policies"));
+    bed.write_policy("p.yaml", &policy("two"));
+    bed.expect_policies(&["two"]);
+    drop(over);
+    bed.expect_policies(&["linked", "one"]);
     expect_all_well(&bed);
 }

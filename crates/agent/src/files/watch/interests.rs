@@ -12,7 +12,7 @@ pub(in crate::files) enum Reported {
     Known(String),
     /// Any file may have changed.
     Any,
-    /// The path may lead to another directory, since file systems were mounted or unmounted.
+    /// Paths may lead elsewhere, since file systems were mounted or unmounted.
     Mounts,
     /// Nothing is reported any more, and why.
     Lost(String),
