@@ -72,10 +72,9 @@ fn explain(options: &Options) {
         "GET with a response of 21 bytes, one request at a time on each connection, {} rounds of {} s for each row, rows in \
          turn; medians, and in brackets the half of the rounds in the middle.\nCPU is the time of the processes' threads per \
          request (/proc/PID/task/*/schedstat).\nEnvoy has one worker, the same rules (RBAC) and no access log. It is measured \
-         in two modes. Transparent: it has the original destination (nftables, TPROXY) and the client's address, as Nexin's \
-         proxy has. Reverse proxy: clients connect to Envoy itself, which is less work. In both, it keeps a pool of \
-         connections to the server; Nexin keeps the client's port too, and one connection to the server for each of the \
-         client's.\nThe ratios are requests per CPU-second of proxy and agent together, by Envoy's with as many rules in the \
+         in two modes. Transparent: it has the original destination (nftables, TPROXY) and the client's address, and one \
+         connection to the server for each of the client's, as Nexin's proxy has, which keeps the client's port too. \
+         Reverse proxy: clients connect to Envoy itself, which has a pool of connections to the server and less work.\nThe ratios are requests per CPU-second of proxy and agent together, by Envoy's with as many rules in the \
          same round.\n",
         options.rounds,
         options.time.as_secs_f64()
