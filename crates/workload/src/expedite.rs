@@ -1,4 +1,5 @@
-//! Shortens the RCU grace periods of the kernel while interfaces are created and deleted.
+//! Shortens the RCU grace periods of the kernel while interfaces are created and deleted, and where a change of policy waits for
+//! packets.
 //!
 //! The kernel attaches a program to an interface after one grace period, and deletes an interface with programs after two, 16 ms
 //! each, and holds the lock of all network configuration meanwhile. Expedited grace periods take less than 1 ms, and cost an

@@ -30,7 +30,9 @@ fn a_hundred_workloads_are_removed_at_once() {
     assert_eq!((bed.status().endpoints, bed.namespaces().len()), (0, 0));
     assert!(!bed.links().iter().any(|link| link.starts_with("nx")), "{:?}", bed.links());
     assert!(took < Duration::from_secs(2), "{took:?}");
-    assert_eq!(std::fs::read_to_string("/sys/kernel/rcu_expedited").unwrap().trim(), "0", "set back");
+    // Agents of other tests set it too, for a moment each.
+    let is_reset = || std::fs::read_to_string("/sys/kernel/rcu_expedited").unwrap().trim() == "0";
+    eventually(|| is_reset().then_some(())).expect("the setting is reset");
     assert!(!bed.directory.join("run/hurry").exists());
 }
 
