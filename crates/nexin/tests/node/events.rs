@@ -23,6 +23,23 @@ fn flows(bed: &Bed, filters: &[&str]) -> Vec<Flow> {
     observed(bed, 1000, filters).into_iter().filter_map(Observed::into_flow).collect()
 }
 
+/// How many events were seen, and how many were lost, once they are so many: the kernel may still hold packets when their sender
+/// has finished.
+fn accounted(bed: &Bed, expected: u64, filters: &[&str]) -> [u64; 2] {
+    let mut counts = [0; 2];
+    eventually(|| {
+        counts = [0; 2];
+        for observed in observed(bed, 10 * expected as usize, filters) {
+            match observed {
+                Observed::Flow(_) => counts[0] += 1,
+                Observed::Lost { lost_events, .. } => counts[1] += lost_events.num_events_lost,
+            }
+        }
+        (counts[0] + counts[1] >= expected).then_some(())
+    });
+    counts
+}
+
 /// Sends this many datagrams to a port that policy denies.
 fn send_denied(from: &Host, to: &Host, count: usize) {
     let socket = from.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
@@ -67,14 +84,10 @@ fn settled(bed: &Bed) -> [usize; 2] {
     eventually(is_settled).expect("an agent without clients holds as much as before")
 }
 
-/// CPU time that the agent has taken.
+/// CPU time that the agent has taken, threads that ended included.
 fn cpu_time(bed: &Bed) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{}/task", bed.agent())).unwrap();
-    let times = tasks.flatten().filter_map(|task| {
-        let statistics = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        statistics.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(times.sum())
+    let agent = nix::unistd::Pid::from_raw(bed.agent().cast_signed());
+    nix::time::clock_getcpuclockid(agent).unwrap().now().unwrap().into()
 }
 
 #[test]
@@ -87,15 +100,12 @@ fn denied_packets_are_seen_or_counted_while_the_agent_is_stopped() {
     signal(&bed, Signal::STOP);
     send_denied(&other, &server, MADE);
     signal(&bed, Signal::CONT);
-    let (mut seen, mut lost) = (0, 0);
-    for observed in observed(&bed, 2 * MADE, &["verdict=dropped", &format!("to-port={DENIED}")]) {
-        match observed {
-            Observed::Flow(_) => seen += 1,
-            Observed::Lost { lost_events, .. } => lost += lost_events.num_events_lost,
-        }
-    }
+    let [seen, lost] = accounted(&bed, MADE as u64, &["verdict=dropped", &format!("to-port={DENIED}")]);
     assert!(seen > 0 && lost > 0, "{seen} seen, {lost} lost");
-    assert_eq!(seen + lost, MADE as u64, "{seen} seen, {lost} lost");
+    // The count of what was lost has no ports: a router solicitation of the proxy's interface may be in it, which is sent up to
+    // three times.
+    let surplus = (seen + lost).checked_sub(MADE as u64);
+    assert!(surplus.is_some_and(|surplus| surplus <= 3), "{seen} seen, {lost} lost");
     let status = bed.status();
     assert_eq!(status.lost_events, lost, "{:?}", status.lost_events_by_cause);
     let said = bed.says(&["observe", "--last", "100000"]).1;
@@ -112,16 +122,11 @@ fn new_flows_are_seen_or_counted_while_the_agent_is_stopped() {
     signal(&bed, Signal::STOP);
     send_flows(&client, &server, 1_000, MANY);
     signal(&bed, Signal::CONT);
-    let (mut seen, mut lost) = (0, 0);
-    for observed in observed(&bed, 10 * MANY, &["verdict=forwarded", "protocol=UDP"]) {
-        match observed {
-            Observed::Flow(_) => seen += 1,
-            Observed::Lost { lost_events, .. } => lost += lost_events.num_events_lost,
-        }
-    }
     // Each flow is reported at both ends.
+    let expected = 2 * MANY as u64;
+    let [seen, lost] = accounted(&bed, expected, &["verdict=forwarded", "protocol=UDP"]);
     assert!(seen > 0 && lost > 0, "{seen} seen, {lost} lost");
-    assert_eq!(seen + lost, 2 * MANY as u64, "{seen} seen, {lost} lost");
+    assert_eq!(seen + lost, expected, "{seen} seen, {lost} lost");
     let status = bed.status();
     assert_eq!(status.lost_events, lost, "{:?}", status.lost_events_by_cause);
     assert!(bed.says(&["status"]).1.contains(&format!("events lost  {lost} (ring full)")));
