@@ -23,9 +23,9 @@ fn flows(bed: &Bed, filters: &[&str]) -> Vec<Flow> {
     observed(bed, 1000, filters).into_iter().filter_map(Observed::into_flow).collect()
 }
 
-/// How many events were seen, and how many were lost, once they are so many: the kernel may still hold packets when their sender
-/// has finished.
-fn accounted(bed: &Bed, expected: u64, filters: &[&str]) -> [u64; 2] {
+/// How many events were seen, and how many were lost, once the sum is as expected: the kernel may still hold packets when their
+/// sender has finished.
+fn seen_and_lost(bed: &Bed, expected: u64, filters: &[&str]) -> [u64; 2] {
     let mut counts = [0; 2];
     eventually(|| {
         counts = [0; 2];
@@ -100,7 +100,7 @@ fn denied_packets_are_seen_or_counted_while_the_agent_is_stopped() {
     signal(&bed, Signal::STOP);
     send_denied(&other, &server, MADE);
     signal(&bed, Signal::CONT);
-    let [seen, lost] = accounted(&bed, MADE as u64, &["verdict=dropped", &format!("to-port={DENIED}")]);
+    let [seen, lost] = seen_and_lost(&bed, MADE as u64, &["verdict=dropped", &format!("to-port={DENIED}")]);
     assert!(seen > 0 && lost > 0, "{seen} seen, {lost} lost");
     // The count of what was lost has no ports: a router solicitation of the proxy's interface may be in it, which is sent up to
     // three times.
@@ -124,7 +124,7 @@ fn new_flows_are_seen_or_counted_while_the_agent_is_stopped() {
     signal(&bed, Signal::CONT);
     // Each flow is reported at both ends.
     let expected = 2 * MANY as u64;
-    let [seen, lost] = accounted(&bed, expected, &["verdict=forwarded", "protocol=UDP"]);
+    let [seen, lost] = seen_and_lost(&bed, expected, &["verdict=forwarded", "protocol=UDP"]);
     assert!(seen > 0 && lost > 0, "{seen} seen, {lost} lost");
     assert_eq!(seen + lost, expected, "{seen} seen, {lost} lost");
     let status = bed.status();
