@@ -5,8 +5,9 @@
 //! each, and holds the lock of all network configuration meanwhile. Expedited grace periods take less than 1 ms, and cost an
 //! interrupt on every CPU that is busy.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,8 @@ const SETTING: &str = "/sys/kernel/rcu_expedited";
 pub struct RcuExpediter {
     /// A file that exists while the setting is changed; after a crash, it tells the next start to reset the setting.
     marker: PathBuf,
+    /// The kernel setting, open: it is reset without a free descriptor. None if the process may not write it.
+    setting: Option<File>,
     users: Mutex<Users>,
 }
 
@@ -34,7 +37,8 @@ pub struct ExpeditedRcu(Arc<RcuExpediter>);
 impl RcuExpediter {
     /// Nothing is expedited yet.
     pub fn new(marker: impl Into<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { marker: marker.into(), users: Mutex::default() })
+        let setting = File::options().read(true).write(true).open(SETTING).ok();
+        Arc::new(Self { marker: marker.into(), setting, users: Mutex::default() })
     }
 
     /// Expedites grace periods, unless the setting cannot be written. A setting of another program stays as it is.
@@ -56,11 +60,10 @@ impl RcuExpediter {
     }
 
     fn set(&self) -> bool {
-        let is_off = fs::read_to_string(SETTING).is_ok_and(|value| value.trim() == "0");
-        if !is_off || fs::write(&self.marker, "").is_err() {
+        if !self.is_off() || fs::write(&self.marker, "").is_err() {
             return false;
         }
-        let is_set = fs::write(SETTING, "1").is_ok();
+        let is_set = self.write(b"1").is_ok();
         if !is_set {
             // A marker that cannot be removed does no harm: the setting that it resets has not changed.
             let _ = fs::remove_file(&self.marker);
@@ -69,8 +72,17 @@ impl RcuExpediter {
     }
 
     fn reset(&self) {
-        // Where this fails, the marker remains and the next start tries again.
-        let _ = fs::write(SETTING, "0").and_then(|()| fs::remove_file(&self.marker));
+        // Where this fails, the marker remains, and the next start tries again.
+        let _ = self.write(b"0").and_then(|()| fs::remove_file(&self.marker));
+    }
+
+    fn is_off(&self) -> bool {
+        let mut value = [0];
+        self.setting.as_ref().is_some_and(|setting| setting.read_at(&mut value, 0).is_ok()) && value == *b"0"
+    }
+
+    fn write(&self, value: &[u8]) -> io::Result<()> {
+        self.setting.as_ref().ok_or(io::ErrorKind::PermissionDenied)?.write_all_at(value, 0)
     }
 
     fn users(&self) -> MutexGuard<'_, Users> {

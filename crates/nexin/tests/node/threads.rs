@@ -38,10 +38,12 @@ impl Drop for Hanging {
 /// The threads of a process: number and name.
 fn threads(process: u32) -> Vec<(i32, String)> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let named = tasks.map(|task| {
+    let named = tasks.filter_map(|task| {
         let path = task.unwrap().path();
         let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
-        (number, fs::read_to_string(path.join("comm")).unwrap().trim().to_owned())
+        // A thread may have ended meanwhile.
+        let name = fs::read_to_string(path.join("comm")).ok()?;
+        Some((number, name.trim().to_owned()))
     });
     named.collect()
 }
