@@ -132,12 +132,10 @@ impl Files {
 
     /// The file system whose changes inotify does not report, if there is one.
     pub(crate) fn remote(&self) -> Option<String> {
-        let watch = lock(&self.shared.watch);
-        watch
-            .unwatched
-            .as_ref()
-            .filter(|why| matches!(why, Unwatched::Remote { .. }))
-            .map(ToString::to_string)
+        match &lock(&self.shared.watch).unwatched {
+            Some(remote @ Unwatched::Remote { .. }) => Some(remote.to_string()),
+            Some(Unwatched::Refused(_)) | None => None,
+        }
     }
 
     /// The problems of files that have been open for writing for long.

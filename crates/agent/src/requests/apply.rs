@@ -94,18 +94,20 @@ fn prepare_apply<'a>(objects: &Objects, manifest: &'a ParsedManifest) -> Result<
         result: result(objects, &one.named),
     };
     let ParsedText { objects: described, warnings, skipped } = &manifest.text;
-    let applied: Vec<view::AppliedObject> = described.iter().map(view).collect();
+    let applied = view::Applied {
+        objects: described.iter().map(view).collect(),
+        warnings: warnings.clone(),
+        skipped: *skipped,
+    };
     let answer = match manifest.results {
-        true => {
-            value(&view::Applied { objects: applied.clone(), warnings: warnings.clone(), skipped: *skipped })
-        }
-        false => value(&applied.iter().map(|one| &one.name).collect::<Vec<_>>()),
+        true => value(&applied),
+        false => value(&applied.objects.iter().map(|one| &one.name).collect::<Vec<_>>()),
     };
     let named = described.iter().map(|one| one.named.clone());
     let invalid = |messages| Failure { cause: Cause::Invalid, messages };
     let update = objects.put(with_applied_sources(named)).map_err(invalid)?;
     // The text of an unchanged object is stored already.
-    let changed = applied.into_iter().zip(described);
+    let changed = applied.objects.into_iter().zip(described);
     let changed = changed.filter(|(view, _)| view.result != ApplyResult::Unchanged);
     let entries = changed.map(|(view, described)| (view.name, Some(&*described.text))).collect();
     Ok(Prepared { update, entries, answer })

@@ -415,6 +415,15 @@ impl Drop for Disk {
     }
 }
 
+/// The kernel's setting that expedites the grace periods of RCU.
+pub(crate) const RCU_EXPEDITED: &str = "/sys/kernel/rcu_expedited";
+
+/// Expects that the setting is reset. Agents of other tests set it too, for a moment each.
+pub(crate) fn expect_usual_grace_periods() {
+    let is_reset = || (fs::read_to_string(RCU_EXPEDITED).unwrap().trim() == "0").then_some(());
+    assert!(eventually(is_reset).is_some(), "the setting stays");
+}
+
 /// Tries until there is a result, or panics after the timeout.
 pub(crate) fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + SOON;

@@ -1,6 +1,6 @@
 //! Tests of the removal of workloads: many at once, and all their processes.
 
-use crate::bed::{Bed, eventually, wanted};
+use crate::bed::{Bed, eventually, expect_usual_grace_periods, wanted};
 use api::{ApiRequest, Client};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -30,9 +30,7 @@ fn a_hundred_workloads_are_removed_at_once() {
     assert_eq!((bed.status().endpoints, bed.namespaces().len()), (0, 0));
     assert!(!bed.links().iter().any(|link| link.starts_with("nx")), "{:?}", bed.links());
     assert!(took < Duration::from_secs(2), "{took:?}");
-    // Agents of other tests set it too, for a moment each.
-    let is_reset = || std::fs::read_to_string("/sys/kernel/rcu_expedited").unwrap().trim() == "0";
-    eventually(|| is_reset().then_some(())).expect("the setting is reset");
+    expect_usual_grace_periods();
     assert!(!bed.directory.join("run/hurry").exists());
 }
 

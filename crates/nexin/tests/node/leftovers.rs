@@ -1,6 +1,6 @@
 //! Tests of remains that an agent finds: workloads without a state file or an interface, and removed maps.
 
-use crate::bed::{Bed, eventually, wanted};
+use crate::bed::{Bed, RCU_EXPEDITED, eventually, expect_usual_grace_periods, wanted};
 use api::{ApiRequest, Client};
 use std::fs;
 use std::process::Stdio;
@@ -157,15 +157,12 @@ fn maps_of_an_earlier_release_are_removed_once_they_are_unused() {
 #[test]
 #[ignore = "needs root"]
 fn removing_an_agent_that_was_killed_as_it_worked_resets_the_kernels_setting() {
-    const SETTING: &str = "/sys/kernel/rcu_expedited";
     let mut bed = Bed::new("lf");
     bed.kill();
     // As an agent leaves them that is killed while it creates or removes workloads.
     fs::write(bed.path("run/hurry"), "").unwrap();
-    fs::write(SETTING, "1").unwrap();
+    fs::write(RCU_EXPEDITED, "1").unwrap();
     // This removes the agent's directory, too.
     drop(bed);
-    // Agents of other tests may use it for a moment.
-    let is_reset = || (fs::read_to_string(SETTING).unwrap().trim() == "0").then_some(());
-    assert!(eventually(is_reset).is_some(), "the setting stays");
+    expect_usual_grace_periods();
 }
