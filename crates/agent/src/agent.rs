@@ -96,6 +96,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
         None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {} yet", API.what()),
     }
     agent.process();
+    agent.reconciler.wiring.end();
     agent.reconciler.problems.end();
     agent.queue.close();
     agent.supervisor.end();

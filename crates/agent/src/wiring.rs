@@ -90,6 +90,11 @@ impl Wiring {
         Arc::clone(&self.expediter)
     }
 
+    /// Gives the kernel its usual grace periods back before the agent ends, whatever other threads still do.
+    pub(crate) fn end(&self) {
+        self.expediter.end();
+    }
+
     /// Creates the directory of the workloads' control groups; returns a note if that fails.
     pub(crate) fn find_groups(&mut self) -> Option<String> {
         const CONSEQUENCE: &str =

@@ -28,6 +28,8 @@ pub struct RcuExpediter {
 struct Users {
     count: usize,
     has_set: bool,
+    /// Nothing is expedited any more.
+    is_over: bool,
 }
 
 /// Expedites grace periods until it is dropped.
@@ -44,11 +46,20 @@ impl RcuExpediter {
     /// Expedites grace periods, unless the setting cannot be written. A setting of another program stays as it is.
     pub fn begin(self: &Arc<Self>) -> ExpeditedRcu {
         let mut users = self.users();
-        if users.count == 0 {
+        if users.count == 0 && !users.is_over {
             users.has_set = self.set();
         }
         users.count += 1;
         ExpeditedRcu(Arc::clone(self))
+    }
+
+    /// Resets the setting before the process ends, also under a thread that still needs it, and does not change it again.
+    pub fn end(&self) {
+        let mut users = self.users();
+        users.is_over = true;
+        if std::mem::take(&mut users.has_set) {
+            self.reset();
+        }
     }
 
     /// Resets the setting where a crash left the marker.

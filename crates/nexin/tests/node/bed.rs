@@ -214,6 +214,15 @@ impl Bed {
         agent.wait().unwrap();
     }
 
+    /// Expects that the agent, which was told to stop, ends without an error.
+    pub(crate) fn expect_end(&mut self) {
+        let mut agent = self.agent.take().unwrap();
+        let ended = eventually(|| agent.try_wait().unwrap());
+        let _ = agent.kill();
+        let _ = agent.wait();
+        assert!(ended.is_some_and(|ended| ended.success()), "{ended:?}: {}", self.log());
+    }
+
     /// Sends the agent a request.
     pub(crate) fn ask<T: DeserializeOwned>(&self, request: ApiRequest) -> T {
         Client::connect(&self.socket()).unwrap().call(request).unwrap()

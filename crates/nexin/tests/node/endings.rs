@@ -2,6 +2,7 @@
 
 use crate::bed::{Bed, eventually, expect_usual_grace_periods, wanted};
 use api::{ApiRequest, Client};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -32,6 +33,27 @@ fn a_hundred_workloads_are_removed_at_once() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     expect_usual_grace_periods();
     assert!(!bed.directory.join("run/hurry").exists());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_agent_that_ends_while_it_creates_workloads_resets_the_grace_periods() {
+    let mut bed = Bed::idle("eh", &json!({}));
+    for round in 0..10 {
+        bed.start();
+        std::thread::scope(|scope| {
+            for number in 0..20 {
+                let bed = &bed;
+                // Those fail that the agent has not created when it ends.
+                scope.spawn(move || bed.try_workload(&format!("w{round}-{number}")));
+            }
+            std::thread::sleep(Duration::from_millis(20 + 3 * round));
+            kill_process(Pid::from_raw(bed.agent().cast_signed()).unwrap(), Signal::TERM).unwrap();
+        });
+        bed.expect_end();
+        assert!(!bed.path("run/hurry").exists(), "round {round}: the agent left the setting");
+    }
+    expect_usual_grace_periods();
 }
 
 #[test]

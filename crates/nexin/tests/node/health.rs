@@ -176,10 +176,8 @@ fn an_agent_that_is_stopped_logs_no_problem() {
     for stop in [Signal::TERM, Signal::INT] {
         bed.try_start();
         signal(bed.agent(), stop);
-        let ended = || (!bed.socket().exists()).then_some(());
-        assert!(eventually(ended).is_some(), "it does not stop");
-        std::thread::sleep(Duration::from_millis(100));
-        bed.kill();
+        bed.expect_end();
+        assert!(!bed.socket().exists());
     }
     assert!(!bed.log().contains("error:"), "{}", bed.log());
 }
