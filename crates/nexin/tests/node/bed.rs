@@ -214,7 +214,7 @@ impl Bed {
         agent.wait().unwrap();
     }
 
-    /// Expects that the agent, which was told to stop, ends without an error.
+    /// Expects that the agent ends without an error after a signal to stop.
     pub(crate) fn expect_end(&mut self) {
         let mut agent = self.agent.take().unwrap();
         let ended = eventually(|| agent.try_wait().unwrap());
