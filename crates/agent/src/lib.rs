@@ -81,4 +81,4 @@ pub use limits::ProxyLimits;
 pub use paths::Paths;
 pub use pool::{Pool, PoolError};
 pub use proxy_process::run_proxy;
-pub use removal::{remove, remove_groups};
+pub use removal::remove;

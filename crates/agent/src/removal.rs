@@ -17,6 +17,7 @@ pub fn remove(config: &AgentConfig) -> anyhow::Result<()> {
     let mut failures: Vec<anyhow::Error> = Vec::new();
     failures.extend(end_proxies(config, &paths).err());
     failures.extend(remove_links(config, &paths).err());
+    failures.extend(remove_groups(&config.instance).map_err(anyhow::Error::from).err());
     failures.extend(loader::remove_pins(&paths.pins()).map_err(anyhow::Error::from).err());
     // The directory holds the mark of an agent that was killed.
     failures.extend(RcuExpediter::new(paths.hurry()).recover().map_err(anyhow::Error::from).err());
@@ -63,11 +64,11 @@ fn remove_links(config: &AgentConfig, paths: &Paths) -> anyhow::Result<()> {
         }
         NetworkNamespace::delete(name)?;
     }
-    Ok(remove_groups(&config.instance)?)
+    Ok(())
 }
 
 /// Kills all processes in the control groups of an agent's workloads, and removes the groups.
-pub fn remove_groups(instance: &str) -> io::Result<()> {
+fn remove_groups(instance: &str) -> io::Result<()> {
     let Some(hierarchy) = Group::hierarchy()? else { return Ok(()) };
     let groups = Group::at(hierarchy.join("nexin").join(instance));
     groups.kill().and_then(|()| groups.remove())?;

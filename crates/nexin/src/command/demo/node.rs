@@ -218,10 +218,14 @@ fn remove() -> anyhow::Result<()> {
     let pins = loader::pin_directory(INSTANCE);
     let maps = loader::inspect::pinned_maps(&pins)?;
     sweep::namespaces(PREFIX)?;
-    ::agent::remove_groups(INSTANCE)?;
-    loader::remove_pins(&pins)?;
-    sweep::await_maps(&maps)?;
-    sweep::directory(Path::new(DIRECTORY))
+    ::agent::remove(&::agent::AgentConfig {
+        instance: INSTANCE.into(),
+        directory: DIRECTORY.into(),
+        state_directory: DIRECTORY.into(),
+        network_namespace: Some(NAMESPACE.into()),
+        ..::agent::AgentConfig::default()
+    })?;
+    sweep::await_maps(&maps)
 }
 
 /// The last lines of a log.

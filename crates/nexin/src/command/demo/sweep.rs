@@ -7,9 +7,6 @@ use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
 use workload::NodeNamespace;
 
@@ -23,16 +20,6 @@ const FREEING: Duration = Duration::from_secs(2);
 pub(super) fn namespaces(prefix: &str) -> anyhow::Result<()> {
     let swept = workload::sweep(&mut NodeNamespace::current()?, prefix)?;
     swept.processes.into_iter().try_for_each(await_end)
-}
-
-/// Removes a directory with its contents, if it exists.
-pub(super) fn directory(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Waits until unused maps are gone: the kernel frees them asynchronously.
@@ -61,11 +48,6 @@ fn await_end(process: u32) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use std::process::Command;
-
-    #[test]
-    fn removing_a_missing_directory_succeeds() {
-        directory(Path::new("/nonexistent/nexin-demo")).unwrap();
-    }
 
     #[test]
     fn a_process_is_waited_for_and_a_missing_process_is_not() {
