@@ -11,6 +11,7 @@ use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::locks::Locks;
 use crate::node_network::NodeNetwork;
+use crate::node_pods::NodePods;
 use crate::notifier::Notifier;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
@@ -217,6 +218,7 @@ impl Agent {
             problems,
             notes,
             objects,
+            pods: NodePods::default(),
         };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
