@@ -29,6 +29,8 @@ pub struct KeptFields {
     pub spec: &'static [&'static str],
     /// Fields of `status`.
     pub status: &'static [&'static str],
+    /// Whether only names and ports of `spec.containers` and `spec.initContainers` are kept: their environment may contain secrets.
+    pub containers: bool,
 }
 
 impl WatchedKind {

@@ -63,12 +63,15 @@ impl ReadObject {
         let mut kept = Map::new();
         kept.insert("apiVersion".into(), kind.api_version(version).into());
         kept.insert("kind".into(), kind.kind.into());
-        let KeptFields { metadata: more, whole, spec, status } = kind.fields;
+        let KeptFields { metadata: more, whole, spec, status, containers } = kind.fields;
         kept.insert("metadata".into(), take(&mut metadata, METADATA.iter().chain(more)).into());
         for field in whole {
             if let Some(value) = object.remove(*field) {
                 kept.insert((*field).into(), value);
             }
+        }
+        if let (true, Some(Value::Object(spec))) = (containers, object.get_mut("spec")) {
+            reduce_containers(spec);
         }
         for (field, fields) in [("spec", spec), ("status", status)] {
             if let (false, Some(Value::Object(mut value))) = (fields.is_empty(), object.remove(field)) {
@@ -77,6 +80,16 @@ impl ReadObject {
         }
         let text = Value::Object(kept).to_string();
         Some(Self { name, resource_version, text })
+    }
+}
+
+/// Keeps the names and ports of containers.
+fn reduce_containers(spec: &mut Map<String, Value>) {
+    for list in ["containers", "initContainers"] {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
+            *container = take(container, ["name", "ports", "restartPolicy"].iter());
+        }
     }
 }
 
