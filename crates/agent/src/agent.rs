@@ -1,6 +1,7 @@
 //! The agent: its parts, and the thread that takes one turn after another from the queue.
 
 use crate::addresses::Addresses;
+use crate::cluster_objects::{ClusterObjects, StoredCluster};
 use crate::command::Command;
 use crate::config::AgentConfig;
 use crate::feed::Feed;
@@ -15,6 +16,7 @@ use crate::node_pods::NodePods;
 use crate::notifier::Notifier;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
+use crate::paths::Paths;
 use crate::policy_files::PolicyFiles;
 use crate::problems::{Problem, Problems, message};
 use crate::published::{Publication, Published};
@@ -109,7 +111,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 /// The sources of changes besides the API. A new source has a file of its own and a line here.
 fn sources(
     config: &AgentConfig,
-    (copies, known): (Copies, KnownFiles),
+    (copies, known, cluster): (Copies, KnownFiles, Option<StoredCluster>),
     devices: DeviceCache,
     (queue, problems): (&Queue, &Problems),
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
@@ -122,14 +124,32 @@ fn sources(
         (copies, known),
         (notifier(&sources), problems),
     )?));
+    if let (Some(kubernetes), Some(stored)) = (&config.kubernetes, cluster) {
+        let kubeconfig = kubernetes.kubeconfig.clone();
+        sources.push(Box::new(ClusterObjects::watch(kubeconfig, stored, notifier(&sources))?));
+    }
     Ok(sources)
+}
+
+/// What was last known of the cluster, if the node is in one, and the changes that put it in force.
+fn recall_cluster(
+    config: &AgentConfig,
+    paths: &Paths,
+    objects: &mut Objects,
+    own_addresses: &[IpAddr],
+) -> anyhow::Result<(Option<StoredCluster>, Vec<Change>)> {
+    if config.kubernetes.is_none() {
+        return Ok((None, Vec::new()));
+    }
+    let stored = StoredCluster::load(paths, &config.name_of_node())?;
+    let changes = stored.recall(objects, own_addresses)?;
+    Ok((Some(stored), changes))
 }
 
 /// The node as its configuration describes it.
 fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> Node {
-    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     Node {
-        name: config.node_name.clone().unwrap_or_else(host),
+        name: config.name_of_node(),
         cluster: config.cluster_name.clone(),
         addresses,
         labels: config.node_labels.clone(),
@@ -184,16 +204,19 @@ impl Agent {
         let mut objects = Objects::default();
         let recalled = recall::recall(&config, (&mut journal, &applied), (&texts, &damaged), &mut objects)?;
         let known = KnownFiles::new(&objects, &texts);
+        let own_addresses = wiring.node_addresses()?;
+        let (cluster, of_cluster) = recall_cluster(&config, &paths, &mut objects, &own_addresses)?;
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let numbers = (identities::restore(&state)?, state.last_rule_set);
         let devices = HostDevices::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;
-        let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
+        let mut changes = vec![Change::Node(Box::new(node(&config, own_addresses, proxy)))];
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
+        changes.extend(of_cluster);
         let feed = Arc::new(Feed::new(kernel.names()));
         let settings = (config.proxy_port, config.proxy);
         let supervisor = Arc::new(Supervisor::start(&paths, settings, (&feed, &problems))?);
@@ -203,7 +226,7 @@ impl Agent {
             kernel.attacher(),
             (Notifier::new(queue.clone(), WORKLOADS), &problems),
         )?;
-        let sources = sources(&config, (copies, known), kernel.devices(), (&queue, &problems))?;
+        let sources = sources(&config, (copies, known, cluster), kernel.devices(), (&queue, &problems))?;
         let state = State { workloads: taken, ..state };
         let mut reconciler = Reconciler {
             config,
