@@ -35,6 +35,32 @@ impl Addresses {
         Ok((addresses, own))
     }
 
+    /// Replaces the blocks of workloads, in which these addresses are taken. Returns the node's own addresses of blocks that
+    /// are new. Addresses of workloads outside the blocks stay valid.
+    pub(crate) fn replace_workload_blocks<'a>(
+        &mut self,
+        blocks: &[Cidr],
+        taken: impl IntoIterator<Item = &'a IpAddr>,
+    ) -> Result<Vec<IpAddr>, PoolError> {
+        let (mut pools, mut own) = (Vec::new(), Vec::new());
+        let mut added = Vec::new();
+        for block in blocks {
+            match self.workloads.iter().find(|pool| pool.block() == *block) {
+                Some(known) => pools.push(known.clone()),
+                None => {
+                    let mut pool = Pool::new(*block);
+                    own.push(pool.take()?);
+                    added.push(pool);
+                }
+            }
+        }
+        reserve(&mut added, taken)?;
+        pools.extend(added);
+        pools.sort_by_key(|pool| pool.block().address().is_ipv6());
+        self.workloads = pools;
+        Ok(own)
+    }
+
     /// Assigns no IPv6 addresses any more; assigned ones stay valid.
     pub(crate) fn leave_out_ipv6(&mut self) {
         for pools in [&mut self.workloads, &mut self.services] {
@@ -176,6 +202,24 @@ fn release(pools: &mut [Pool], addresses: &[IpAddr]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_of_workloads_can_be_replaced_and_taken_addresses_stay_taken() {
+        let block = |address: &str, length| Cidr::new(address.parse().unwrap(), length).unwrap();
+        let config = AgentConfig { workload_addresses: Vec::new(), ..AgentConfig::default() };
+        let (mut addresses, own) = Addresses::new(&config, &State::default()).unwrap();
+        assert!(own.is_empty() && addresses.are_none());
+        let (v4, v6) = (block("10.1.0.0", 24), block("fd00:1::", 64));
+        let taken = ["10.1.0.2".parse().unwrap(), "10.9.0.9".parse().unwrap()];
+        let own = addresses.replace_workload_blocks(&[v6, v4], &taken).unwrap();
+        assert_eq!(own, ["fd00:1::1", "10.1.0.1"].map(|address| address.parse::<IpAddr>().unwrap()));
+        let first = addresses.for_workload(&[]).unwrap();
+        assert_eq!(first, ["10.1.0.3", "fd00:1::2"].map(|address| address.parse::<IpAddr>().unwrap()));
+        // The same blocks again: nothing is new, and nothing that is taken is given again.
+        assert_eq!(addresses.replace_workload_blocks(&[v4], &first), Ok(Vec::new()));
+        let second = addresses.for_workload(&[]).unwrap();
+        assert_eq!(second, ["10.1.0.4".parse::<IpAddr>().unwrap()]);
+    }
 
     #[test]
     fn a_workload_gets_only_addresses_of_the_nodes_blocks_for_workloads() {

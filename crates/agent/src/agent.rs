@@ -11,6 +11,7 @@ use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::locks::Locks;
 use crate::node_network::NodeNetwork;
+use crate::node_pods::NodePods;
 use crate::notifier::Notifier;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
@@ -20,17 +21,16 @@ use crate::published::{Publication, Published};
 use crate::queue::{PendingCommand, Queue, Turn};
 use crate::reader::Reader;
 use crate::reconciler::Reconciler;
+use crate::server::ApiServer;
 use crate::source::ChangeSource;
 use crate::state::State;
 use crate::state_log::StateLog;
 use crate::status::StatusParts;
-use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    descriptors, events, families, identities, map_usage, recall, requests, server, signals, upkeep,
-    workloads,
+    descriptors, events, families, identities, map_usage, recall, requests, signals, upkeep, workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -70,8 +70,8 @@ struct Agent {
     publication: Publication,
     /// Answers the queries of clients.
     reader: Arc<Reader>,
-    /// The socket of the API, if the agent listens. Another program may remove it.
-    socket: Option<DeviceInode>,
+    /// None until the agent can listen. Another program may remove its socket.
+    server: Option<ApiServer>,
     max_clients: usize,
     is_stopping: bool,
     _locks: Locks,
@@ -91,7 +91,7 @@ pub fn run(config: AgentConfig) -> anyhow::Result<()> {
 fn run_here(config: AgentConfig) -> anyhow::Result<()> {
     let mut agent = Agent::start(config, Queue::default())?;
     let socket = agent.reconciler.paths.socket();
-    match agent.socket {
+    match agent.server {
         Some(_) => tracing::info!(socket = %socket.display(), "ready"),
         None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {} yet", API.what()),
     }
@@ -219,6 +219,7 @@ impl Agent {
             problems,
             notes,
             objects,
+            pods: NodePods::default(),
         };
         reconciler.apply(changes)?;
         Copies::discard(&damaged);
@@ -248,7 +249,7 @@ impl Agent {
             queue,
             reader,
             publication,
-            socket: None,
+            server: None,
             max_clients,
             is_stopping: false,
             _locks: locks,
@@ -281,11 +282,17 @@ impl Agent {
 
     /// Listens for requests; a failure is retried at the next tick.
     fn listen(&mut self) {
-        let (socket, feed) = (self.reconciler.paths.socket(), Arc::clone(&self.feed));
-        let answers = (self.queue.clone(), Arc::clone(&self.reader));
-        let listening = server::serve(&socket, answers, feed, self.max_clients, &self.reconciler.problems);
-        self.socket = listening.as_ref().ok().copied();
-        self.reconciler.problems.note(API, listening.map(drop).map_err(message));
+        let Reconciler { paths, problems, .. } = &self.reconciler;
+        let listening = match &mut self.server {
+            Some(server) => server.listen_again(),
+            None => {
+                let answers = (self.queue.clone(), Arc::clone(&self.reader));
+                let feed = Arc::clone(&self.feed);
+                let started = ApiServer::start(paths.socket(), answers, feed, self.max_clients, problems);
+                started.map(|server| self.server = Some(server))
+            }
+        };
+        problems.note(API, listening.map_err(message));
     }
 
     /// Takes one turn after another until the agent is stopped.
@@ -359,7 +366,7 @@ impl Agent {
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
         reconciler.retry();
-        if self.socket.is_none() || self.socket != storage::identity(&self.reconciler.paths.socket()).ok() {
+        if !self.server.as_ref().is_some_and(ApiServer::is_reachable) {
             self.listen();
         }
     }

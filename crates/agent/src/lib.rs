@@ -32,6 +32,8 @@ mod locks;
 mod map_usage;
 mod names;
 mod node_network;
+#[allow(dead_code, reason = "the source of the API server's pods calls it")]
+mod node_pods;
 mod notifier;
 mod objects;
 mod occupancy;

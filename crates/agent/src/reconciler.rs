@@ -7,6 +7,7 @@ use crate::addresses::Addresses;
 use crate::config::AgentConfig;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
+use crate::node_pods::NodePods;
 use crate::objects::{ObjectChanges, Objects};
 use crate::paths::Paths;
 use crate::problems::{Problem, Problems};
@@ -15,6 +16,7 @@ use crate::wiring::Wiring;
 use crate::workloads::Lifecycle;
 use crate::{directories, identities};
 use control::{Change, World};
+use policy::rule::Cidr;
 
 /// The failure to write the state, as status and log name it.
 const STATE: Problem = Problem::new(
@@ -41,6 +43,9 @@ pub(crate) struct Reconciler {
     pub(crate) notes: Vec<String>,
     /// The objects of policy files and requests that are applied.
     pub(crate) objects: Objects,
+    /// The pods of this node, as the API server describes them.
+    #[allow(dead_code, reason = "attachments look their pod up here")]
+    pub(crate) pods: NodePods,
 }
 
 /// When the addresses of services must be on disk.
@@ -93,6 +98,17 @@ impl Reconciler {
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> anyhow::Result<()> {
         let changes = self.assign_addresses(changes)?;
         self.kernel.apply(changes)
+    }
+
+    /// Replaces the blocks that new workloads get addresses from, at most one of each family, by the node's podCIDRs.
+    #[allow(dead_code, reason = "the source of the API server's objects calls it")]
+    pub(crate) fn set_workload_blocks(&mut self, blocks: &[Cidr]) -> anyhow::Result<()> {
+        let taken = self.state.workloads.values().flat_map(|known| &known.wanted.addresses);
+        let own = self.addresses.replace_workload_blocks(blocks, taken)?;
+        match self.world().node().proxy {
+            Some(proxy) => self.wiring.assign_to_node(proxy.interface, &own),
+            None => Ok(()),
+        }
     }
 
     /// Writes the state.

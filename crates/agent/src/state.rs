@@ -35,7 +35,7 @@ pub(crate) struct WorkloadRecord {
     pub wanted: api::WorkloadSpec,
     /// Name of the host-side interface.
     pub interface: String,
-    /// Name of its network namespace.
+    /// Name of its network namespace; its path, if the namespace is a sandbox's.
     pub network_namespace: String,
     /// MAC address of its interface inside the network namespace.
     pub mac: [u8; 6],
@@ -50,6 +50,25 @@ pub(crate) struct WorkloadRecord {
     /// Directory of its control group, if it has one.
     #[serde(default)]
     pub group: Option<PathBuf>,
+    /// The sandbox that it is attached to; none for a workload with a network namespace of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxRecord>,
+}
+
+/// The sandbox of a container runtime that a workload is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SandboxRecord {
+    /// The container and its interface.
+    pub attachment: api::AttachmentName,
+    /// Name of the network configuration that it was attached by.
+    pub network: String,
+    /// UID of its pod, if it is known.
+    pub pod_uid: Option<String>,
+    /// The boot of the machine that it was made in: a sandbox does not outlast it.
+    pub boot: String,
+    /// Whether another plugin made the interface, and removes it.
+    #[serde(default)]
+    pub is_chained: bool,
 }
 
 /// How far the creation or removal of a workload has come. An incomplete workload is removed when the agent starts.

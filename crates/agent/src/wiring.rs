@@ -145,14 +145,21 @@ impl Wiring {
         let node = &mut self.node;
         node.prepare()?;
         let interface = node.create_proxy(&PROXY, &alias(&self.instance, "proxy"))?.interface;
+        self.assign_to_node(interface, addresses)?;
+        Ok(ProxyLocation { interface, port })
+    }
+
+    /// Assigns addresses to the node, at the proxy's interface.
+    pub(crate) fn assign_to_node(&mut self, interface: u32, addresses: &[IpAddr]) -> anyhow::Result<()> {
         for &address in addresses {
-            match node.network().add_address(interface, address, if address.is_ipv4() { 32 } else { 128 }) {
+            let length = if address.is_ipv4() { 32 } else { 128 };
+            match self.node.network().add_address(interface, address, length) {
                 // From an earlier run.
                 Err(error) if error.is_present() => {}
                 result => result?,
             }
         }
-        Ok(ProxyLocation { interface, port })
+        Ok(())
     }
 
     /// The addresses of the node on all interfaces.
@@ -185,6 +192,7 @@ impl Wiring {
             audit: false,
             stage: WorkloadStage::Making,
             group: self.groups.as_ref().map(|groups| groups.join(id.to_string())),
+            sandbox: None,
             wanted,
         })
     }

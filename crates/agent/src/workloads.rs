@@ -15,6 +15,8 @@ mod interfaces;
 mod lifecycle;
 mod owners;
 mod pending;
+#[allow(dead_code, reason = "the source of the API server's pods calls it")]
+mod relabelling;
 mod removal;
 mod startup;
 mod writer;
@@ -23,6 +25,8 @@ pub(crate) use admission::not_found;
 pub(crate) use creation::create;
 pub(crate) use interfaces::check_interfaces;
 pub(crate) use lifecycle::Lifecycle;
+#[allow(unused_imports, reason = "the source of the API server's objects calls it")]
+pub(crate) use relabelling::relabel;
 pub(crate) use removal::remove;
 pub(crate) use startup::{start, take_over};
 

@@ -6,11 +6,15 @@
 //! one after another.
 #![forbid(unsafe_code)]
 
+mod attachment;
 mod client;
 pub mod request_reader;
 pub mod strict;
 pub mod view;
 
+pub use attachment::{
+    AttachmentAddress, AttachmentName, AttachmentReadiness, AttachmentSpec, AttachmentSummary, PodIdentifier,
+};
 pub use client::{CallError, Client};
 
 use serde::{Deserialize, Serialize};

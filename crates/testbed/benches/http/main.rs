@@ -70,8 +70,8 @@ fn run(options: &Options) -> Result<()> {
 fn explain(options: &Options) {
     println!(
         "GET with a response of 21 bytes, one request at a time on each connection, {} rounds of {} s for each row, rows in \
-         turn; medians, and in brackets the half of the rounds in the middle.\nCPU is the time of the processes' threads per \
-         request (/proc/PID/task/*/schedstat).\nEnvoy has one worker, the same rules (RBAC) and no access log. It is measured \
+         turn; medians, and in brackets the half of the rounds in the middle.\nCPU is the time on the processes' clocks per \
+         request (clock_getcpuclockid).\nEnvoy has one worker, the same rules (RBAC) and no access log. It is measured \
          in two modes. Transparent: it has the original destination (nftables, TPROXY) and the client's address, and one \
          connection to the server for each of the client's, as Nexin's proxy has, which keeps the client's port too. \
          Reverse proxy: clients connect to Envoy itself, which has a pool of connections to the server and less work.\nThe ratios are requests per CPU-second of proxy and agent together, by Envoy's with as many rules in the \

@@ -1,6 +1,7 @@
 //! The processes whose CPU time is measured.
 
 use anyhow::{Context, Result};
+use nix::time::clock_getcpuclockid;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs;
@@ -11,19 +12,13 @@ use std::time::Duration;
 pub(crate) struct Process(pub(crate) u32);
 
 impl Process {
-    /// The CPU time of the threads of the process, to the nanosecond. Work of the kernel in interrupts counts for the thread
-    /// that it interrupts.
+    /// The CPU time of the process, to the nanosecond; threads that ended count. Work of the kernel in interrupts counts for
+    /// the thread that it interrupts.
     pub(crate) fn cpu_time(self) -> Result<Duration> {
-        let mut total = 0;
-        for thread in self.threads()? {
-            // A thread may have ended meanwhile.
-            let Ok(text) = fs::read_to_string(format!("/proc/{}/task/{thread}/schedstat", self.0)) else {
-                continue;
-            };
-            let time = text.split(' ').next().and_then(|first| first.parse::<u64>().ok());
-            total += time.context("the kernel does not report CPU times of threads (CONFIG_SCHED_INFO)")?;
-        }
-        Ok(Duration::from_nanos(total))
+        let ended = || format!("process {} has ended", self.0);
+        let clock =
+            clock_getcpuclockid(nix::unistd::Pid::from_raw(self.0.cast_signed())).with_context(ended)?;
+        Ok(clock.now().with_context(ended)?.into())
     }
 
     /// Keeps all threads of the process on one CPU.

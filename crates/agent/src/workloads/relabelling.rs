@@ -1,0 +1,57 @@
+//! Labels and named ports of pods that change after the pod was attached.
+
+use crate::node_pods::NodePod;
+use crate::reconciler::Reconciler;
+use crate::state::{WorkloadRecord, WorkloadStage};
+use crate::wiring::named_ports;
+use control::{Change, Endpoint, Workload};
+use std::sync::Arc;
+
+/// Gives the workloads of a pod the labels and named ports that the API server shows. Called for each change of a pod.
+///
+/// A pod that is being attached gets them when the attachment ends.
+pub(crate) fn relabel(reconciler: &mut Reconciler, pod: &NodePod) -> anyhow::Result<()> {
+    let is_due = |known: &&Arc<WorkloadRecord>| {
+        known.stage == WorkloadStage::Made && is_of(known, pod) && !is_described(known, pod)
+    };
+    let due: Vec<_> = reconciler.state.workloads.values().filter(is_due).cloned().collect();
+    let ports = Arc::new(named_ports(&pod.named_ports)?);
+    let mut changes = Vec::new();
+    for record in &due {
+        let Some(endpoint) = reconciler.world().endpoint_of(record.id) else { continue };
+        let workload = Workload {
+            labels: Arc::new(pod.labels.clone()),
+            named_ports: Arc::clone(&ports),
+            ..endpoint.workload.clone()
+        };
+        changes.push(Change::Endpoint(Box::new(Endpoint { workload, ..endpoint.clone() })));
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    reconciler.apply(changes)?;
+    for record in due {
+        let mut record = WorkloadRecord::clone(&record);
+        describe(&mut record, pod);
+        reconciler.state.workloads.insert(record.id, Arc::new(record));
+    }
+    reconciler.save_soon();
+    Ok(())
+}
+
+/// Whether a workload is attached to a sandbox of this pod.
+fn is_of(record: &WorkloadRecord, pod: &NodePod) -> bool {
+    let is_pods = |uid: &Option<String>| uid.as_ref().is_none_or(|uid| *uid == pod.uid);
+    record.sandbox.as_ref().is_some_and(|sandbox| is_pods(&sandbox.pod_uid))
+        && (&record.wanted.namespace, &record.wanted.name) == (&pod.namespace, &pod.name)
+}
+
+fn is_described(record: &WorkloadRecord, pod: &NodePod) -> bool {
+    record.wanted.labels == pod.labels && record.wanted.named_ports == pod.named_ports
+}
+
+/// Takes labels and named ports over from the pod.
+fn describe(record: &mut WorkloadRecord, pod: &NodePod) {
+    record.wanted.labels.clone_from(&pod.labels);
+    record.wanted.named_ports.clone_from(&pod.named_ports);
+}
