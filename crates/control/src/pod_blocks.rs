@@ -1,10 +1,6 @@
 //! The blocks of the addresses of pods: an address in them that no workload has belongs to a pod whose identity is not known
 //! yet, and never to the world.
 
-use crate::ledger::RowSubject;
-use crate::step::Step;
-use crate::world::World;
-use policy::cidr::AddressSide;
 use policy::rule::Cidr;
 use std::collections::BTreeMap;
 
@@ -30,46 +26,16 @@ impl PodBlocks {
     }
 
     /// Adds a block; returns whether it is new.
-    fn add(&mut self, block: Cidr) -> bool {
+    pub(crate) fn add(&mut self, block: Cidr) -> bool {
         let holders = self.0.entry(block).or_default();
         *holders += 1;
         *holders == 1
     }
 
     /// Removes what [`Self::add`] added; returns whether the block is gone.
-    fn remove(&mut self, block: &Cidr) -> bool {
+    pub(crate) fn remove(&mut self, block: &Cidr) -> bool {
         let Some(holders) = self.0.get_mut(block) else { return false };
         *holders -= 1;
         *holders == 0 && self.0.remove(block).is_some()
-    }
-}
-
-impl World {
-    pub(crate) fn put_pod_blocks<'a>(&mut self, blocks: impl IntoIterator<Item = &'a Cidr>, step: &mut Step) {
-        for block in blocks {
-            if self.pod_blocks.add(*block) {
-                self.mark_within(block, step);
-            }
-        }
-    }
-
-    pub(crate) fn remove_pod_blocks<'a>(
-        &mut self,
-        blocks: impl IntoIterator<Item = &'a Cidr>,
-        step: &mut Step,
-    ) {
-        for block in blocks {
-            if self.pod_blocks.remove(block) {
-                self.mark_within(block, step);
-            }
-        }
-    }
-
-    /// Marks the rows of a block and of the blocks in it that policies name.
-    fn mark_within(&self, block: &Cidr, step: &mut Step) {
-        step.mark(RowSubject::Address(*block));
-        let named = self.enforcement.blocks().classes();
-        let within = named.filter(|class| class.side == AddressSide::World && block.encloses(&class.block));
-        within.for_each(|class| step.mark(RowSubject::Address(class.block)));
     }
 }

@@ -9,7 +9,9 @@ use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
 use policy::catalog::{self, Backends};
+use policy::cidr::AddressSide;
 use policy::endpoint_view::NamedPorts;
+use policy::rule::Cidr;
 use service::{API_SERVER, EndpointSlice, Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -102,6 +104,30 @@ impl World {
         self.peers.dismiss_node(&known, &mut self.enforcement);
         self.remove_pod_blocks(&known.node.pod_blocks, step);
         Some(Change::RemoteNode(known.node.clone().into()))
+    }
+
+    fn put_pod_blocks<'a>(&mut self, blocks: impl IntoIterator<Item = &'a Cidr>, step: &mut Step) {
+        for block in blocks {
+            if self.pod_blocks.add(*block) {
+                self.mark_within(block, step);
+            }
+        }
+    }
+
+    fn remove_pod_blocks<'a>(&mut self, blocks: impl IntoIterator<Item = &'a Cidr>, step: &mut Step) {
+        for block in blocks {
+            if self.pod_blocks.remove(block) {
+                self.mark_within(block, step);
+            }
+        }
+    }
+
+    /// Marks the rows of a block and of the blocks in it that policies name.
+    fn mark_within(&self, block: &Cidr, step: &mut Step) {
+        step.mark(RowSubject::Address(*block));
+        let named = self.enforcement.blocks().classes();
+        let within = named.filter(|class| class.side == AddressSide::World && block.encloses(&class.block));
+        within.for_each(|class| step.mark(RowSubject::Address(class.block)));
     }
 
     fn is_api_server(&self, node: &Node) -> bool {
