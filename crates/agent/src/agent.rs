@@ -131,19 +131,19 @@ fn sources(
     Ok(sources)
 }
 
-/// What was last known of the cluster, if the node is in one, and the changes that put it in force.
+/// What was last known of the cluster, if the node is in one; adds the changes that put it in force.
 fn recall_cluster(
-    config: &AgentConfig,
-    paths: &Paths,
+    (config, paths): (&AgentConfig, &Paths),
+    wiring: &mut Wiring,
     objects: &mut Objects,
-    own_addresses: &[IpAddr],
-) -> anyhow::Result<(Option<StoredCluster>, Vec<Change>)> {
+    changes: &mut Vec<Change>,
+) -> anyhow::Result<Option<StoredCluster>> {
     if config.kubernetes.is_none() {
-        return Ok((None, Vec::new()));
+        return Ok(None);
     }
     let stored = StoredCluster::load(paths, &config.name_of_node())?;
-    let changes = stored.recall(objects, own_addresses)?;
-    Ok((Some(stored), changes))
+    changes.extend(stored.recall(objects, &wiring.node_addresses()?)?);
+    Ok(Some(stored))
 }
 
 /// The node as its configuration describes it.
@@ -153,6 +153,8 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         cluster: config.cluster_name.clone(),
         addresses,
         labels: config.node_labels.clone(),
+        pod_blocks: Vec::new(),
+        cluster_blocks: config.pod_addresses.clone(),
         proxy: Some(proxy),
         monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
@@ -204,19 +206,17 @@ impl Agent {
         let mut objects = Objects::default();
         let recalled = recall::recall(&config, (&mut journal, &applied), (&texts, &damaged), &mut objects)?;
         let known = KnownFiles::new(&objects, &texts);
-        let own_addresses = wiring.node_addresses()?;
-        let (cluster, of_cluster) = recall_cluster(&config, &paths, &mut objects, &own_addresses)?;
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let numbers = (identities::restore(&state)?, state.last_rule_set);
         let devices = HostDevices::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;
-        let mut changes = vec![Change::Node(Box::new(node(&config, own_addresses, proxy)))];
+        let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        changes.extend(of_cluster);
+        let cluster = recall_cluster((&config, &paths), &mut wiring, &mut objects, &mut changes)?;
         let feed = Arc::new(Feed::new(kernel.names()));
         let settings = (config.proxy_port, config.proxy);
         let supervisor = Arc::new(Supervisor::start(&paths, settings, (&feed, &problems))?);

@@ -23,7 +23,7 @@ use crate::workloads;
 use control::Change;
 use inbox::Inbox;
 use kinds::ObjectRole;
-use kubernetes::{ClusterEvent, ClusterWatches, Connection, ObjectName, Report};
+use kubernetes::{ClusterEvent, ClusterWatches, Connection, Report, ResourceName};
 use names::source_of;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -52,7 +52,7 @@ const COPIES: Problem = Problem::new(
 );
 
 /// The kind, by its index, and the name of an object.
-type Key = (usize, ObjectName);
+type Key = (usize, ResourceName);
 
 /// The objects of the API server.
 #[derive(Debug)]
@@ -119,6 +119,7 @@ impl ClusterObjects {
                     self.troubles.remove(&kind);
                 }
                 ClusterEvent::Connection(why) => self.disconnected = why,
+                ClusterEvent::Write(trouble) => tracing::warn!("{}: {}", trouble.path, trouble.why),
             }
         }
         reconciler.problems.note_all(API_SERVER, self.troubles());

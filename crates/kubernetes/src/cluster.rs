@@ -7,6 +7,8 @@ use crate::known::KnownObjects;
 use crate::load::{Load, ServerLoad};
 use crate::request::Endpoint;
 use crate::watch::{Moment, Occurrence, Report, Request, Step, Watch};
+use crate::write_queue::ObjectWrite;
+use crate::writes::{WriteTrouble, send_all};
 use kube::Client;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -14,6 +16,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -38,12 +41,15 @@ pub enum ClusterEvent {
     Report(usize, Report),
     /// There is no client of the API server, and why; none once there is one.
     Connection(Option<String>),
+    /// A write failed.
+    Write(WriteTrouble),
 }
 
-/// The watches of an API server. They end when this is dropped.
+/// The watches of an API server, and writes to it. They end when this is dropped.
 #[derive(Debug)]
 pub struct ClusterWatches {
     load: Load,
+    writes: UnboundedSender<ObjectWrite>,
     /// Ends the thread when it is dropped.
     _stop: oneshot::Sender<()>,
 }
@@ -64,27 +70,39 @@ impl ClusterWatches {
     ) -> io::Result<Self> {
         let load = Load::default();
         let (stop, stopped) = oneshot::channel();
+        let (writes, written) = unbounded_channel();
         let shared = Arc::new(Shared { deliver, load: load.clone(), begin: Instant::now() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("kubernetes".into()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = watch_all(connection, requests, shared) => {}
+                    () = watch_all(connection, requests, written, shared) => {}
                     _ = stopped => {}
                 }
             });
         })?;
-        Ok(Self { load, _stop: stop })
+        Ok(Self { load, writes, _stop: stop })
     }
 
-    /// What the watches asked of the API server so far.
+    /// Sends a write, after those that were not sent yet; it replaces one to the same path. What it changes is seen by a watch; a failure
+    /// is an event.
+    pub fn write(&self, write: ObjectWrite) {
+        // The thread ends with this value only.
+        let _ = self.writes.send(write);
+    }
+
+    /// What the watches and writes asked of the API server so far.
     pub fn load(&self) -> ServerLoad {
         self.load.now()
     }
 }
 
-async fn watch_all<F>(connection: Connection, requests: Vec<WatchRequest>, shared: Arc<Shared<F>>)
-where
+async fn watch_all<F>(
+    connection: Connection,
+    requests: Vec<WatchRequest>,
+    written: UnboundedReceiver<ObjectWrite>,
+    shared: Arc<Shared<F>>,
+) where
     F: Fn(ClusterEvent) + Send + Sync + 'static,
 {
     let client = connect(&connection, &shared.deliver).await;
@@ -93,6 +111,11 @@ where
         let endpoint = Endpoint { client: client.clone(), kind, load: shared.load.clone() };
         tasks.spawn(watch_one(index, endpoint, known, Arc::clone(&shared)));
     }
+    let writer = Arc::clone(&shared);
+    tasks.spawn(async move {
+        let deliver = |trouble| (writer.deliver)(ClusterEvent::Write(trouble));
+        send_all(client, written, writer.load.clone(), (writer.begin, random), deliver).await;
+    });
     // No task ends by itself.
     while tasks.join_next().await.is_some() {}
 }

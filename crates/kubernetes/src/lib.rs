@@ -15,6 +15,8 @@ mod load;
 mod object;
 mod request;
 mod watch;
+mod write_queue;
+mod writes;
 
 pub use cluster::{ClusterEvent, ClusterWatches, WatchRequest};
 pub use connection::{Connection, ConnectionError};
@@ -23,5 +25,7 @@ pub use known::KnownObjects;
 /// The client for further requests, on a runtime of the caller.
 pub use kube::Client;
 pub use load::ServerLoad;
-pub use object::{ObjectName, ObservedObject, text_hash};
+pub use object::{ObservedObject, ResourceName, text_hash};
 pub use watch::Report;
+pub use write_queue::{ObjectWrite, WriteAction};
+pub use writes::WriteTrouble;

@@ -10,14 +10,14 @@ const METADATA: [&str; 5] = ["name", "namespace", "uid", "generation", "labels"]
 
 /// The name of an object among those of its kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectName {
+pub struct ResourceName {
     /// Its namespace, if its kind has namespaces.
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
 }
 
-impl fmt::Display for ObjectName {
+impl fmt::Display for ResourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
             Some(namespace) => write!(f, "{namespace}/{}", self.name),
@@ -30,7 +30,7 @@ impl fmt::Display for ObjectName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedObject {
     /// Its name.
-    pub name: ObjectName,
+    pub name: ResourceName,
     /// Its JSON text; none for an object that is gone.
     pub text: Option<String>,
 }
@@ -38,7 +38,7 @@ pub struct ObservedObject {
 /// An object of a list or of an event, with the version of the store that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReadObject {
-    pub(crate) name: ObjectName,
+    pub(crate) name: ResourceName,
     pub(crate) resource_version: String,
     pub(crate) text: String,
 }
@@ -55,7 +55,7 @@ impl ReadObject {
     pub(crate) fn new(kind: &WatchedKind, version: usize, object: Value) -> Option<Self> {
         let Value::Object(mut object) = object else { return None };
         let Some(Value::Object(mut metadata)) = object.remove("metadata") else { return None };
-        let name = ObjectName {
+        let name = ResourceName {
             namespace: metadata.get("namespace").and_then(Value::as_str).map(str::to_owned),
             name: metadata.get("name")?.as_str()?.to_owned(),
         };

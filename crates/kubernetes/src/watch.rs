@@ -9,7 +9,7 @@ mod tests;
 use crate::backoff::Backoff;
 use crate::failure::{Failure, FailureCause};
 use crate::known::KnownObjects;
-use crate::object::{ObjectName, ObservedObject, ReadObject};
+use crate::object::{ObservedObject, ReadObject, ResourceName};
 use std::time::Duration;
 
 /// For how long the API server must not serve a kind until its objects count as gone: an API server that starts does not serve
@@ -42,7 +42,7 @@ pub(crate) enum Occurrence {
     /// An object was added or changed.
     Put(ReadObject),
     /// An object was deleted; its last version.
-    Deleted(ObjectName, String),
+    Deleted(ResourceName, String),
     /// There is no event up to this version.
     Bookmark(String),
     /// The server ended the stream.

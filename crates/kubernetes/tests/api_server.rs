@@ -5,7 +5,7 @@ mod fake;
 
 use fake::{FakeServer, Fault};
 use kubernetes::{
-    ClusterEvent, ClusterWatches, Connection, KeptFields, KnownObjects, ObjectName, Report, WatchRequest,
+    ClusterEvent, ClusterWatches, Connection, KeptFields, KnownObjects, Report, ResourceName, WatchRequest,
     WatchedKind,
 };
 use std::sync::mpsc::{Receiver, channel};
@@ -59,7 +59,7 @@ impl Watched {
                     object["spec"].as_str().unwrap().to_owned()
                 };
                 let objects = objects.into_iter().map(|object| {
-                    let ObjectName { namespace, name } = object.name;
+                    let ResourceName { namespace, name } = object.name;
                     assert_eq!(namespace.as_deref(), Some("shop"));
                     object.text.map_or(format!("-{name}"), |found| format!("{name}={}", text(found)))
                 });

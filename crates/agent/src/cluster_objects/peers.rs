@@ -1,7 +1,7 @@
 //! A CiliumEndpoint, as a peer: its addresses, and the labels of its identity.
 
 use control::{Change, RemoteWorkload, Workload};
-use kubernetes::ObjectName;
+use kubernetes::ResourceName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -54,7 +54,7 @@ struct EndpointPort {
 /// # Errors
 /// What is wrong with the text.
 pub(crate) fn peer_change(
-    name: &ObjectName,
+    name: &ResourceName,
     text: Option<&str>,
     node_of: impl Fn(IpAddr) -> Option<String>,
     is_here: impl Fn(IpAddr) -> bool,
@@ -117,7 +117,7 @@ mod tests {
         "networking": {"addressing": [{"ipv4": "10.1.2.3", "ipv6": "fd00::3"}], "node": "192.0.2.2"}}}"#;
 
     fn change(text: Option<&str>) -> Result<Change, String> {
-        let name = ObjectName { namespace: Some("shop".into()), name: "web-0".into() };
+        let name = ResourceName { namespace: Some("shop".into()), name: "web-0".into() };
         let here: IpAddr = "192.0.2.1".parse().unwrap();
         peer_change(&name, text, |_| Some("n2".into()), |node| node == here)
     }

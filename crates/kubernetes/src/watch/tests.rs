@@ -12,7 +12,7 @@ struct Scene {
 
 impl Scene {
     fn new(known: &[(&str, &str)]) -> Self {
-        let hash = |(name, text): &(&str, &str)| (object_name(name), crate::object::text_hash(text));
+        let hash = |(name, text): &(&str, &str)| (resource_name(name), crate::object::text_hash(text));
         let (watch, request) = Watch::new(1, known.iter().map(hash).collect());
         Self { watch, at: Duration::ZERO, request, reports: Vec::new() }
     }
@@ -65,12 +65,12 @@ impl Scene {
     }
 }
 
-fn object_name(name: &str) -> ObjectName {
-    ObjectName { namespace: None, name: name.into() }
+fn resource_name(name: &str) -> ResourceName {
+    ResourceName { namespace: None, name: name.into() }
 }
 
 fn object(name: &str, text: &str, version: &str) -> ReadObject {
-    ReadObject { name: object_name(name), resource_version: version.into(), text: text.into() }
+    ReadObject { name: resource_name(name), resource_version: version.into(), text: text.into() }
 }
 
 fn page(names: &[&str], version: &str, rest: Option<&str>) -> Occurrence {
@@ -116,7 +116,7 @@ fn a_start_with_known_objects_reports_what_differs() {
 fn a_stream_resumes_after_the_last_event_or_bookmark() {
     let mut scene = Scene::watching();
     scene.on(Occurrence::Put(object("c", "c", "11"))).reports(&["c"]).requests(Request::Read);
-    scene.on(Occurrence::Deleted(object_name("a"), "12".into())).reports(&["-a"]);
+    scene.on(Occurrence::Deleted(resource_name("a"), "12".into())).reports(&["-a"]);
     scene.on(Occurrence::Bookmark("40".into())).reports(&[]);
     scene.after(300).on(Occurrence::Ended).requests(watch_after("40"));
 }
