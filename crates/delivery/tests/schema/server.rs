@@ -36,7 +36,7 @@ fn name(index: usize) -> String {
     format!("p{index}")
 }
 
-/// The names that the server admits, and what it says of the others.
+/// The names that the server admits, and its errors for the others.
 fn submit(documents: String) -> (BTreeSet<String>, String) {
     let command = std::env::var(KUBECTL).expect("NEXIN_KUBECTL is the command line of kubectl");
     let mut words = command.split(' ');
