@@ -133,6 +133,8 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         cluster: config.cluster_name.clone(),
         addresses,
         labels: config.node_labels.clone(),
+        pod_blocks: Vec::new(),
+        cluster_blocks: config.pod_addresses.clone(),
         proxy: Some(proxy),
         monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
