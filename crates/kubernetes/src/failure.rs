@@ -1,6 +1,8 @@
 //! Why a request to the API server failed, and what that means for the next one.
 
 use serde::Deserialize;
+use std::error::Error;
+use std::iter;
 use std::time::Duration;
 
 /// A failed request, or a stream of events that ended by an error.
@@ -46,8 +48,17 @@ struct ErrorDetails {
 }
 
 impl Failure {
-    pub(crate) fn connection(why: impl ToString) -> Self {
-        Self { cause: FailureCause::Connection, why: why.to_string(), retry_after: None }
+    /// The connection failed, for this reason: the innermost cause of the error.
+    pub(crate) fn connection(error: impl Error) -> Self {
+        let causes = iter::successors(error.source(), |&cause| cause.source());
+        let why = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
+        Self { cause: FailureCause::Connection, why, retry_after: None }
+    }
+
+    /// There was no answer, or no event, for this long.
+    pub(crate) fn silence(what: &str, time: Duration) -> Self {
+        let why = format!("{what} within {} s", time.as_secs());
+        Self { cause: FailureCause::Connection, why, retry_after: None }
     }
 
     pub(crate) fn garbled(why: impl ToString) -> Self {

@@ -77,7 +77,7 @@ const KINDS: [(ObjectRole, WatchedKind); 13] = [
 ];
 
 /// A policy of the incumbent has one spec or several.
-const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], ..NONE };
+const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], status: &["conditions"], ..NONE };
 
 /// The watched kinds and their roles, for the agent of this node.
 pub(crate) fn watched_kinds(node: &str) -> Vec<(ObjectRole, WatchedKind)> {
