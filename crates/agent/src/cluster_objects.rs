@@ -342,6 +342,11 @@ impl ChangeSource for ClusterObjects {
         if std::mem::take(&mut self.is_first) {
             reconciler.pods.follow();
             self.stored.pods().for_each(|pod| reconciler.pods.put(pod));
+            // What is stored is valid. What differs at the API server is listed before a condition is written.
+            let now = SystemTime::now();
+            for (kind, name, text) in self.stored.manifests() {
+                self.conditions.observe((kind, &name), Some(text), Ok(()), now);
+            }
         }
         self.take_events(reconciler);
         self.apply(reconciler);
