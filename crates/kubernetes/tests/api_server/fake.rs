@@ -50,6 +50,8 @@ struct State {
     /// Watches of an earlier generation end.
     generation: usize,
     streams: Vec<TcpStream>,
+    /// The number of watches that were opened.
+    watches: usize,
 }
 
 /// The server; it runs until the test's process ends.
@@ -67,6 +69,7 @@ impl FakeServer {
             requests: 0,
             generation: 0,
             streams: Vec::new(),
+            watches: 0,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -115,6 +118,14 @@ impl FakeServer {
 
     pub(crate) fn requests(&self) -> usize {
         self.lock().requests
+    }
+
+    /// Waits until this many watches were opened since the start.
+    pub(crate) fn wait_for_watches(&self, count: usize) {
+        let mut state = self.lock();
+        while state.watches < count {
+            state = self.shared.changed.wait(state).unwrap();
+        }
     }
 
     pub(crate) fn backup(&self) -> Store {
@@ -248,6 +259,8 @@ fn watch(shared: &Shared, mut stream: &TcpStream, after: u64) -> Option<()> {
         chunk(stream, &json!({"type": "ERROR", "object": expired}))?;
         return None;
     }
+    state.watches += 1;
+    shared.changed.notify_all();
     let mut sent = after;
     while state.generation == generation {
         let last = sent;
