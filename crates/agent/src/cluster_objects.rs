@@ -137,14 +137,10 @@ impl ClusterObjects {
         reconciler.problems.note_all(API_SERVER, self.troubles());
     }
 
-    /// The troubles, each with the kinds that have it.
+    /// The reasons, each once: what is wrong with the API server is wrong with most kinds. An answer of the server names the kind.
     fn troubles(&self) -> Vec<String> {
-        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (kind, why) in &self.troubles {
-            by_reason.entry(why).or_default().push(self.stored.kind(*kind));
-        }
-        let kinds = by_reason.into_iter().map(|(why, kinds)| format!("{}: {why}", kinds.join(", ")));
-        self.disconnected.iter().cloned().chain(kinds).collect()
+        let reasons: BTreeSet<&String> = self.troubles.values().chain(&self.disconnected).collect();
+        reasons.into_iter().cloned().collect()
     }
 
     /// Whether every kind that decides about pods and peers was listed.
