@@ -1,6 +1,7 @@
 //! Watches against an API server in this process, which has the faults of real ones.
 
 #[path = "api_server/fake.rs"]
+#[allow(dead_code, reason = "tests of the agent use it, too")]
 mod fake;
 
 use fake::{FakeServer, Fault};
