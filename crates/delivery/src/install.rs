@@ -8,7 +8,7 @@ mod settings;
 use crate::resource::RESOURCES;
 use serde_json::{Value, json};
 
-pub use operator::{HEALTH_PORT, WEBHOOK_PORT};
+pub use operator::{HEALTH_PORT, WEBHOOK_NAME, WEBHOOK_PORT};
 pub use settings::InstallSettings;
 
 /// A file of an installation: its name, and its objects.
