@@ -5,7 +5,9 @@ mod definitions;
 mod election;
 mod health;
 mod http;
+mod leadership;
 mod reconcile;
+mod settings;
 mod webhook;
 
 use crate::command::agent::block;
@@ -16,6 +18,7 @@ use clap::Args;
 use health::OperatorHealth;
 use kubernetes::{Client, Connection};
 use policy::rule::Cidr;
+use settings::OperatorSettings;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,18 +67,6 @@ pub(crate) struct OperatorCommand {
     /// Port of /healthz and /metrics on the loopback address
     #[arg(long, value_name = "PORT", default_value_t = delivery::HEALTH_PORT)]
     health_port: u16,
-}
-
-/// What the parts of the operator share.
-#[derive(Debug)]
-struct OperatorSettings {
-    connection: Connection,
-    cluster_name: String,
-    namespace: String,
-    name: String,
-    grace: Duration,
-    webhook_port: u16,
-    blocks: NodeBlocks,
 }
 
 impl OperatorCommand {
@@ -131,14 +122,18 @@ async fn run(settings: OperatorSettings, health: Arc<OperatorHealth>) -> anyhow:
     let client = connect(&settings.connection).await;
     let settings = Arc::new(settings);
     let webhook = tokio::spawn(webhook::keep(client.clone(), settings.clone(), health.clone()));
-    let lead = election::run(client, settings, health);
-    tokio::pin!(lead);
+    let lead = tokio::spawn(election::run(client.clone(), settings.clone(), health));
+    let abort = lead.abort_handle();
     let result = tokio::select! {
-        result = &mut lead => result,
+        result = lead => result?,
         _ = end.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     webhook.abort();
+    abort.abort();
+    if let Err(error) = election::release(&client, &settings).await {
+        tracing::warn!("the lease could not be given up: {error}");
+    }
     result
 }
 

@@ -1,6 +1,6 @@
 //! The certificate of the webhook: made here, kept in a Secret that all operators share, made again before it expires.
 
-use super::OperatorSettings;
+use super::settings::OperatorSettings;
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,7 +1,9 @@
 //! Holds the Lease, and leads as long as this process holds it.
 
 use super::health::OperatorHealth;
-use super::{OperatorSettings, definitions, reconcile};
+use super::leadership::Leadership;
+use super::settings::OperatorSettings;
+use super::{definitions, reconcile};
 use ::operator::{Election, ElectionStep, LeaseRecord};
 use anyhow::{Context, bail};
 use delivery::access::OPERATOR_NAME;
@@ -9,7 +11,7 @@ use flow::Time;
 use kubernetes::{Client, ObjectRequest, RequestError, exchange};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinHandle;
 
@@ -18,22 +20,6 @@ const LEASE: Duration = Duration::from_secs(15);
 const RENEWAL: Duration = Duration::from_secs(2);
 /// The annotation of the Lease with the number that the next leader tries first for a new identity.
 const NEXT_IDENTITY: &str = "nexin.io/next-identity";
-
-/// What the leader shares with its work.
-#[derive(Debug, Default)]
-pub(super) struct Leadership {
-    /// The number that is tried first for a new identity; 0 while it is unknown.
-    pub(super) next_identity: AtomicU32,
-    /// When this process must stop to write, in milliseconds since `begin`.
-    until: AtomicU32,
-}
-
-impl Leadership {
-    /// Whether this process may write.
-    pub(super) fn leads(&self, begin: Instant) -> bool {
-        begin.elapsed().as_millis() < u128::from(self.until.load(Ordering::Relaxed))
-    }
-}
 
 /// Takes part in the election; returns an error when this process does not lead any more.
 pub(super) async fn run(
@@ -74,14 +60,32 @@ pub(super) async fn run(
     }
 }
 
+/// Gives the Lease up, so that the next operator need not wait until it expires.
+pub(super) async fn release(client: &Client, settings: &OperatorSettings) -> Result<(), RequestError> {
+    let path = path(settings);
+    let mut lease = exchange(client, &path, ObjectRequest::Read).await?;
+    if lease["spec"]["holderIdentity"] == *settings.name {
+        lease["spec"]["holderIdentity"] = "".into();
+        exchange(client, &path, ObjectRequest::Replace(&lease)).await?;
+    }
+    Ok(())
+}
+
+fn collection(settings: &OperatorSettings) -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", settings.namespace)
+}
+
+fn path(settings: &OperatorSettings) -> String {
+    format!("{}/{OPERATOR_NAME}", collection(settings))
+}
+
 async fn renew(
     client: &Client,
     settings: &OperatorSettings,
     election: &mut Election,
     (leadership, begin): (&Leadership, Instant),
 ) -> Result<(), RequestError> {
-    let collection = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", settings.namespace);
-    let path = format!("{collection}/{OPERATOR_NAME}");
+    let path = path(settings);
     let began = begin.elapsed();
     let lease = match exchange(client, &path, ObjectRequest::Read).await {
         Ok(lease) => Some(lease),
@@ -100,11 +104,10 @@ async fn renew(
     let object = object(settings, lease.as_ref(), transitions, leadership);
     match lease {
         Some(_) => exchange(client, &path, ObjectRequest::Replace(&object)).await?,
-        None => exchange(client, &collection, ObjectRequest::Create(&object)).await?,
+        None => exchange(client, &collection(settings), ObjectRequest::Create(&object)).await?,
     };
     election.renewed(began);
-    let until = began + LEASE * 2 / 3;
-    leadership.until.store(u32::try_from(until.as_millis()).unwrap_or(u32::MAX), Ordering::Relaxed);
+    leadership.lasts(began + LEASE * 2 / 3);
     Ok(())
 }
 

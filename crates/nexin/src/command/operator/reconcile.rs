@@ -1,9 +1,9 @@
 //! The leader's work: events of watches into the core, and its writes to the API server.
 
-use super::OperatorSettings;
 use super::definitions::WRITER;
-use super::election::Leadership;
 use super::health::OperatorHealth;
+use super::leadership::Leadership;
+use super::settings::OperatorSettings;
 use crate::command::agent::block;
 use ::operator::{
     IdentityAllocation, IdentityWrite, ListedKind, NodeBlocks, PodBlockAssignment, from_security_labels,
@@ -54,7 +54,12 @@ impl Kind {
             Self::Pods => core(
                 "Pod",
                 "pods",
-                KeptFields { spec: &["hostNetwork", "serviceAccountName"], status: &["phase"], ..none },
+                KeptFields {
+                    spec: &["containers", "hostNetwork", "serviceAccountName"],
+                    status: &["phase"],
+                    containers: true,
+                    ..none
+                },
             ),
             Self::Identities => cilium(
                 CiliumIdentity::KIND,
@@ -82,12 +87,6 @@ fn kind_of(
 ) -> WatchedKind {
     let versions: &'static [&'static str] = if version == "v1" { &["v1"] } else { &["v2"] };
     WatchedKind { group, versions, kind, plural, field_selector: None, fields }
-}
-
-/// The kinds that the operator watches, for a comparison with its role.
-#[cfg(test)]
-pub(super) fn watched_kinds() -> Vec<WatchedKind> {
-    KINDS.iter().map(|kind| kind.watched()).collect()
 }
 
 /// A node as the operator reads it.
@@ -381,4 +380,49 @@ fn endpoint_identity(text: &str) -> Option<(u32, Labels)> {
 
 fn blocks(written: &[String]) -> Vec<Cidr> {
     written.iter().filter_map(|text| block(text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use delivery::access;
+
+    #[test]
+    fn the_role_lets_the_operator_watch_its_kinds_and_no_others() {
+        for verb in ["list", "watch"] {
+            let watched = KINDS.iter().map(|kind| kind.watched());
+            let mut watched: Vec<_> = watched.map(|kind| (kind.group, kind.plural)).collect();
+            let may = access::OPERATOR.iter().filter(|access| access.verbs.contains(&verb));
+            let mut may: Vec<_> = may
+                .flat_map(|access| access.resources.iter().map(|resource| (access.group, *resource)))
+                .collect();
+            watched.sort_unstable();
+            may.sort_unstable();
+            assert_eq!(watched, may, "{verb}");
+        }
+    }
+
+    #[test]
+    fn a_pod_has_the_labels_that_its_agent_reads() {
+        let pod = |more: &str| {
+            format!(
+                r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "p", "namespace": "x", "labels": {{"app": "web"}}}},
+                "spec": {{"containers": [{{"name": "c"}}], "serviceAccountName": "reader"{more}}}, "status": {{"phase": "Running"}}}}"#
+            )
+        };
+        let labels = pod_labels(&pod("")).unwrap();
+        assert_eq!(labels["io.cilium.k8s.policy.serviceaccount"], "reader");
+        assert_eq!(pod_labels(&pod(r#", "hostNetwork": true"#)), None);
+        assert_eq!(pod_labels(&pod("").replace("Running", "Succeeded")), None);
+        assert_eq!(pod_labels("{}"), None);
+    }
+
+    #[test]
+    fn an_endpoint_reports_its_identity() {
+        let text = r#"{"apiVersion": "cilium.io/v2", "kind": "CiliumEndpoint", "metadata": {"name": "p", "namespace": "x"},
+            "status": {"identity": {"id": 300, "labels": ["k8s:app=web", "k8s:empty="]}}}"#;
+        let (number, labels) = endpoint_identity(text).unwrap();
+        assert_eq!((number, labels.to_string().as_str()), (300, "k8s:app=web,k8s:empty"));
+        assert_eq!(endpoint_identity(&text.replace("identity", "other")), None);
+    }
 }

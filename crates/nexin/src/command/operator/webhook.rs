@@ -1,10 +1,10 @@
 //! The webhook that reviews policies: TLS with its own certificate, which the API server gets to trust.
 
-use super::OperatorSettings;
 use super::certificate::{self, Certificate};
 use super::definitions::WRITER;
 use super::health::OperatorHealth;
 use super::http::{self, Answer};
+use super::settings::OperatorSettings;
 use ::operator::admission;
 use anyhow::Context;
 use delivery::access::OPERATOR_NAME;
