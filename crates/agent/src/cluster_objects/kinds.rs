@@ -108,3 +108,16 @@ const fn watched(
 ) -> (ObjectRole, WatchedKind) {
     (role, WatchedKind { group, versions, kind, plural, field_selector: None, fields })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use delivery::access;
+
+    #[test]
+    fn the_role_lets_an_agent_watch_its_kinds_and_no_others() {
+        let mut kinds: Vec<_> = KINDS.iter().map(|(_, kind)| (kind.group, kind.plural)).collect();
+        kinds.sort_unstable();
+        assert_eq!(access::watched(access::AGENT), kinds);
+    }
+}

@@ -82,7 +82,8 @@ impl OperatorCommand {
     }
 
     fn settings(self) -> Result<OperatorSettings, BadInput> {
-        let pools = self.pool.iter().map(|text| self.pool(text));
+        // A chart gives an empty block for none.
+        let pools = self.pool.iter().filter(|text| !text.is_empty()).map(|text| self.pool(text));
         let blocks = pools
             .collect::<Result<Vec<_>, _>>()
             .and_then(|pools| NodeBlocks::new(pools).map_err(|error| BadInput(format!("--pool: {error}"))))?;
