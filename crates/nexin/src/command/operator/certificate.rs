@@ -28,7 +28,8 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    fn new(namespace: &str, now: Duration) -> Result<Self, rcgen::Error> {
+    /// A certificate for the Service of the namespace.
+    pub(super) fn new(namespace: &str, now: Duration) -> Result<Self, rcgen::Error> {
         let service = format!("{OPERATOR_NAME}.{namespace}.svc");
         let mut parameters = rcgen::CertificateParams::new(vec![service])?;
         let end = now + VALID;
@@ -45,13 +46,18 @@ impl Certificate {
 
     /// The server's side of TLS.
     pub(super) fn server(&self) -> anyhow::Result<Arc<ServerConfig>> {
-        let certificate = CertificateDer::from_pem_slice(self.pem.as_bytes()).context("certificate")?;
+        let certificate = self.der().context("certificate")?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).context("key")?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let mut config = config.with_no_client_auth().with_single_cert(vec![certificate], key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
+    }
+
+    /// The certificate alone.
+    pub(super) fn der(&self) -> Result<CertificateDer<'static>, rustls::pki_types::pem::Error> {
+        CertificateDer::from_pem_slice(self.pem.as_bytes())
     }
 
     fn secret(&self, namespace: &str) -> Value {

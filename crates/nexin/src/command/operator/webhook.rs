@@ -54,7 +54,12 @@ async fn serve(
             *server.config.write().unwrap_or_else(PoisonError::into_inner) = config;
             server
         }
-        None => WebhookServer::start(settings.webhook_port, config, health.clone())?,
+        None => {
+            let port = settings.webhook_port;
+            let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+                .with_context(|| format!("port {port} of the webhook"))?;
+            WebhookServer::start(listener, config, health.clone())?
+        }
     };
     let bundle = certificate.bundle();
     *served = Some((certificate, server));
@@ -79,9 +84,11 @@ struct WebhookServer {
 }
 
 impl WebhookServer {
-    fn start(port: u16, config: Arc<ServerConfig>, health: Arc<OperatorHealth>) -> anyhow::Result<Arc<Self>> {
-        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
-            .with_context(|| format!("port {port} of the webhook"))?;
+    fn start(
+        listener: TcpListener,
+        config: Arc<ServerConfig>,
+        health: Arc<OperatorHealth>,
+    ) -> io::Result<Arc<Self>> {
         let server = Arc::new(Self { config: RwLock::new(config), connections: AtomicUsize::new(0), health });
         let accepting = server.clone();
         thread::Builder::new().name("webhook".into()).spawn(move || {
@@ -134,5 +141,62 @@ impl WebhookServer {
             }
             Err(error) => Answer::bad(format!("{error}\n")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+    use std::io::{Read, Write};
+
+    /// One exchange on the stream: the body of the answer.
+    fn exchange(stream: &mut (impl Read + Write), body: &str) -> String {
+        let head =
+            format!("POST /review?timeout=2s HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        loop {
+            let mut piece = [0; 4096];
+            let length = stream.read(&mut piece).unwrap();
+            answer.extend_from_slice(&piece[..length]);
+            let text = String::from_utf8_lossy(&answer).into_owned();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+            if body.len() == length.parse::<usize>().unwrap() {
+                return body.to_owned();
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_that_trusts_the_bundle_gets_reviews_on_one_connection() {
+        let now = Duration::from_secs(1_800_000_000);
+        let certificate = Certificate::new("nexin", now).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let health = Arc::new(OperatorHealth::default());
+        let _server = WebhookServer::start(listener, certificate.server().unwrap(), health.clone()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("nexin-operator.nexin.svc").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = StreamOwned::new(connection, TcpStream::connect(address).unwrap());
+        let review = |object: &str| format!(r#"{{"request": {{"uid": "1", "object": {object}}}}}"#);
+        let wrong = r#"{"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": {"name": "p"}, "spec": {}}"#;
+        let refused = exchange(&mut stream, &review(wrong));
+        assert!(
+            refused.contains(r#""allowed":false"#) && refused.contains("`endpointSelector` is missing"),
+            "{refused}"
+        );
+        let admitted = exchange(&mut stream, &review("null"));
+        assert!(admitted.contains(r#""allowed":true"#), "{admitted}");
+        assert_eq!(health.refused_reviews.load(Ordering::Relaxed), 1);
     }
 }
