@@ -51,7 +51,7 @@ pub(super) async fn run(
             }
             Some(running) if !leads => {
                 running.abort();
-                bail!("another operator leads");
+                bail!("this operator lost the lease");
             }
             Some(running) if running.is_finished() => return running.await?.context("the work ended"),
             _ => {}
