@@ -80,6 +80,7 @@ mod wiring;
 mod workloads;
 
 pub use agent::run;
+pub use cluster_objects::cluster_kinds;
 pub use config::{AgentConfig, KubernetesConfig};
 pub use limits::ProxyLimits;
 pub use paths::Paths;
