@@ -4,7 +4,7 @@ use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
 use clap::Args;
 use delivery::{InstallSettings, yaml};
-use kubernetes::{Connection, ObjectRequest, exchange};
+use kubernetes::{ObjectRequest, UserConnection, exchange};
 use std::path::PathBuf;
 
 /// Install Nexin in a cluster
@@ -18,9 +18,12 @@ pub(crate) struct Install {
     /// Print the objects and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Kubeconfig, whose current context counts
+    /// Kubeconfig [default: as kubectl's]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
     /// Namespace of agents and operator
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
@@ -45,7 +48,7 @@ impl Install {
             session.print_line(yaml::documents(objects).trim_end())?;
             return Ok(Outcome::Holds);
         }
-        let connection = Connection { kubeconfig: Some(self.kubeconfig.unwrap_or_else(usual_kubeconfig)) };
+        let connection = UserConnection { kubeconfig: self.kubeconfig, context: self.context };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let client = connection.client().await?;
@@ -78,10 +81,4 @@ impl Install {
         }
         Ok(settings)
     }
-}
-
-/// Where kubectl looks for its kubeconfig.
-fn usual_kubeconfig() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".kube/config");
-    std::env::var_os("KUBECONFIG").map_or_else(home, PathBuf::from)
 }
