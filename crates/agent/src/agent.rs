@@ -147,8 +147,9 @@ fn reader(
     publication: &Publication,
     outputs: (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
 ) -> Reader {
-    let Reconciler { config, paths, kernel, problems, .. } = reconciler;
-    Reader::new(publication.clone(), StatusParts::new((config, paths), kernel, problems.clone(), outputs))
+    let Reconciler { config, paths, kernel, problems, pods, .. } = reconciler;
+    let parts = StatusParts::new((config, paths), kernel, problems.clone(), outputs);
+    Reader::new(publication.clone(), parts, pods.clone())
 }
 
 /// What is in force.
@@ -160,10 +161,18 @@ fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Publ
         at: Instant::now(),
         world: reconciler.world().snapshot(),
         objects: reconciler.objects.by_name(),
+        unready: unready(reconciler, sources),
         workloads: reconciler.state.workloads.clone(),
         problems,
         notes: reconciler.notes.iter().cloned().chain(notes).collect(),
     }
+}
+
+/// Why no attachment can be made now, one sentence each.
+fn unready(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Vec<String> {
+    let mut reasons = reconciler.unready();
+    reasons.extend(sources.iter().flat_map(|source| source.unready()));
+    reasons
 }
 
 impl Agent {
@@ -334,6 +343,9 @@ impl Agent {
                 Command::CreateWorkload(wanted) => workloads::create(&mut self.reconciler, wanted, reply),
                 Command::RemoveWorkload { namespace, name } => {
                     workloads::remove(&mut self.reconciler, &namespace, &name, reply);
+                }
+                Command::Attachment(command) => {
+                    workloads::carry_out_attachment(&mut self.reconciler, command, reply);
                 }
                 other => {
                     others.push(other);

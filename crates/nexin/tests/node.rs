@@ -1,5 +1,7 @@
 //! Tests of a whole node: agent, proxy, workloads and packet path, through restarts, crashes and invalid input.
 
+#[path = "node/attachments.rs"]
+mod attachments;
 #[path = "node/bed.rs"]
 mod bed;
 #[path = "node/descriptors.rs"]
@@ -30,6 +32,8 @@ mod neighbours;
 mod privileges;
 #[path = "node/rule_sets.rs"]
 mod rule_sets;
+#[path = "node/runtime.rs"]
+mod runtime;
 #[path = "node/services.rs"]
 mod services;
 #[path = "node/storage.rs"]

@@ -84,7 +84,12 @@ impl NetworkNamespace {
 
     /// Opens a named namespace; none where it does not exist, or where a crash left only its name.
     pub fn find(name: &str) -> Result<Option<Self>, NamespaceError> {
-        let descriptor = match open(&path(name)?) {
+        Self::at(&path(name)?)
+    }
+
+    /// Opens the namespace that is mounted at a path, or that a path in `/proc` leads to; none where there is none.
+    pub fn at(path: &Path) -> Result<Option<Self>, NamespaceError> {
+        let descriptor = match open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(kernel("opening it"))?,
         };
