@@ -12,7 +12,7 @@ use loader::Attacher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use workload::{
     Group, Ipv6, Link, Network, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, Plan, ProxyRouting,
@@ -248,7 +248,7 @@ impl Wiring {
 
     /// Whether the name of a workload's network namespace exists.
     pub(crate) fn has_namespace(&self, workload: &WorkloadRecord) -> anyhow::Result<bool> {
-        Ok(sandboxes::namespace_of(workload)?.is_some())
+        Ok(namespace_of(workload)?.is_some())
     }
 
     /// Whether the interface of a workload exists, under its name.
@@ -382,6 +382,14 @@ impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "network namespace {}", self.namespace)
     }
+}
+
+/// The network namespace of a workload; none where it is gone.
+fn namespace_of(workload: &WorkloadRecord) -> anyhow::Result<Option<NetworkNamespace>> {
+    Ok(match &workload.sandbox {
+        None => NetworkNamespace::find(&workload.network_namespace)?,
+        Some(_) => NetworkNamespace::at(Path::new(&workload.network_namespace))?,
+    })
 }
 
 /// Deletes a veth pair that has no alias yet by its end in the namespace.

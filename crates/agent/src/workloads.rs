@@ -62,7 +62,8 @@ impl ChangeSource for Workloads {
         }
         creation::finish(reconciler, results.created);
         creation::give_up(reconciler, results.unsaved);
-        removal::finish(reconciler, results.removed);
+        let removed = removal::finish(reconciler, results.removed);
+        attachments::unpark(reconciler, &removed);
         removal::begin(reconciler);
         creation::begin(reconciler);
     }

@@ -1,7 +1,6 @@
 //! The configuration that a runtime writes to the plugin's standard input.
 
-use crate::Operation;
-use crate::environment::is_identifier;
+use crate::environment::{Operation, is_identifier};
 use crate::failure::{CniFailure, ErrorCode};
 use crate::previous::{PreviousResult, parse_address};
 use crate::version::SpecVersion;
@@ -142,8 +141,7 @@ impl NetworkConfig {
             return Err(CniFailure::new(ErrorCode::Undecodable, message));
         }
         let written = Written::deserialize(value).map_err(undecodable)?;
-        let version = SpecVersion::parse(&written.version)?;
-        version.check(operation)?;
+        let version = supported(&written.version, operation)?;
         if !is_identifier(&written.name) {
             return Err(CniFailure::new(
                 ErrorCode::InvalidConfig,
@@ -189,6 +187,22 @@ impl NetworkConfig {
             valid_attachments: written.valid_attachments.or(written.attachments),
         })
     }
+}
+
+/// Parses `cniVersion`, and refuses an operation that the version does not have.
+fn supported(text: &str, operation: Operation) -> Result<SpecVersion, CniFailure> {
+    let incompatible = |message: String| CniFailure::new(ErrorCode::IncompatibleVersion, message);
+    let version = SpecVersion::parse(text).ok_or_else(|| {
+        let known = SpecVersion::names().join(", ");
+        incompatible(format!("cniVersion {text:?} is not supported; use one of {known}"))
+    })?;
+    let since = operation.since();
+    if version < since {
+        return Err(incompatible(format!(
+            "cniVersion {version} has no {operation}; it exists since {since}"
+        )));
+    }
+    Ok(version)
 }
 
 /// Whether a bandwidth entry limits anything: runtimes write zeros for pods without annotations.

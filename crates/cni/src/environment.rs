@@ -2,6 +2,7 @@
 
 use crate::arguments::RuntimeArguments;
 use crate::failure::{CniFailure, ErrorCode};
+use crate::version::SpecVersion;
 use std::fmt;
 
 /// Longest name of an interface in Linux.
@@ -53,6 +54,15 @@ impl Operation {
                 return Err(invalid(format!("CNI_COMMAND is {text:?}; it should be {known}")));
             }
         })
+    }
+
+    /// The first version of the specification that has the operation.
+    pub(crate) fn since(self) -> SpecVersion {
+        match self {
+            Self::Add | Self::Delete | Self::Version => SpecVersion::V0_3_1,
+            Self::Check => SpecVersion::V0_4_0,
+            Self::CollectGarbage | Self::Status => SpecVersion::V1_1_0,
+        }
     }
 
     /// Whether the operation concerns a container.

@@ -17,7 +17,7 @@ pub use arguments::{PodArguments, RuntimeArguments};
 pub use config::{NetworkConfig, PortMapping, RuntimeConfig, ValidAttachment};
 pub use environment::{Invocation, Operation};
 pub use failure::{CniFailure, ErrorCode};
-pub use list::{NetworkList, is_list, winner};
+pub use list::{LOOPBACK, NetworkList, PLUGIN, is_list, winner};
 pub use previous::PreviousResult;
 pub use result::{AddResult, AssignedAddress, ResultInterface, ResultRoute};
 pub use version::{SpecVersion, versions};

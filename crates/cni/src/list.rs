@@ -2,13 +2,17 @@
 
 use serde_json::{Value, json};
 
+/// Name of the plugin's binary.
+pub const PLUGIN: &str = "nexin-cni";
+
+/// Name of the binary that runtimes run for the loopback interface of every container.
+pub const LOOPBACK: &str = "loopback";
+
 /// The list of configurations that leads runtimes to this plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkList<'a> {
     /// Name of the network.
     pub name: &'a str,
-    /// Name of the plugin's binary.
-    pub plugin: &'a str,
     /// The agent's socket; none for the default one.
     pub socket: Option<&'a str>,
 }
@@ -17,7 +21,7 @@ impl NetworkList<'_> {
     /// The text of the list.
     pub fn text(&self) -> String {
         let mut plugin = json!({
-            "type": self.plugin,
+            "type": PLUGIN,
             // The runtime hands these over, so that what is not supported is refused by name and not ignored.
             "capabilities": { "portMappings": true, "bandwidth": true, "ips": true },
         });
@@ -32,8 +36,8 @@ impl NetworkList<'_> {
     pub fn behind(&self, other: &str) -> Option<String> {
         let mut list: Value = serde_json::from_str(other).ok()?;
         let plugins = list.get_mut("plugins")?.as_array_mut()?;
-        if plugins.iter().all(|known| known["type"] != self.plugin) {
-            let mut plugin = json!({ "type": self.plugin });
+        if plugins.iter().all(|known| known["type"] != PLUGIN) {
+            let mut plugin = json!({ "type": PLUGIN });
             if let Some(socket) = self.socket {
                 plugin["socket"] = socket.into();
             }

@@ -1,7 +1,5 @@
 //! Versions of the specification.
 
-use crate::Operation;
-use crate::failure::{CniFailure, ErrorCode};
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -26,14 +24,9 @@ impl SpecVersion {
     /// The newest version.
     pub const NEWEST: Self = Self::V1_1_0;
 
-    /// Parses `cniVersion`.
-    pub fn parse(text: &str) -> Result<Self, CniFailure> {
-        ALL.into_iter().find(|version| version.text() == text).ok_or_else(|| {
-            CniFailure::new(
-                ErrorCode::IncompatibleVersion,
-                format!("cniVersion {text:?} is not supported; use one of {}", names().join(", ")),
-            )
-        })
+    /// Parses `cniVersion`; none for a version that is not supported.
+    pub fn parse(text: &str) -> Option<Self> {
+        ALL.into_iter().find(|version| version.text() == text)
     }
 
     /// The version as `cniVersion` has it.
@@ -46,18 +39,9 @@ impl SpecVersion {
         }
     }
 
-    /// Refuses an operation that this version does not have.
-    pub fn check(self, operation: Operation) -> Result<(), CniFailure> {
-        let since = match operation {
-            Operation::Add | Operation::Delete | Operation::Version => Self::V0_3_1,
-            Operation::Check => Self::V0_4_0,
-            Operation::CollectGarbage | Operation::Status => Self::V1_1_0,
-        };
-        if self >= since {
-            return Ok(());
-        }
-        let message = format!("cniVersion {self} has no {operation}; it exists since {since}");
-        Err(CniFailure::new(ErrorCode::IncompatibleVersion, message))
+    /// All versions, oldest first.
+    pub fn names() -> Vec<&'static str> {
+        ALL.map(Self::text).to_vec()
     }
 }
 
@@ -69,9 +53,5 @@ impl fmt::Display for SpecVersion {
 
 /// The answer to VERSION.
 pub fn versions() -> Value {
-    json!({ "cniVersion": SpecVersion::NEWEST.text(), "supportedVersions": names() })
-}
-
-fn names() -> Vec<&'static str> {
-    ALL.map(SpecVersion::text).to_vec()
+    json!({ "cniVersion": SpecVersion::NEWEST.text(), "supportedVersions": SpecVersion::names() })
 }

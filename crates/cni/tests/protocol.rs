@@ -274,7 +274,7 @@ fn errors_and_versions_have_the_shape_of_the_specification() {
 
 #[test]
 fn a_list_leads_runtimes_to_the_plugin_alone_or_behind_another() {
-    let list = NetworkList { name: "nexin", plugin: "nexin-cni", socket: Some("/run/a.sock") };
+    let list = NetworkList { name: "nexin", socket: Some("/run/a.sock") };
     let text: Value = serde_json::from_str(&list.text()).unwrap();
     assert_eq!((&text["name"], &text["plugins"][0]["type"]), (&json!("nexin"), &json!("nexin-cni")));
     assert_eq!(text["plugins"][0]["socket"], "/run/a.sock");

@@ -7,17 +7,12 @@ mod answer;
 mod loopback;
 mod request;
 
-use cni::{CniFailure, ErrorCode, Invocation, NetworkConfig, Operation, SpecVersion};
+use cni::{CniFailure, ErrorCode, Invocation, LOOPBACK, NetworkConfig, Operation, PLUGIN, SpecVersion};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
-
-/// Names of the binary that runtimes run.
-pub(crate) const PLUGIN: &str = "nexin-cni";
-/// The name of the loopback plugin, which runtimes run for every container.
-pub(crate) const LOOPBACK: &str = "loopback";
 
 /// What a person who runs the plugin reads.
 const USAGE: &str = "nexin-cni is run by container runtimes, with CNI_COMMAND in its environment and a network configuration \

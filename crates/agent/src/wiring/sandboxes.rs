@@ -1,13 +1,12 @@
 //! The network of workloads in sandboxes, whose network namespaces a container runtime makes and removes.
 
-use super::{Wiring, endpoint};
+use super::{Wiring, endpoint, namespace_of};
 use crate::state::{WorkloadRecord, WorkloadStage};
 use anyhow::{Context, ensure};
 use control::{Endpoint, Wire};
 use loader::Attacher;
 use loader::inspect::AttachPoint;
 use std::collections::BTreeSet;
-use std::path::Path;
 use workload::{ExpectedInterface, NetworkNamespace, differences, find_pair};
 
 impl Wiring {
@@ -98,12 +97,4 @@ fn without_programs(interface: u32) -> anyhow::Result<impl Iterator<Item = &'sta
         [("packets in", [TcxIngress, ClsactIngress]), ("packets out", [TcxEgress, ClsactEgress])];
     let lacks = move |points: &[AttachPoint; 2]| points.iter().all(|point| !there.contains(point));
     Ok(directions.into_iter().filter(move |(_, points)| lacks(points)).map(|(what, _)| what))
-}
-
-/// The network namespace of a workload; none where it is gone.
-pub(super) fn namespace_of(workload: &WorkloadRecord) -> anyhow::Result<Option<NetworkNamespace>> {
-    Ok(match &workload.sandbox {
-        None => NetworkNamespace::find(&workload.network_namespace)?,
-        Some(_) => NetworkNamespace::at(Path::new(&workload.network_namespace))?,
-    })
 }

@@ -1,7 +1,6 @@
 //! The removal of workloads: all that end together are one change of the maps.
 
 use super::admission::{self, find};
-use super::attachments;
 use super::interfaces;
 use super::pending::Waiter;
 use crate::problems::Problem;
@@ -38,7 +37,7 @@ pub(crate) fn remove(reconciler: &mut Reconciler, namespace: &str, name: &str, r
     leave(reconciler, id, Some(Waiter::new(reply, Ok(Value::Null))));
 }
 
-/// Begins to remove a workload, or goes on with it; the client gets its answer once the workload is removed.
+/// Begins to remove a workload, unless its removal has begun; the client gets its answer once the workload is removed.
 pub(super) fn leave(reconciler: &mut Reconciler, id: u32, waiter: Option<Waiter>) {
     let lifecycle = &mut reconciler.lifecycle;
     if let Some(waiters) = lifecycle.removing.get_mut(&id) {
@@ -87,10 +86,10 @@ pub(super) fn begin(reconciler: &mut Reconciler) {
     }
 }
 
-/// Forgets the workloads that were removed, and releases their addresses.
-pub(super) fn finish(reconciler: &mut Reconciler, results: Vec<(u32, anyhow::Result<()>)>) {
+/// Forgets the workloads that were removed, and releases their addresses; returns their numbers.
+pub(super) fn finish(reconciler: &mut Reconciler, results: Vec<(u32, anyhow::Result<()>)>) -> BTreeSet<u32> {
     if results.is_empty() {
-        return;
+        return BTreeSet::new();
     }
     let (mut waiting, mut removed) = (Vec::new(), BTreeSet::new());
     for (id, result) in results {
@@ -107,7 +106,7 @@ pub(super) fn finish(reconciler: &mut Reconciler, results: Vec<(u32, anyhow::Res
     note(reconciler);
     interfaces::note(reconciler);
     reconciler.lifecycle.steps.push(Box::new(|_, _| waiting.into_iter().for_each(Waiter::answer)));
-    attachments::unpark(reconciler, &removed);
+    removed
 }
 
 fn forget(reconciler: &mut Reconciler, id: u32) {

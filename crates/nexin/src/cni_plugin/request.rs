@@ -121,7 +121,7 @@ fn refuse_unsupported(config: &NetworkConfig) -> Result<(), CniFailure> {
              type NodePort, or the portmap plugin behind {}",
             mapping.host_port,
             mapping.container_port,
-            super::PLUGIN
+            cni::PLUGIN
         ));
     }
     Ok(())
