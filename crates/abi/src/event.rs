@@ -123,6 +123,7 @@ drop_reasons! {
     TimeExceeded = 14, "the hop limit ran out";
     NotForProxy = 15, "a packet on the proxy's interface that no policy sent there";
     InvalidDestination = 16, "the destination address is not the workload's own";
+    IdentityUnknown = 17, "the identity of the other end is not known yet";
 }
 
 /// Number of entries of [`crate::map::Counters`].

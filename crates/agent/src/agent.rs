@@ -21,17 +21,16 @@ use crate::published::{Publication, Published};
 use crate::queue::{PendingCommand, Queue, Turn};
 use crate::reader::Reader;
 use crate::reconciler::Reconciler;
+use crate::server::ApiServer;
 use crate::source::ChangeSource;
 use crate::state::State;
 use crate::state_log::StateLog;
 use crate::status::StatusParts;
-use crate::storage::{self, DeviceInode};
 use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    descriptors, events, families, identities, map_usage, recall, requests, server, signals, upkeep,
-    workloads,
+    descriptors, events, families, identities, map_usage, recall, requests, signals, upkeep, workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -71,8 +70,8 @@ struct Agent {
     publication: Publication,
     /// Answers the queries of clients.
     reader: Arc<Reader>,
-    /// The socket of the API, if the agent listens. Another program may remove it.
-    socket: Option<DeviceInode>,
+    /// None until the agent can listen. Another program may remove its socket.
+    server: Option<ApiServer>,
     max_clients: usize,
     is_stopping: bool,
     _locks: Locks,
@@ -92,7 +91,7 @@ pub fn run(config: AgentConfig) -> anyhow::Result<()> {
 fn run_here(config: AgentConfig) -> anyhow::Result<()> {
     let mut agent = Agent::start(config, Queue::default())?;
     let socket = agent.reconciler.paths.socket();
-    match agent.socket {
+    match agent.server {
         Some(_) => tracing::info!(socket = %socket.display(), "ready"),
         None => tracing::warn!(socket = %socket.display(), "policy is enforced, but {} yet", API.what()),
     }
@@ -134,6 +133,8 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         cluster: config.cluster_name.clone(),
         addresses,
         labels: config.node_labels.clone(),
+        pod_blocks: Vec::new(),
+        cluster_blocks: config.pod_addresses.clone(),
         proxy: Some(proxy),
         monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
@@ -257,7 +258,7 @@ impl Agent {
             queue,
             reader,
             publication,
-            socket: None,
+            server: None,
             max_clients,
             is_stopping: false,
             _locks: locks,
@@ -290,11 +291,17 @@ impl Agent {
 
     /// Listens for requests; a failure is retried at the next tick.
     fn listen(&mut self) {
-        let (socket, feed) = (self.reconciler.paths.socket(), Arc::clone(&self.feed));
-        let answers = (self.queue.clone(), Arc::clone(&self.reader));
-        let listening = server::serve(&socket, answers, feed, self.max_clients, &self.reconciler.problems);
-        self.socket = listening.as_ref().ok().copied();
-        self.reconciler.problems.note(API, listening.map(drop).map_err(message));
+        let Reconciler { paths, problems, .. } = &self.reconciler;
+        let listening = match &mut self.server {
+            Some(server) => server.listen_again(),
+            None => {
+                let answers = (self.queue.clone(), Arc::clone(&self.reader));
+                let feed = Arc::clone(&self.feed);
+                let started = ApiServer::start(paths.socket(), answers, feed, self.max_clients, problems);
+                started.map(|server| self.server = Some(server))
+            }
+        };
+        problems.note(API, listening.map_err(message));
     }
 
     /// Takes one turn after another until the agent is stopped.
@@ -371,7 +378,7 @@ impl Agent {
         let reconciler = &mut self.reconciler;
         self.sources.iter_mut().for_each(|source| source.poll(reconciler));
         reconciler.retry();
-        if self.socket.is_none() || self.socket != storage::identity(&self.reconciler.paths.socket()).ok() {
+        if !self.server.as_ref().is_some_and(ApiServer::is_reachable) {
             self.listen();
         }
     }

@@ -26,6 +26,13 @@ pub struct AgentConfig {
     pub given_addresses: Vec<Cidr>,
     /// Blocks of the addresses assigned to services, at most one of each family.
     pub service_addresses: Vec<Cidr>,
+    /// Blocks of the addresses of all pods of the cluster, beside those that Node objects have. An address in them that no
+    /// workload has is unknown, and not outside the cluster.
+    pub pod_addresses: Vec<Cidr>,
+    /// Whether packets of workloads to addresses outside the cluster get the node's address.
+    pub masquerade: bool,
+    /// Blocks outside the cluster whose addresses see the workloads' own addresses.
+    pub unmasqueraded_addresses: Vec<Cidr>,
     /// Port of the node proxy, which listens on the loopback addresses of the node's namespace.
     pub proxy_port: u16,
     /// Limits of the node proxy.
@@ -64,6 +71,9 @@ impl Default for AgentConfig {
             workload_addresses: vec![block("10.244.0.0", 16), block("fd00:10:244::", 64)],
             given_addresses: Vec::new(),
             service_addresses: vec![block("10.96.0.0", 16), block("fd00:10:96::", 112)],
+            pod_addresses: Vec::new(),
+            masquerade: false,
+            unmasqueraded_addresses: Vec::new(),
             proxy_port: 10_000,
             proxy: ProxyLimits::default(),
             host_devices: Vec::new(),

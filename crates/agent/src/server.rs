@@ -19,9 +19,9 @@ use std::fs;
 use std::io::{self, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -82,15 +82,53 @@ impl Drop for ClientPlace {
     }
 }
 
-/// Listens at the path, for the owner and its group only, and serves at most this many clients at once. Returns the
-/// identity of the socket.
-pub(crate) fn serve(
-    path: &Path,
-    (queue, reader): (Queue, Arc<Reader>),
-    feed: Arc<Feed>,
-    max_clients: usize,
-    problems: &Problems,
-) -> anyhow::Result<DeviceInode> {
+/// The API's socket and the thread that accepts its connections.
+#[derive(Debug)]
+pub(crate) struct ApiServer {
+    path: PathBuf,
+    /// The listener in use. Another takes its place after another program removed its socket.
+    listener: Arc<Mutex<Arc<UnixListener>>>,
+    identity: DeviceInode,
+}
+
+impl ApiServer {
+    /// Listens at the path, for the owner and its group only, and serves at most this many clients at once.
+    pub(crate) fn start(
+        path: PathBuf,
+        (queue, reader): (Queue, Arc<Reader>),
+        feed: Arc<Feed>,
+        max_clients: usize,
+        problems: &Problems,
+    ) -> anyhow::Result<Self> {
+        let (listener, identity) = bind(&path)?;
+        let departures = Disconnects::new(Arc::clone(&feed), problems)?;
+        let clients = AtomicUsize::new(0);
+        let context = Arc::new(ApiContext { queue, reader, feed, departures, clients, max_clients });
+        let listener = Arc::new(Mutex::new(Arc::new(listener)));
+        let accepting = Arc::clone(&listener);
+        threads::start("api", problems.clone(), UNSERVED, move || {
+            accept(&accepting, |stream| serve_in_thread(stream, &context));
+        })?;
+        Ok(Self { path, listener, identity })
+    }
+
+    /// Whether clients find the socket at its path.
+    pub(crate) fn is_reachable(&self) -> bool {
+        storage::identity(&self.path).is_ok_and(|found| found == self.identity)
+    }
+
+    /// Listens at the path with a new socket, in place of one that was removed.
+    pub(crate) fn listen_again(&mut self) -> anyhow::Result<()> {
+        let (listener, identity) = bind(&self.path)?;
+        let before = std::mem::replace(&mut *lock(&self.listener), Arc::new(listener));
+        self.identity = identity;
+        // The thread that waits at it takes the new one.
+        Ok(rustix::net::shutdown(&before, rustix::net::Shutdown::Both)?)
+    }
+}
+
+/// Listens at the path; returns the listener and the identity of its socket.
+fn bind(path: &Path) -> anyhow::Result<(UnixListener, DeviceInode)> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot replace the socket {}", path.display()));
@@ -100,20 +138,19 @@ pub(crate) fn serve(
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     storage::close_socket(path)?;
-    let identity = storage::identity(path)?;
-    let departures = Disconnects::new(Arc::clone(&feed), problems)?;
-    let context =
-        Arc::new(ApiContext { queue, reader, feed, departures, clients: AtomicUsize::new(0), max_clients });
-    threads::start("api", problems.clone(), UNSERVED, move || {
-        accept(&listener, |stream| serve_in_thread(stream, &context));
-    })?;
-    Ok(identity)
+    Ok((listener, storage::identity(path)?))
+}
+
+/// The listener in use. No panic can leave another value.
+fn lock(listener: &Mutex<Arc<UnixListener>>) -> MutexGuard<'_, Arc<UnixListener>> {
+    listener.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Accepts connections until the process ends. A failure is logged once, and the connection stays in the backlog.
-fn accept(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
+fn accept(current: &Mutex<Arc<UnixListener>>, mut take: impl FnMut(UnixStream)) {
     let mut is_failing = false;
     loop {
+        let listener = Arc::clone(&lock(current));
         match listener.accept() {
             Ok((stream, _)) => {
                 if is_failing {
@@ -124,6 +161,7 @@ fn accept(listener: &UnixListener, mut take: impl FnMut(UnixStream)) {
             }
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+            Err(_) if !Arc::ptr_eq(&listener, &lock(current)) => {}
             Err(error) => {
                 if !is_failing {
                     tracing::warn!(%error, "connections to the API cannot be accepted");

@@ -3,7 +3,7 @@
 use crate::aggregation::MonitorAggregation;
 use identity::Labels;
 use policy::catalog::CidrGroupEntry;
-use policy::rule::{EnforcementMode, Policy, PolicyId};
+use policy::rule::{Cidr, EnforcementMode, Policy, PolicyId};
 use service::{EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -85,7 +85,7 @@ pub enum Change {
     /// The settings, labels and addresses of the node.
     Node(Box<Node>),
     /// Another node of the cluster is added, or replaces the one with its name. If the name is this node's, only the labels
-    /// count.
+    /// and the blocks of pods count.
     RemoteNode(Box<RemoteNode>),
     /// Another node is removed, or this node loses its labels.
     RemoveRemoteNode(String),
@@ -156,6 +156,10 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// The node's labels, by which host policies and other nodes' policies select it.
     pub labels: BTreeMap<String, String>,
+    /// The blocks of the addresses of pods that its own Node object has.
+    pub pod_blocks: Vec<Cidr>,
+    /// The blocks of the addresses of all pods of the cluster, as the configuration knows them.
+    pub cluster_blocks: Vec<Cidr>,
     /// Interface and port of the node proxy; none while there is no proxy.
     pub proxy: Option<ProxyLocation>,
     /// How far events of forwarded packets are aggregated.
@@ -175,6 +179,10 @@ pub struct RemoteNode {
     pub labels: BTreeMap<String, String>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Those of its addresses by which this node reaches the pods of the other one.
+    pub internal_addresses: Vec<IpAddr>,
+    /// The blocks of the addresses of its pods. An address in them that no workload has is unknown, and not the world's.
+    pub pod_blocks: Vec<Cidr>,
 }
 
 /// The interface and port of the node proxy.

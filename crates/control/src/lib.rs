@@ -14,6 +14,7 @@ mod footprint;
 mod ledger;
 mod peers;
 mod planner;
+mod pod_blocks;
 mod policies;
 mod row_names;
 mod rows;

@@ -26,7 +26,8 @@ impl World {
         let blocks = self.enforcement.blocks().classes().flat_map(|class| {
             [RowSubject::Address(class.block), RowSubject::Nesting(class.block, class.side)]
         });
-        endpoints.chain(owned).chain(families).chain(blocks)
+        let pods = self.pod_blocks.iter().map(|block| RowSubject::Address(*block));
+        endpoints.chain(owned).chain(families).chain(blocks).chain(pods)
     }
 
     /// The row of a subject as the world is now.
@@ -49,14 +50,19 @@ impl World {
         }
     }
 
-    /// The value of the row of a block. A single address with an owner has the owner's peer; other blocks are outside the
-    /// cluster. Only blocks that policies name and the blocks of all addresses have rows.
+    /// The value of the row of a block. A single address with an owner has the owner's peer. Others are outside the cluster,
+    /// or of pods that are not known yet. Only the blocks of pods, those that policies name and those of all addresses have
+    /// rows.
     fn address_info(&self, block: &Cidr) -> Option<AddressInfo> {
         let address = block.address();
         if block.is_host() && self.owners_of(address).next().is_some() {
             return self.owned(address);
         }
         let class = self.enforcement.blocks().number(block, AddressSide::World);
+        // A block of pods is not the world's, and CIDR rules do not judge it: no class, and the identity that is unknown.
+        if self.pod_blocks.enclose(block) {
+            return (class.is_some() || self.pod_blocks.contains(block)).then(AddressInfo::default);
+        }
         // IPv4 has a row of its own, so an IPv6 block that contains the mapped addresses does not apply to them.
         let class = class.or((block.length() == 0).then_some(0))?;
         let is_api_server = block.is_host() && self.api_servers.contains(&address);

@@ -9,7 +9,9 @@ use crate::world::{Owner, World};
 use abi::identity::HOST;
 use identity::{Labels, Source};
 use policy::catalog::{self, Backends};
+use policy::cidr::AddressSide;
 use policy::endpoint_view::NamedPorts;
+use policy::rule::Cidr;
 use service::{API_SERVER, EndpointSlice, Service, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -41,7 +43,9 @@ impl World {
         if node.cluster != self.node.cluster {
             step.workloads.extend(self.endpoints.keys());
         }
+        self.put_pod_blocks(node.pod_blocks.iter().chain(&node.cluster_blocks), step);
         let before = std::mem::replace(&mut self.node, Arc::new(node));
+        self.remove_pod_blocks(before.pod_blocks.iter().chain(&before.cluster_blocks), step);
         if self.node.labels != before.labels || self.is_api_server(&self.node) != self.is_api_server(&before)
         {
             self.label_host();
@@ -62,8 +66,8 @@ impl World {
 
     pub(crate) fn put_remote_node(&mut self, node: RemoteNode, step: &mut Step) -> Option<Change> {
         if node.name == self.node.name {
-            let RemoteNode { labels, .. } = node;
-            return self.put_node(Node { labels, ..Node::clone(&self.node) }, step);
+            let RemoteNode { labels, pod_blocks, .. } = node;
+            return self.put_node(Node { labels, pod_blocks, ..Node::clone(&self.node) }, step);
         }
         if self.remote_nodes.get(&node.name).is_some_and(|before| before.node == node) {
             return None;
@@ -75,6 +79,7 @@ impl World {
     /// Puts a node in place of the one with its name, which is returned.
     fn replace_remote_node(&mut self, node: RemoteNode, step: &mut Step) -> Option<Change> {
         let (name, addresses) = (node.name.clone(), node.addresses.clone());
+        self.put_pod_blocks(&node.pod_blocks, step);
         // Held before the old number is released, so that unchanged labels keep their number.
         let known = self.peers.admit_node(node, &self.api_servers, &mut self.enforcement);
         let before = self.forget_remote_node(&name, step);
@@ -85,7 +90,8 @@ impl World {
 
     pub(crate) fn remove_remote_node(&mut self, name: &str, step: &mut Step) -> Option<Change> {
         if name == self.node.name {
-            return self.put_node(Node { labels: BTreeMap::new(), ..Node::clone(&self.node) }, step);
+            let unknown = Node { labels: BTreeMap::new(), pod_blocks: Vec::new(), ..Node::clone(&self.node) };
+            return self.put_node(unknown, step);
         }
         self.forget_remote_node(name, step)
     }
@@ -96,7 +102,32 @@ impl World {
             self.release(*address, Owner::RemoteNode(name.into()), step);
         }
         self.peers.dismiss_node(&known, &mut self.enforcement);
+        self.remove_pod_blocks(&known.node.pod_blocks, step);
         Some(Change::RemoteNode(known.node.clone().into()))
+    }
+
+    fn put_pod_blocks<'a>(&mut self, blocks: impl IntoIterator<Item = &'a Cidr>, step: &mut Step) {
+        for block in blocks {
+            if self.pod_blocks.add(*block) {
+                self.mark_within(block, step);
+            }
+        }
+    }
+
+    fn remove_pod_blocks<'a>(&mut self, blocks: impl IntoIterator<Item = &'a Cidr>, step: &mut Step) {
+        for block in blocks {
+            if self.pod_blocks.remove(block) {
+                self.mark_within(block, step);
+            }
+        }
+    }
+
+    /// Marks the rows of a block and of the blocks in it that policies name.
+    fn mark_within(&self, block: &Cidr, step: &mut Step) {
+        step.mark(RowSubject::Address(*block));
+        let named = self.enforcement.blocks().classes();
+        let within = named.filter(|class| class.side == AddressSide::World && block.encloses(&class.block));
+        within.for_each(|class| step.mark(RowSubject::Address(class.block)));
     }
 
     fn is_api_server(&self, node: &Node) -> bool {

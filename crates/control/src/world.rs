@@ -4,6 +4,7 @@ use crate::change::{Endpoint, LAST_ENDPOINT, Node, RemoteNode, RemoteWorkload, W
 use crate::ledger::Ledger;
 use crate::peers::{KnownNode, KnownPeers, Residents};
 use crate::planner::Named;
+use crate::pod_blocks::PodBlocks;
 use abi::config::Config;
 use abi::row::Row;
 use abi::service::{BackendInfo, ServiceKey};
@@ -33,6 +34,7 @@ pub(crate) enum Owner {
 pub struct World {
     pub(crate) node: Arc<Node>,
     pub(crate) remote_nodes: SharedMap<String, Arc<KnownNode>>,
+    pub(crate) pod_blocks: PodBlocks,
     /// The addresses of the API servers.
     pub(crate) api_servers: Arc<BTreeSet<IpAddr>>,
     pub(crate) namespaces: BTreeMap<String, KnownNamespace>,
@@ -69,6 +71,7 @@ impl Default for World {
         Self {
             node: Arc::default(),
             remote_nodes: SharedMap::new(),
+            pod_blocks: PodBlocks::default(),
             api_servers: Arc::default(),
             namespaces: BTreeMap::new(),
             endpoints: SharedMap::new(),

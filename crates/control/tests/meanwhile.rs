@@ -196,7 +196,12 @@ fn an_api_server_that_moves_takes_its_peers_along_at_once() {
     let mut world = World::new();
     let labels = BTreeMap::from([("role".to_owned(), "w".to_owned())]);
     let own = control::Node { addresses: vec![host], ..control::Node::default() };
-    let other = control::RemoteNode { name: "cp".into(), labels, addresses: vec![node] };
+    let other = control::RemoteNode {
+        name: "cp".into(),
+        labels,
+        addresses: vec![node],
+        ..control::RemoteNode::default()
+    };
     world.apply([Change::Node(own.into()), Change::RemoteNode(other.into()), workload(9, "x", "db")]);
     let Change::Policy(mut policy) = let_in("db", Vec::new()) else { unreachable!("it is a policy") };
     let mut far = policy.clone();

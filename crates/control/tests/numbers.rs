@@ -21,6 +21,7 @@ fn node(name: &str, address: &str) -> Change {
         name: name.into(),
         labels,
         addresses: vec![address.parse().unwrap()],
+        ..RemoteNode::default()
     }))
 }
 

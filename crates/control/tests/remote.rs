@@ -4,12 +4,14 @@ mod walk;
 
 use abi::address::AddressKey;
 use abi::endpoint::EndpointKey;
+use abi::identity::{FIRST_ALLOCATED, UNKNOWN, WORLD};
 use abi::row::{Row, RowKey};
 use control::fixtures::{endpoint, interface_of, workload};
-use control::{Change, RemoteWorkload, World};
+use control::{Change, Node, RemoteNode, RemoteWorkload, World};
+use policy::cidr::address_key;
 use policy::fixtures::{allow, app, policy, spec};
 use policy::rule::Direction::Ingress;
-use policy::rule::Traffic;
+use policy::rule::{Cidr, CidrReach, Peer, Traffic};
 use std::net::IpAddr;
 
 /// A workload of another node, with an address of its own.
@@ -62,6 +64,65 @@ fn policy_follows_the_labels_of_a_remote_workload() {
     assert_eq!([2, 3].map(|number| row(&world, address(number))), [None; 2]);
     world.apply(writes.undo);
     check(&world, 3, true);
+}
+
+/// The node of the remote workloads.
+fn other_node(pods: &str) -> Change {
+    let (addresses, pod_blocks) = (vec![[192, 0, 2, 2].into()], vec![block_of(pods)]);
+    let node = RemoteNode { name: "other".into(), addresses, pod_blocks, ..RemoteNode::default() };
+    Change::RemoteNode(Box::new(node))
+}
+
+#[test]
+fn an_address_of_pods_that_no_workload_has_is_neither_known_nor_the_worlds() {
+    let block =
+        |block: &str| Peer::Cidr { block: block_of(block), except: Vec::new(), reach: CidrReach::Everything };
+    let rules =
+        ["10.0.0.0/8", "10.0.1.0/25", "10.0.1.7/32"].map(|text| allow(Ingress, block(text), Traffic::Any));
+    let mut world = World::new();
+    let found =
+        |world: &World, text: &str| match world.rows().get(&RowKey::Address(address_key(&block_of(text)))) {
+            Some(Row::Address(_, info)) => Some((info.identity, info.cidr != 0)),
+            _ => None,
+        };
+    world.apply([workload(1, "default", "db"), Change::Policy(policy("db", [spec(app("db"), rules)]))]);
+    assert_eq!(found(&world, "10.0.1.0/25"), Some((WORLD, true)));
+    world.apply([other_node("10.0.1.0/24"), remote(2, "client")]);
+    for inside in ["10.0.1.0/24", "10.0.1.0/25", "10.0.1.7/32"] {
+        assert_eq!(found(&world, inside), Some((UNKNOWN, false)), "{inside}");
+    }
+    assert_eq!(found(&world, "10.0.0.0/8"), Some((WORLD, true)), "the block around it");
+    assert!(found(&world, "10.0.1.2/32").unwrap().0 >= FIRST_ALLOCATED, "the workload's own address");
+    world.apply([remote_goes(2)]);
+    assert_eq!(found(&world, "10.0.1.2/32"), None, "unknown again, by the block around it");
+    // The blocks of pods move to another place.
+    world.apply([other_node("10.0.2.0/24")]);
+    assert_eq!(found(&world, "10.0.1.0/24"), None);
+    assert_eq!(found(&world, "10.0.1.7/32"), Some((WORLD, true)));
+    assert_eq!(found(&world, "10.0.2.0/24"), Some((UNKNOWN, false)));
+    world.apply([Change::RemoveRemoteNode("other".into())]);
+    assert_eq!(found(&world, "10.0.2.0/24"), None);
+}
+
+#[test]
+fn the_blocks_of_pods_of_this_node_and_of_the_configuration_count_too() {
+    let mut world = World::new();
+    let block = |text: &str| vec![block_of(text)];
+    let own = Node { name: "own".into(), cluster_blocks: block("10.0.0.0/15"), ..Node::default() };
+    world.apply([Change::Node(Box::new(own))]);
+    let object = RemoteNode { name: "own".into(), pod_blocks: block("10.2.0.0/24"), ..RemoteNode::default() };
+    let writes = world.apply([Change::RemoteNode(Box::new(object))]);
+    let is_known =
+        |world: &World, text: &str| world.rows().contains_key(&RowKey::Address(address_key(&block_of(text))));
+    assert!(is_known(&world, "10.0.0.0/15") && is_known(&world, "10.2.0.0/24"));
+    world.apply(writes.undo);
+    assert!(is_known(&world, "10.0.0.0/15") && !is_known(&world, "10.2.0.0/24"));
+    assert_eq!(world.remote_nodes().count(), 0);
+}
+
+fn block_of(text: &str) -> Cidr {
+    let (address, length) = text.split_once('/').unwrap();
+    Cidr::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
 }
 
 #[test]

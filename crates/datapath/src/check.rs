@@ -264,6 +264,11 @@ fn judge(maps: &impl Maps, traffic: &EndpointTraffic<'_>, scratch: &mut Scratch)
     decision.rule = verdict.rule;
     decision.verdict = Some(verdict);
     let reason = match verdict.action {
+        // A rule may match the workload that has the address, whichever that is.
+        _ if traffic.peer.identity == identity::UNKNOWN && policy::enforces(&found.endpoint, *judged) => {
+            decision.rule = 0;
+            DropReason::IdentityUnknown
+        }
         action::ALLOW => return Ok(()),
         action::REDIRECT if has_proxy(found) => {
             decision.is_redirected = true;

@@ -96,11 +96,7 @@ pub(crate) fn evaluate_in(
     peer: &AddressInfo,
     query: FlowQuery,
 ) -> VerdictInfo {
-    let enforced = match query.direction {
-        Direction::Ingress => flag::ENFORCE_INGRESS,
-        Direction::Egress => flag::ENFORCE_EGRESS,
-    };
-    if endpoint.flags & enforced == 0 {
+    if !enforces(endpoint, query.direction) {
         return VerdictInfo { action: action::ALLOW, rule: 0, l7: 0 };
     }
     let key = VerdictKey {
@@ -125,6 +121,16 @@ pub(crate) fn evaluate_in(
         rows.walk(walk);
     }
     walk.verdict
+}
+
+/// Whether policy judges the flows of a direction, seen from the endpoint.
+#[inline(always)]
+pub(crate) fn enforces(endpoint: &EndpointInfo, direction: Direction) -> bool {
+    let enforced = match direction {
+        Direction::Ingress => flag::ENFORCE_INGRESS,
+        Direction::Egress => flag::ENFORCE_EGRESS,
+    };
+    endpoint.flags & enforced != 0
 }
 
 /// The group of the peer in a grouping: its own group, its namespace's, or the one of all peers of its kind.

@@ -10,7 +10,7 @@ const MAX_FIELDS: usize = 40;
 pub(crate) const FAMILIES: &[(&str, Family)] = &[("IPv4", Family::Ipv4), ("IPv6", Family::Ipv6)];
 
 /// Types of ICMP, by the names of Cilium's policies.
-const V4: &[(&str, u8)] = &[
+pub(crate) const V4: &[(&str, u8)] = &[
     ("EchoReply", 0),
     ("DestinationUnreachable", 3),
     ("Redirect", 5),
@@ -28,7 +28,7 @@ const V4: &[(&str, u8)] = &[
 ];
 
 /// Types of ICMPv6.
-const V6: &[(&str, u8)] = &[
+pub(crate) const V6: &[(&str, u8)] = &[
     ("DestinationUnreachable", 1),
     ("PacketTooBig", 2),
     ("TimeExceeded", 3),

@@ -27,6 +27,7 @@ mod simple_yaml;
 pub mod test;
 mod tiered;
 mod tree;
+pub mod vocabulary;
 mod workload;
 mod yaml;
 
@@ -77,6 +78,19 @@ impl ObjectText {
             Self::Item(text) => text,
         }
     }
+}
+
+/// The documents of a file as JSON, each in one line, whatever their kinds.
+///
+/// # Errors
+/// The findings of a text that is no YAML.
+pub fn documents_as_json(file: &str, text: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let report = Report::on(file);
+    let documents = yaml::documents(text, &report);
+    if !report.is_clean_since(0) {
+        return Err(report.finish());
+    }
+    Ok(documents.iter().map(|document| document.node.json()).collect())
 }
 
 /// Parses a file of any number of documents; `file` is the name in diagnostics.

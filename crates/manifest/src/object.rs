@@ -1,7 +1,7 @@
 //! The objects that manifests describe, as plain data.
 
 use policy::catalog::CidrGroupEntry;
-use policy::rule::PolicyId;
+use policy::rule::{Cidr, PolicyId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -90,6 +90,10 @@ pub struct NodeObject {
     pub labels: BTreeMap<String, String>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Those of its addresses that other nodes reach it by (`InternalIP`).
+    pub internal_addresses: Vec<IpAddr>,
+    /// The blocks of the addresses of its pods (`podCIDRs`).
+    pub pod_blocks: Vec<Cidr>,
 }
 
 impl Object {

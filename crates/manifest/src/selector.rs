@@ -27,9 +27,9 @@ pub(crate) struct ParsedSelector {
 }
 
 /// Builds an operator from its values.
-type WithValues = fn(Values) -> Operator;
+pub(crate) type WithValues = fn(Values) -> Operator;
 
-const OPERATORS: &[(&str, WithValues)] = &[
+pub(crate) const OPERATORS: &[(&str, WithValues)] = &[
     ("In", Operator::In),
     ("NotIn", Operator::NotIn),
     ("Exists", |_| Operator::Exists),

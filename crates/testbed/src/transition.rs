@@ -117,7 +117,7 @@ fn is_gone(before: &Object, now: Option<&Object>) -> bool {
 
 fn arrival(node: &NodeState) -> Change {
     let NodeState { name, labels, addresses } = node.clone();
-    Change::RemoteNode(Box::new(RemoteNode { name, labels, addresses }))
+    Change::RemoteNode(Box::new(RemoteNode { name, labels, addresses, ..RemoteNode::default() }))
 }
 
 /// The change for an object that is added or replaced; none for an object that policies cannot refer to.

@@ -113,11 +113,19 @@ pub(crate) fn addition(object: &Object) -> Option<Change> {
         Object::CidrGroup(CidrGroup { name, group }) => {
             Change::CidrGroup { name: name.clone(), group: group.clone() }
         }
-        Object::Node(NodeObject { name, labels, addresses }) => Change::RemoteNode(Box::new(RemoteNode {
-            name: name.clone(),
-            labels: labels.clone(),
-            addresses: addresses.clone(),
-        })),
+        Object::Node(node) => Change::RemoteNode(Box::new(remote_node(node))),
         Object::Workload(_) => return None,
     })
+}
+
+/// The node as the world knows it.
+fn remote_node(node: &NodeObject) -> RemoteNode {
+    let NodeObject { name, labels, addresses, internal_addresses, pod_blocks } = node;
+    RemoteNode {
+        name: name.clone(),
+        labels: labels.clone(),
+        addresses: addresses.clone(),
+        internal_addresses: internal_addresses.clone(),
+        pod_blocks: pod_blocks.clone(),
+    }
 }

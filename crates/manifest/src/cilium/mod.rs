@@ -25,6 +25,9 @@ use policy::rule::{Policy, PolicyId, PolicyKind, Spec, Subject, Tier};
 use scope::Scope;
 use std::sync::Arc;
 
+pub(crate) use peers::ENTITIES;
+pub(crate) use ports::PROTOCOLS;
+
 /// Reads the fields beside the header of a policy: `spec`, `specs`, `status` and, in 2017, `description`.
 pub(crate) fn policy(mut fields: Fields<'_>, kind: PolicyKind, header: Header<'_>) -> Option<Policy> {
     let clusterwide = kind == PolicyKind::CiliumClusterwideNetworkPolicy;

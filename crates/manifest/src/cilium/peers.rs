@@ -41,7 +41,7 @@ const TO: &[(&str, PeerField)] = &[
     ("toFQDNs", PeerField::DomainNames),
 ];
 
-const ENTITIES: &[(&str, Entity)] = &[
+pub(crate) const ENTITIES: &[(&str, Entity)] = &[
     ("all", Entity::All),
     ("world", Entity::World),
     ("world-ipv4", Entity::WorldIpv4),

@@ -11,7 +11,7 @@ use policy::rule::{Action, Port, Protocol, TrafficMatch};
 const MAX_PORTS: usize = 40;
 
 /// Protocols; none for those without ports.
-const PROTOCOLS: &[(&str, Option<Protocol>)] = &[
+pub(crate) const PROTOCOLS: &[(&str, Option<Protocol>)] = &[
     ("TCP", Some(Protocol::Tcp)),
     ("UDP", Some(Protocol::Udp)),
     ("SCTP", Some(Protocol::Sctp)),

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 ///
 /// Its programs and maps stay in the kernel when it stops, and keep enforcing policy; the next agent adopts them. The
 /// configuration is a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace,
-/// workloadAddresses, givenAddresses, serviceAddresses, proxyPort, proxy, hostDevices, nodeName, clusterName,
+/// workloadAddresses, givenAddresses, serviceAddresses, podAddresses, masquerade, unmasqueradedAddresses, proxyPort, proxy, hostDevices, nodeName, clusterName,
 /// nodeLabels, policyEnforcement (default, always or never), policyAuditMode, monitorAggregation (none, low, medium or
 /// maximum; see nexin config --help), attach (automatic or clsact). "proxy"
 /// is an object with any of: connections (maximum), clientShare and serverShare (maximum share of one client identity

@@ -84,6 +84,18 @@ fn settled(bed: &Bed) -> [usize; 2] {
     eventually(is_settled).expect("an agent without clients holds as much as before")
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_socket_that_is_removed_costs_the_agent_no_thread() {
+    let bed = Bed::new("vs");
+    let before = settled(&bed);
+    for _ in 0..3 {
+        fs::remove_file(bed.socket()).unwrap();
+        assert!(eventually(|| Client::connect(&bed.socket()).ok()).is_some(), "{}", bed.log());
+    }
+    assert_eq!(settled(&bed), before);
+}
+
 /// CPU time that the agent has taken, threads that ended included.
 fn cpu_time(bed: &Bed) -> Duration {
     let agent = nix::unistd::Pid::from_raw(bed.agent().cast_signed());

@@ -231,6 +231,53 @@ fn not_for_proxy() {
 }
 
 #[test]
+fn an_address_whose_identity_is_not_known_is_judged_by_no_rule() {
+    each_family(|family| {
+        let mut node = NativeNode::new(family);
+        node.put(fixtures::address(family.other, identity::UNKNOWN));
+        let opening = |node: &NativeNode| {
+            [
+                node.from(
+                    CLIENT,
+                    &craft::tcp(at(family.client, 4000), at(family.other, 80))
+                        .flags(craft::flag::SYN)
+                        .frame(),
+                ),
+                node.to(
+                    CLIENT,
+                    &craft::tcp(at(family.other, 4000), at(family.client, 80))
+                        .flags(craft::flag::SYN)
+                        .frame(),
+                ),
+            ]
+        };
+        assert!(
+            opening(&node).iter().all(|outcome| outcome.verdict == Ok(Delivery::Pass)),
+            "nothing is enforced"
+        );
+        for direction in [Direction::Egress, Direction::Ingress] {
+            // A rule for every peer matches this one too, as far as rules go.
+            node.rule(CLIENT, identity::UNKNOWN, direction, (6, 80), ALLOW);
+        }
+        node.enforce(CLIENT, family.client, BOTH);
+        for outcome in opening(&node) {
+            dropped(&node, &outcome, DropReason::IdentityUnknown);
+            assert_eq!(outcome.events[0].rule, 0);
+        }
+        let mut node = NativeNode::new(family);
+        node.put(fixtures::address(family.other, identity::UNKNOWN));
+        node.enforce(CLIENT, family.client, BOTH | flag::AUDIT);
+        for outcome in opening(&node) {
+            let reasons: Vec<u8> = outcome.events.iter().map(|event| event.reason).collect();
+            assert_eq!(
+                (outcome.verdict, &*reasons),
+                (Ok(Delivery::Pass), &[DropReason::IdentityUnknown as u8][..])
+            );
+        }
+    });
+}
+
+#[test]
 fn every_reason_is_tried_above() {
     let text = include_str!("drops.rs");
     for reason in DropReason::ALL {

@@ -36,6 +36,15 @@ pub(crate) struct Settings {
     /// Blocks of the addresses assigned to services.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) service_addresses: Option<Vec<String>>,
+    /// Blocks of the addresses of all pods of the cluster, beside those that Node manifests have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pod_addresses: Option<Vec<String>>,
+    /// Whether packets of workloads to addresses outside the cluster get the node's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) masquerade: Option<bool>,
+    /// Blocks outside the cluster whose addresses see the workloads' own addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unmasqueraded_addresses: Option<Vec<String>>,
     /// Port of the node proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) proxy_port: Option<u16>,
@@ -132,6 +141,12 @@ impl Settings {
             )?,
             given_addresses: parse_blocks("givenAddresses", &self.given_addresses.unwrap_or_default())?,
             service_addresses: blocks("serviceAddresses", self.service_addresses, default.service_addresses)?,
+            pod_addresses: parse_blocks("podAddresses", &self.pod_addresses.unwrap_or_default())?,
+            masquerade: self.masquerade.unwrap_or(default.masquerade),
+            unmasqueraded_addresses: parse_blocks(
+                "unmasqueradedAddresses",
+                &self.unmasqueraded_addresses.unwrap_or_default(),
+            )?,
             proxy_port: self.proxy_port.unwrap_or(default.proxy_port),
             proxy: limits(self.proxy.unwrap_or(default.proxy))?,
             host_devices: self.host_devices.unwrap_or(default.host_devices),

@@ -1,0 +1,141 @@
+//! The schemas of the policies against the parser of the agent: what the parser accepts, the schemas accept, and what
+//! the schemas leave to the agent is written down in `left_to_agent.txt`.
+
+mod structural;
+
+use delivery::{GROUP, RESOURCES};
+use manifest::Severity;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use structural::Structural;
+
+/// Set to write `left_to_agent.txt` anew.
+const REFRESH: &str = "NEXIN_REFRESH";
+/// More directories with manifests, separated by colons.
+const MORE: &str = "NEXIN_CASES";
+
+#[test]
+fn what_the_parser_accepts_the_schemas_accept() {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut directories: Vec<PathBuf> = ["crates", "examples"].iter().map(|name| tree.join(name)).collect();
+    let more = std::env::var(MORE).unwrap_or_default();
+    directories.extend(more.split(':').filter(|path| !path.is_empty()).map(PathBuf::from));
+    let mut judged = Judged::default();
+    for file in directories.iter().flat_map(|directory| manifests(directory)) {
+        let text = fs::read_to_string(&file).unwrap();
+        let Ok(documents) = manifest::documents_as_json("", &text) else { continue };
+        for document in documents {
+            let Ok(document) = serde_json::from_str(&document) else { continue };
+            judged.all_within(&document, &file.display().to_string());
+        }
+    }
+    let Judged { accepted, refused, .. } = judged;
+    println!("{accepted} objects accepted by both, {refused} refused by the parser");
+    assert!(accepted > 150, "{accepted} objects");
+}
+
+#[test]
+fn what_the_schemas_leave_to_the_agent_is_written_down() {
+    let mut judged = Judged::default();
+    let mut left = String::new();
+    for (kind, cases) in [
+        ("CiliumNetworkPolicy", include_str!("../../../manifest/tests/messages/cilium.txt")),
+        ("CiliumClusterwideNetworkPolicy", include_str!("../../../manifest/tests/messages/clusterwide.txt")),
+    ] {
+        left.push_str(&format!(
+            "# {kind}: specs that the agent refuses and that meet the schema without CEL.\n"
+        ));
+        let is_case = |line: &&str| !line.starts_with("  ") && !line.starts_with('#');
+        for case in cases.lines().filter(is_case) {
+            let head = format!("apiVersion: cilium.io/v2\nkind: {kind}\nmetadata: {{name: p}}\n");
+            let text = format!("{head}spec: {{{case}}}\n");
+            let Ok(documents) = manifest::documents_as_json("", &text) else { continue };
+            let Some(object) = documents.first().and_then(|text| serde_json::from_str(text).ok()) else {
+                continue;
+            };
+            if judged.of_text(&object, &text, case) == Some(Verdicts::LeftToAgent) {
+                left.push_str(&format!("{case}\n"));
+            }
+        }
+    }
+    println!("{} refused by both, {} by the agent alone", judged.refused - judged.left, judged.left);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schema/left_to_agent.txt");
+    if std::env::var_os(REFRESH).is_some() {
+        fs::write(&path, &left).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap_or_default(), left, "NEXIN_REFRESH=1 writes it anew");
+}
+
+/// What parser and schema find of one object.
+#[derive(PartialEq)]
+enum Verdicts {
+    Accepted,
+    RefusedByBoth,
+    LeftToAgent,
+}
+
+#[derive(Default)]
+struct Judged {
+    schemas: HashMap<(String, String), Option<Value>>,
+    structural: Structural,
+    accepted: usize,
+    refused: usize,
+    left: usize,
+}
+
+impl Judged {
+    /// Judges every object of our kinds within a value: a PolicyTest and a List contain some.
+    fn all_within(&mut self, value: &Value, place: &str) {
+        match value {
+            Value::Object(fields) => {
+                self.of_text(value, &value.to_string(), place);
+                fields.values().for_each(|value| self.all_within(value, place));
+            }
+            Value::Array(items) => items.iter().for_each(|value| self.all_within(value, place)),
+            _ => {}
+        }
+    }
+
+    /// Judges one object; none if it is not of our kinds.
+    fn of_text(&mut self, object: &Value, text: &str, place: &str) -> Option<Verdicts> {
+        let of = |field: &str| object[field].as_str().map(str::to_owned);
+        let kind = (of("apiVersion")?, of("kind")?);
+        let schema = self.schemas.entry(kind).or_insert_with_key(|(version, kind)| schema_of(version, kind));
+        let violation = self.structural.violation(schema.as_ref()?, object);
+        let findings =
+            manifest::parse("", text).map_or_else(|findings| findings, |manifest| manifest.warnings);
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
+            self.refused += 1;
+            self.left += usize::from(violation.is_none());
+            return Some(if violation.is_none() { Verdicts::LeftToAgent } else { Verdicts::RefusedByBoth });
+        }
+        assert_eq!(violation, None, "{place}: the parser accepts\n{text}");
+        self.accepted += 1;
+        Some(Verdicts::Accepted)
+    }
+}
+
+/// The schema of a served version.
+fn schema_of(api_version: &str, kind: &str) -> Option<Value> {
+    let (group, version) = api_version.split_once('/')?;
+    let resource = RESOURCES.iter().find(|resource| kind == resource.kind())?;
+    let definition = resource.definition();
+    let versions = definition["spec"]["versions"].as_array()?;
+    let served = versions.iter().find(|served| served["name"] == version)?;
+    (group == GROUP).then(|| served["schema"]["openAPIV3Schema"].clone())
+}
+
+fn manifests(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(manifests(&path));
+        } else if path.extension().is_some_and(|ending| ending == "yaml" || ending == "json") {
+            found.push(path);
+        }
+    }
+    found
+}
