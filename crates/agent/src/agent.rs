@@ -30,7 +30,8 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    descriptors, events, families, identities, map_usage, recall, requests, signals, upkeep, workloads,
+    cni_install, descriptors, events, families, identities, map_usage, recall, requests, signals, upkeep,
+    workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -286,6 +287,10 @@ impl Agent {
         self.publish();
         workloads::save(&mut self.reconciler);
         self.listen();
+        let Reconciler { config, paths, problems, .. } = &self.reconciler;
+        if let Some(cni) = config.cni.clone() {
+            cni_install::start(cni, paths, (self.publication.clone(), problems))?;
+        }
         Ok(())
     }
 
