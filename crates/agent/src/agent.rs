@@ -6,12 +6,13 @@ use crate::config::AgentConfig;
 use crate::feed::Feed;
 use crate::files::{Copies, KnownFiles};
 use crate::grace::GracePeriods;
-use crate::host_devices::{DeviceCache, HostDevices};
+use crate::host_devices::HostDevices;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::locks::Locks;
 use crate::node_network::NodeNetwork;
 use crate::node_pods::NodePods;
+use crate::node_routes::NodeRoutes;
 use crate::notifier::Notifier;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
@@ -111,18 +112,20 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 fn sources(
     config: &AgentConfig,
     (copies, known): (Copies, KnownFiles),
-    devices: DeviceCache,
+    kernel: &mut Kernel,
     (queue, problems): (&Queue, &Problems),
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
     let mut sources: Vec<Box<dyn ChangeSource>> = Vec::new();
     let notifier = |sources: &Vec<_>| Notifier::new(queue.clone(), sources.len());
     sources.push(Box::new(Workloads));
-    sources.push(Box::new(NodeNetwork::watch(devices, notifier(&sources), problems)?));
+    sources.push(Box::new(NodeNetwork::watch(kernel.devices(), notifier(&sources), problems)?));
     sources.push(Box::new(PolicyFiles::watch(
         &config.policies,
         (copies, known),
         (notifier(&sources), problems),
     )?));
+    kernel.notify_of_nodes(notifier(&sources));
+    sources.push(Box::new(NodeRoutes::new()?));
     Ok(sources)
 }
 
@@ -215,7 +218,7 @@ impl Agent {
             kernel.attacher(),
             (Notifier::new(queue.clone(), WORKLOADS), &problems),
         )?;
-        let sources = sources(&config, (copies, known), kernel.devices(), (&queue, &problems))?;
+        let sources = sources(&config, (copies, known), &mut kernel, (&queue, &problems))?;
         let state = State { workloads: taken, ..state };
         let mut reconciler = Reconciler {
             config,

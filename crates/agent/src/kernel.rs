@@ -4,6 +4,7 @@ use crate::deferred::Deferred;
 use crate::grace::GracePeriods;
 use crate::host_devices::{DeviceCache, HostDevices};
 use crate::names::{self, SharedNames};
+use crate::notifier::Notifier;
 use crate::paths::Paths;
 use crate::rule_sets::Publisher;
 use abi::batch::Batch;
@@ -30,6 +31,8 @@ pub(crate) struct Kernel {
     /// Removals that wait until no packet uses the entries.
     deferred: Deferred,
     grace_periods: GracePeriods,
+    /// Notified when nodes of the world change.
+    node_watcher: Option<Notifier>,
     /// Whether the maps may differ from the world, since a change could not be rolled back.
     is_unsure: bool,
 }
@@ -61,8 +64,19 @@ impl Kernel {
             publisher,
             deferred: Deferred::default(),
             grace_periods,
+            node_watcher: None,
             is_unsure: false,
         })
+    }
+
+    /// Notifies a source whenever nodes of the world, or the interfaces that lead to them, have changed.
+    pub(crate) fn notify_of_nodes(&mut self, watcher: Notifier) {
+        self.node_watcher = Some(watcher);
+    }
+
+    /// Notifies the source that follows nodes.
+    pub(crate) fn nodes_changed(&self) {
+        self.node_watcher.iter().for_each(Notifier::notify);
     }
 
     /// The world that the maps hold.
@@ -127,6 +141,7 @@ impl Kernel {
         }
         let changes: Vec<Change> = changes.into_iter().collect();
         let mut renamed = names::removed(&changes);
+        let concern_nodes = changes.iter().any(concerns_nodes);
         let mut writes = self.world.apply(changes);
         // Events of the changed objects come with the write, so the objects have their names from before on.
         let renamed_at = names::now();
@@ -150,6 +165,9 @@ impl Kernel {
         self.names.update(&self.world, &renamed, renamed_at);
         writes.dead_rule_sets.append(&mut dead_rule_sets);
         self.deferred.add(writes, Instant::now());
+        if concern_nodes {
+            self.nodes_changed();
+        }
         Ok(())
     }
 
@@ -262,6 +280,11 @@ impl Kernel {
         }
         Ok(self.loaded.apply(&writes.now)?)
     }
+}
+
+/// Whether a change may add, change or remove a node.
+fn concerns_nodes(change: &Change) -> bool {
+    matches!(change, Change::Node(_) | Change::RemoteNode(_) | Change::RemoveRemoteNode(_))
 }
 
 /// Makes deferred writes.

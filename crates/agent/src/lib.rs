@@ -36,6 +36,7 @@ mod names;
 mod node_network;
 #[allow(dead_code, reason = "the source of the API server's pods calls it")]
 mod node_pods;
+mod node_routes;
 mod notifier;
 mod objects;
 mod occupancy;

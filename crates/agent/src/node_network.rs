@@ -112,6 +112,7 @@ impl ChangeSource for NodeNetwork {
         }
         if are_devices_new {
             guard(reconciler);
+            reconciler.kernel.nodes_changed();
         }
     }
 

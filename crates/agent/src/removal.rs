@@ -56,6 +56,9 @@ fn remove_links(config: &AgentConfig, paths: &Paths) -> anyhow::Result<()> {
         link.alias.starts_with(&prefix) || (link.name == PROXY_INTERFACE && link.alias.is_empty())
     });
     node.network().delete_links(&links.collect::<Vec<_>>())?;
+    for route in node.network().node_routes()? {
+        node.network().delete_node_route(&route)?;
+    }
     let ours = names.iter().filter(|name| number_of(name, &format!("nexin-{}-", config.instance)).is_some());
     for name in ours {
         if let Some(namespace) = NetworkNamespace::find(name)? {

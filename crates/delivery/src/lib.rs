@@ -4,10 +4,13 @@
 //! under `deploy/` are its text; a test keeps them fresh.
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod custom_resource;
+mod install;
 mod resource;
 mod schema;
 pub mod yaml;
 
 pub use custom_resource::{CustomResource, GROUP, REVISION, SCHEMA_REVISION};
+pub use install::{HEALTH_PORT, InstallFile, InstallSettings, WEBHOOK_PORT, files};
 pub use resource::RESOURCES;

@@ -1,6 +1,8 @@
 //! The files under `deploy/` are the text of the objects.
 
-use delivery::{RESOURCES, yaml};
+use delivery::{InstallSettings, RESOURCES, access, yaml};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +14,24 @@ fn the_definitions_are_as_described() {
     for resource in RESOURCES {
         check(&format!("crds/{}.yaml", resource.plural()), &yaml::document(&resource.definition()));
     }
+}
+
+#[test]
+fn the_manifests_are_as_described() {
+    // The definitions have files of their own, and the operator installs them.
+    let is_definition = |object: &Value| object["kind"] == "CustomResourceDefinition";
+    for file in delivery::files(&InstallSettings::default()) {
+        if file.objects.iter().all(is_definition) {
+            continue;
+        }
+        check(&format!("manifests/{}.yaml", file.name), &yaml::documents(&file.objects));
+    }
+}
+
+#[test]
+fn the_operator_may_change_its_own_definitions_only() {
+    let all: BTreeSet<String> = RESOURCES.iter().map(|resource| resource.definition_name()).collect();
+    assert_eq!(all, access::DEFINITIONS.iter().map(|name| (*name).to_owned()).collect());
 }
 
 fn check(name: &str, text: &str) {

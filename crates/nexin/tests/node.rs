@@ -4,6 +4,10 @@
 mod attachments;
 #[path = "node/bed.rs"]
 mod bed;
+#[path = "node/between_nodes.rs"]
+mod between_nodes;
+#[path = "node/cluster.rs"]
+mod cluster;
 #[path = "node/descriptors.rs"]
 mod descriptors;
 #[path = "node/endings.rs"]

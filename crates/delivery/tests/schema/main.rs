@@ -1,6 +1,8 @@
 //! The schemas of the policies against the parser of the agent: what the parser accepts, the schemas accept, and what
 //! the schemas leave to the agent is written down in `left_to_agent.txt`.
 
+#[cfg(feature = "api-server")]
+mod server;
 mod structural;
 
 use delivery::{GROUP, RESOURCES};
@@ -18,48 +20,23 @@ const MORE: &str = "NEXIN_CASES";
 
 #[test]
 fn what_the_parser_accepts_the_schemas_accept() {
-    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut directories: Vec<PathBuf> = ["crates", "examples"].iter().map(|name| tree.join(name)).collect();
-    let more = std::env::var(MORE).unwrap_or_default();
-    directories.extend(more.split(':').filter(|path| !path.is_empty()).map(PathBuf::from));
-    let mut judged = Judged::default();
-    for file in directories.iter().flat_map(|directory| manifests(directory)) {
-        let text = fs::read_to_string(&file).unwrap();
-        let Ok(documents) = manifest::documents_as_json("", &text) else { continue };
-        for document in documents {
-            let Ok(document) = serde_json::from_str(&document) else { continue };
-            judged.all_within(&document, &file.display().to_string());
-        }
-    }
+    let judged = Judged::of_files();
     let Judged { accepted, refused, .. } = judged;
     println!("{accepted} objects accepted by both, {refused} refused by the parser");
     assert!(accepted > 150, "{accepted} objects");
 }
 
+#[cfg(feature = "api-server")]
+#[test]
+fn an_api_server_finds_the_same() {
+    let mut objects = Judged::of_files().objects;
+    objects.extend(Judged::of_messages().0.objects);
+    server::check(&objects);
+}
+
 #[test]
 fn what_the_schemas_leave_to_the_agent_is_written_down() {
-    let mut judged = Judged::default();
-    let mut left = String::new();
-    for (kind, cases) in [
-        ("CiliumNetworkPolicy", include_str!("../../../manifest/tests/messages/cilium.txt")),
-        ("CiliumClusterwideNetworkPolicy", include_str!("../../../manifest/tests/messages/clusterwide.txt")),
-    ] {
-        left.push_str(&format!(
-            "# {kind}: specs that the agent refuses and that meet the schema without CEL.\n"
-        ));
-        let is_case = |line: &&str| !line.starts_with("  ") && !line.starts_with('#');
-        for case in cases.lines().filter(is_case) {
-            let head = format!("apiVersion: cilium.io/v2\nkind: {kind}\nmetadata: {{name: p}}\n");
-            let text = format!("{head}spec: {{{case}}}\n");
-            let Ok(documents) = manifest::documents_as_json("", &text) else { continue };
-            let Some(object) = documents.first().and_then(|text| serde_json::from_str(text).ok()) else {
-                continue;
-            };
-            if judged.of_text(&object, &text, case) == Some(Verdicts::LeftToAgent) {
-                left.push_str(&format!("{case}\n"));
-            }
-        }
-    }
+    let (judged, left) = Judged::of_messages();
     println!("{} refused by both, {} by the agent alone", judged.refused - judged.left, judged.left);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schema/left_to_agent.txt");
     if std::env::var_os(REFRESH).is_some() {
@@ -69,7 +46,7 @@ fn what_the_schemas_leave_to_the_agent_is_written_down() {
 }
 
 /// What parser and schema find of one object.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Verdicts {
     Accepted,
     RefusedByBoth,
@@ -83,9 +60,59 @@ struct Judged {
     accepted: usize,
     refused: usize,
     left: usize,
+    objects: Vec<(Value, Verdicts)>,
 }
 
 impl Judged {
+    /// Judges the objects of all files.
+    fn of_files() -> Self {
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut directories: Vec<PathBuf> =
+            ["crates", "examples"].iter().map(|name| tree.join(name)).collect();
+        let more = std::env::var(MORE).unwrap_or_default();
+        directories.extend(more.split(':').filter(|path| !path.is_empty()).map(PathBuf::from));
+        let mut judged = Judged::default();
+        for file in directories.iter().flat_map(|directory| manifests(directory)) {
+            let text = fs::read_to_string(&file).unwrap();
+            let Ok(documents) = manifest::documents_as_json("", &text) else { continue };
+            for document in documents {
+                let Ok(document) = serde_json::from_str(&document) else { continue };
+                judged.all_within(&document, &file.display().to_string());
+            }
+        }
+        judged
+    }
+
+    /// Judges the cases of the parser's messages, and returns the specs that the schemas leave to the agent.
+    fn of_messages() -> (Self, String) {
+        let mut judged = Judged::default();
+        let mut left = String::new();
+        for (kind, cases) in [
+            ("CiliumNetworkPolicy", include_str!("../../../manifest/tests/messages/cilium.txt")),
+            (
+                "CiliumClusterwideNetworkPolicy",
+                include_str!("../../../manifest/tests/messages/clusterwide.txt"),
+            ),
+        ] {
+            left.push_str(&format!(
+                "# {kind}: specs that the agent refuses and that meet the schema without CEL.\n"
+            ));
+            let is_case = |line: &&str| !line.starts_with("  ") && !line.starts_with('#');
+            for case in cases.lines().filter(is_case) {
+                let head = format!("apiVersion: cilium.io/v2\nkind: {kind}\nmetadata: {{name: p}}\n");
+                let text = format!("{head}spec: {{{case}}}\n");
+                let Ok(documents) = manifest::documents_as_json("", &text) else { continue };
+                let Some(object) = documents.first().and_then(|text| serde_json::from_str(text).ok()) else {
+                    continue;
+                };
+                if judged.of_text(&object, &text, case) == Some(Verdicts::LeftToAgent) {
+                    left.push_str(&format!("{case}\n"));
+                }
+            }
+        }
+        (judged, left)
+    }
+
     /// Judges every object of our kinds within a value: a PolicyTest and a List contain some.
     fn all_within(&mut self, value: &Value, place: &str) {
         match value {
@@ -109,10 +136,13 @@ impl Judged {
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             self.refused += 1;
             self.left += usize::from(violation.is_none());
-            return Some(if violation.is_none() { Verdicts::LeftToAgent } else { Verdicts::RefusedByBoth });
+            let verdicts = if violation.is_none() { Verdicts::LeftToAgent } else { Verdicts::RefusedByBoth };
+            self.objects.push((object.clone(), verdicts));
+            return Some(verdicts);
         }
         assert_eq!(violation, None, "{place}: the parser accepts\n{text}");
         self.accepted += 1;
+        self.objects.push((object.clone(), Verdicts::Accepted));
         Some(Verdicts::Accepted)
     }
 }

@@ -1,0 +1,114 @@
+//! What the agents and the operator request from the API server: the one list that their roles are made of.
+
+use serde_json::{Value, json};
+
+/// Requests to some resources.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// The resources, in the plural.
+    pub resources: &'static [&'static str],
+    /// The names of the objects; empty for all. The API server cannot restrict creations by name.
+    pub names: &'static [&'static str],
+    /// The verbs.
+    pub verbs: &'static [&'static str],
+}
+
+/// Verbs of a watch.
+const WATCH: &[&str] = &["list", "watch"];
+
+/// The definitions of custom resources, by their full names.
+pub const DEFINITIONS: &[&str] = &[
+    "ciliumnetworkpolicies.cilium.io",
+    "ciliumclusterwidenetworkpolicies.cilium.io",
+    "ciliumcidrgroups.cilium.io",
+    "ciliumidentities.cilium.io",
+    "ciliumendpoints.cilium.io",
+    "ciliumendpointslices.cilium.io",
+    "ciliumnodes.cilium.io",
+];
+
+/// The name of the objects of the operator: Lease, Secret, Service, webhook.
+pub const OPERATOR_NAME: &str = "nexin-operator";
+
+/// What an agent requests, in all namespaces.
+pub const AGENT: &[Access] = &[
+    // An agent whose pod the watch has not shown yet reads it.
+    of("", &["pods"], &["get", "list", "watch"]),
+    of("", &["namespaces", "nodes", "services"], WATCH),
+    of("discovery.k8s.io", &["endpointslices"], WATCH),
+    of("networking.k8s.io", &["networkpolicies"], WATCH),
+    of(
+        "policy.networking.k8s.io",
+        &["clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies"],
+        WATCH,
+    ),
+    of(
+        "cilium.io",
+        &[
+            "ciliumnetworkpolicies",
+            "ciliumclusterwidenetworkpolicies",
+            "ciliumcidrgroups",
+            "ciliumidentities",
+            "ciliumnodes",
+        ],
+        WATCH,
+    ),
+    // One for each pod of the node, which the agent publishes and removes.
+    of("cilium.io", &["ciliumendpoints"], &["get", "list", "watch", "create", "patch", "delete"]),
+    // Whether a policy is valid, and why not.
+    of("cilium.io", &["ciliumnetworkpolicies/status", "ciliumclusterwidenetworkpolicies/status"], &["patch"]),
+    of("", &["events"], &["create", "patch"]),
+];
+
+/// What the operator requests, in all namespaces.
+pub const OPERATOR: &[Access] = &[
+    of("", &["namespaces", "nodes", "pods"], WATCH),
+    of("cilium.io", &["ciliumendpoints"], WATCH),
+    of("cilium.io", &["ciliumidentities"], &["list", "watch", "create", "delete"]),
+    // Server-side apply of a new object needs both verbs.
+    of("cilium.io", &["ciliumnodes"], &["list", "watch", "create", "patch"]),
+    of("apiextensions.k8s.io", &["customresourcedefinitions"], &["create"]),
+    Access {
+        names: DEFINITIONS,
+        ..of("apiextensions.k8s.io", &["customresourcedefinitions"], &["get", "patch"])
+    },
+    Access {
+        names: &[OPERATOR_NAME],
+        ..of("admissionregistration.k8s.io", &["validatingwebhookconfigurations"], &["patch"])
+    },
+];
+
+/// What the operator requests in its own namespace.
+pub const OPERATOR_AT_HOME: &[Access] = &[
+    of("coordination.k8s.io", &["leases"], &["create"]),
+    Access { names: &[OPERATOR_NAME], ..of("coordination.k8s.io", &["leases"], &["get", "update"]) },
+    of("", &["secrets"], &["create"]),
+    Access { names: &[OPERATOR_NAME], ..of("", &["secrets"], &["get", "update"]) },
+];
+
+const fn of(
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Access {
+    Access { group, resources, names: &[], verbs }
+}
+
+impl Access {
+    /// Whether it contains a request for any object.
+    pub fn contains(&self, group: &str, resource: &str, verb: &str) -> bool {
+        self.group == group && self.resources.contains(&resource) && self.verbs.contains(&verb)
+    }
+
+    /// The rule of a role.
+    pub(crate) fn rule(&self) -> Value {
+        let mut rule = json!({"apiGroups": [self.group], "resources": self.resources});
+        if !self.names.is_empty() {
+            rule["resourceNames"] = json!(self.names);
+        }
+        rule["verbs"] = json!(self.verbs);
+        rule
+    }
+}
