@@ -7,6 +7,7 @@
 mod addresses;
 mod agent;
 mod answer;
+mod cluster_objects;
 mod cni_install;
 mod command;
 mod config;
@@ -82,7 +83,7 @@ mod wiring;
 mod workloads;
 
 pub use agent::run;
-pub use config::{AgentConfig, CniConfig};
+pub use config::{AgentConfig, CniConfig, KubernetesConfig};
 pub use deletions::DeletionQueue;
 pub use limits::ProxyLimits;
 pub use paths::Paths;
