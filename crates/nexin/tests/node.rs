@@ -1,5 +1,7 @@
 //! Tests of a whole node: agent, proxy, workloads and packet path, through restarts, crashes and invalid input.
 
+#[path = "node/attachment_faults.rs"]
+mod attachment_faults;
 #[path = "node/attachments.rs"]
 mod attachments;
 #[path = "node/bed.rs"]
