@@ -64,8 +64,13 @@ pub(super) fn take_queued(reconciler: &mut Reconciler) {
     reconciler.problems.note(QUEUE, taken);
 }
 
-/// Attaches again what waited for the removal of these workloads.
+/// Attaches what waited for the removal of these workloads.
 pub(super) fn unpark(reconciler: &mut Reconciler, removed: &BTreeSet<u32>) {
+    if removed.is_empty() {
+        return;
+    }
+    // Their queued deletions are finished first: these must not remove an attachment that gets the same name now.
+    take_queued(reconciler);
     let parked = std::mem::take(&mut reconciler.lifecycle.parked);
     let (due, others) = parked.into_iter().partition(|one: &Parked| removed.contains(&one.behind));
     reconciler.lifecycle.parked = others;

@@ -147,11 +147,11 @@ fn ask<T: DeserializeOwned>(
 /// The error for the runtime. While no agent answers, a later attempt may succeed.
 fn failure(error: CallError) -> CniFailure {
     let code = match &error {
-        CallError::Unreachable { .. } | CallError::Silent { .. } => {
+        // An answer that ends early, or is another release's, comes from an agent that stops or was replaced.
+        CallError::Unreachable { .. } | CallError::Silent { .. } | CallError::Garbled { .. } => {
             let message = "the agent of this node does not answer; its pod or service must run (nexin agent)";
             return CniFailure::new(ErrorCode::TryAgainLater, message).with_details(error.to_string());
         }
-        CallError::Garbled { .. } => ErrorCode::AgentFailed,
         CallError::Refused(Failure { cause, .. }) => match cause {
             Cause::Unavailable | Cause::Conflict => ErrorCode::TryAgainLater,
             Cause::NotFound => ErrorCode::UnknownContainer,

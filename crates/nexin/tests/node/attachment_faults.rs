@@ -2,12 +2,14 @@
 //! wants, and nothing is left behind.
 
 use crate::bed::{Bed, eventually, wanted};
-use crate::runtime::{Outcome, Sandbox, collect, configuration, run, run_with, start};
+use crate::runtime::{Outcome, Sandbox, configuration, run, start, wait, with_valid};
 use api::{ApiRequest, Client, Envelope};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::time::Duration;
 use workload::NetworkNamespace;
 
 /// What a runtime requests for one sandbox, in this order.
@@ -41,6 +43,8 @@ enum Fault {
     AgentKilled,
     /// The agent is killed, the runtime tries the step, the agent starts again.
     AgentAway,
+    /// The agent is killed while it carries out the step, and starts again.
+    AgentKilledMeanwhile,
     /// A plugin and the agent are killed while each writes a file.
     FileHalfWritten,
     /// The sandbox's network namespace is removed.
@@ -63,24 +67,32 @@ struct Case<'a> {
     is_attached: bool,
     is_gone: bool,
     is_taken: bool,
+    /// How long the step takes before the agent is killed.
+    delay: Duration,
     /// What is printed when an expectation fails.
     name: String,
 }
 
 impl Case<'_> {
-    fn perform(&self, step: Step) -> Outcome {
+    /// Starts the plugin for a step.
+    fn start(&self, step: Step) -> Child {
         let mut config = configuration(self.bed);
+        let sandbox = Some(&self.sandbox);
         match step {
-            Step::Status => run_with("STATUS", None, &config),
+            Step::Status => start("STATUS", None, &config),
             Step::Add | Step::AddAgain => {
                 config["runtimeConfig"] = json!({ "ips": [ADDRESS] });
-                run_with("ADD", Some(&self.sandbox), &config)
+                start("ADD", sandbox, &config)
             }
-            Step::Check => run(self.bed, "CHECK", &self.sandbox),
-            Step::CollectOthers => collect(self.bed, &[&self.sandbox]),
-            Step::Delete | Step::DeleteAgain => run(self.bed, "DEL", &self.sandbox),
-            Step::CollectAll => collect(self.bed, &[]),
+            Step::Check => start("CHECK", sandbox, &config),
+            Step::CollectOthers => start("GC", None, &with_valid(config, &[&self.sandbox])),
+            Step::Delete | Step::DeleteAgain => start("DEL", sandbox, &config),
+            Step::CollectAll => start("GC", None, &with_valid(config, &[])),
         }
+    }
+
+    fn perform(&self, step: Step) -> Outcome {
+        wait(self.start(step))
     }
 
     /// Performs a step and checks the code of its answer.
@@ -127,6 +139,17 @@ impl Case<'_> {
                 self.is_attached &= expected != 0;
                 self.bed.start();
             }
+            Fault::AgentKilledMeanwhile => {
+                let plugin = self.start(next);
+                std::thread::sleep(self.delay);
+                self.bed.kill();
+                let outcome = wait(plugin);
+                let is_undone = matches!(next, Step::Delete | Step::DeleteAgain);
+                let expected: &[u64] = if is_undone { &[0] } else { &[0, 11, 50] };
+                assert!(expected.contains(&outcome.code()), "{}: {outcome:?}", self.name);
+                self.is_attached &= !is_undone;
+                self.bed.start();
+            }
             Fault::FileHalfWritten => self.write_halves(),
             Fault::NamespaceGone => {
                 self.sandbox.remove();
@@ -139,12 +162,7 @@ impl Case<'_> {
             }
             Fault::AnswerLost => self.lose_answer(next),
             Fault::PluginKilled => {
-                let config = configuration(self.bed);
-                let mut plugin = match next {
-                    Step::Add | Step::AddAgain => start("ADD", Some(&self.sandbox), &config),
-                    Step::Delete | Step::DeleteAgain => start("DEL", Some(&self.sandbox), &config),
-                    _ => start("CHECK", Some(&self.sandbox), &config),
-                };
+                let mut plugin = self.start(next);
                 plugin.kill().unwrap();
                 plugin.wait().unwrap();
                 self.settle();
@@ -205,7 +223,7 @@ impl Case<'_> {
         let state = || (self.bed.endpoints().len(), self.bed.links().len());
         let mut before = state();
         eventually(|| {
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
             let now = state();
             (std::mem::replace(&mut before, now) == now).then_some(())
         });
@@ -228,8 +246,8 @@ impl Case<'_> {
     }
 }
 
-/// Each step, with a fault before it.
-fn check(bed: &mut Bed, fault: Fault) {
+/// Each step, with a fault before it, or this long after its beginning.
+fn check(bed: &mut Bed, fault: Fault, delay: Duration) {
     for (place, faulty) in STEPS.into_iter().enumerate() {
         let mut case = Case {
             sandbox: Sandbox::new(&format!("pod-{place}")),
@@ -237,7 +255,8 @@ fn check(bed: &mut Bed, fault: Fault) {
             is_attached: false,
             is_gone: false,
             is_taken: false,
-            name: format!("{fault:?} before {faulty:?}"),
+            delay,
+            name: format!("{fault:?} before {faulty:?}, {delay:?}"),
         };
         for step in STEPS {
             if step == faulty {
@@ -254,7 +273,7 @@ macro_rules! faults {
         #[test]
         #[ignore = "needs root"]
         fn $name() {
-            check(&mut Bed::new($bed), Fault::$fault);
+            check(&mut Bed::new($bed), Fault::$fault, Duration::ZERO);
         }
     )*};
 }
@@ -269,6 +288,15 @@ faults! {
     a_runtime_bears_that_the_plugin_is_killed_at_any_step: "fg", PluginKilled;
 }
 
+#[test]
+#[ignore = "needs root"]
+fn a_runtime_bears_that_the_agent_is_killed_within_any_step() {
+    let mut bed = Bed::new("fj");
+    for delay in [2, 6, 12] {
+        check(&mut bed, Fault::AgentKilledMeanwhile, Duration::from_millis(delay));
+    }
+}
+
 /// A deletion that was queued is older than a later attachment of the same container: only the earlier one is removed.
 #[test]
 #[ignore = "needs root"]
@@ -280,7 +308,7 @@ fn a_queued_deletion_does_not_remove_a_later_attachment() {
     run(&bed, "DEL", &sandbox).expect();
     bed.start();
     run(&bed, "ADD", &sandbox).expect();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(1500));
     run(&bed, "CHECK", &sandbox).expect();
     assert_eq!(bed.endpoints().len(), 1);
 }

@@ -2,7 +2,7 @@
 
 use crate::CONNECTIONS;
 use crate::bed::{Bed, Host, eventually};
-use crate::runtime::{Sandbox, collect, configuration, run, run_with, start};
+use crate::runtime::{Sandbox, configuration, run, run_with, start, with_valid};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use workload::{Network, NetworkNamespace, NodeNamespace, Plan, find_pair};
@@ -154,7 +154,7 @@ fn garbage_of_this_network_is_collected() {
     other["name"] = "other".into();
     run_with("ADD", Some(&foreign), &other).expect();
     run_with("GC", None, &configuration(&bed)).expect_error(7, "cni.dev/valid-attachments is missing");
-    collect(&bed, &[&kept]).expect();
+    run_with("GC", None, &with_valid(configuration(&bed), &[&kept])).expect();
     let left = eventually(|| (bed.endpoints().len() == 2).then(|| bed.endpoints()));
     let names: Vec<_> = left.unwrap().into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["kept", "foreign"]);

@@ -106,9 +106,9 @@ pub(crate) fn start(command: &str, sandbox: Option<&Sandbox>, config: &Value) ->
     child
 }
 
-/// Runs the plugin with this configuration.
-pub(crate) fn run_with(command: &str, sandbox: Option<&Sandbox>, config: &Value) -> Outcome {
-    let output = start(command, sandbox, config).wait_with_output().unwrap();
+/// What a plugin prints until it ends.
+pub(crate) fn wait(plugin: Child) -> Outcome {
+    let output = plugin.wait_with_output().unwrap();
     let printed = if output.stdout.is_empty() {
         Value::Null
     } else {
@@ -117,15 +117,19 @@ pub(crate) fn run_with(command: &str, sandbox: Option<&Sandbox>, config: &Value)
     Outcome { is_success: output.status.success(), printed }
 }
 
+/// Runs the plugin with this configuration.
+pub(crate) fn run_with(command: &str, sandbox: Option<&Sandbox>, config: &Value) -> Outcome {
+    wait(start(command, sandbox, config))
+}
+
 /// Runs the plugin for a sandbox of this bed.
 pub(crate) fn run(bed: &Bed, command: &str, sandbox: &Sandbox) -> Outcome {
     run_with(command, Some(sandbox), &configuration(bed))
 }
 
-/// Collects garbage: these sandboxes still exist.
-pub(crate) fn collect(bed: &Bed, valid: &[&Sandbox]) -> Outcome {
+/// The configuration of GC: these sandboxes still exist.
+pub(crate) fn with_valid(mut config: Value, valid: &[&Sandbox]) -> Value {
     let valid = valid.iter().map(|one| json!({ "containerID": one.container, "ifname": "eth0" }));
-    let mut config = configuration(bed);
     config["cni.dev/valid-attachments"] = valid.collect();
-    run_with("GC", None, &config)
+    config
 }
