@@ -15,8 +15,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// What a person who runs the plugin reads.
-const USAGE: &str = "nexin-cni is run by container runtimes, with CNI_COMMAND in its environment and a network configuration \
-                     on its standard input (https://www.cni.dev/docs/spec)\n";
+pub(crate) const USAGE: &str = "nexin-cni is run by container runtimes, with CNI_COMMAND in its environment and a network configuration \
+                     on its standard input (https://www.cni.dev/docs/spec)";
 
 /// Runs the plugin if a runtime runs this process as one; none if it is another command.
 pub(crate) fn run() -> Option<ExitCode> {
@@ -27,11 +27,14 @@ pub(crate) fn run() -> Option<ExitCode> {
     if !is_command && name != PLUGIN && name != LOOPBACK {
         return None;
     }
-    if std::env::var_os("CNI_COMMAND").is_none() {
-        let _ = std::io::stderr().write_all(USAGE.as_bytes());
-        return Some(ExitCode::SUCCESS);
+    match std::env::var_os("CNI_COMMAND") {
+        Some(_) => Some(print(perform(&name))),
+        None if is_command => None,
+        None => {
+            let _ = writeln!(std::io::stderr(), "{USAGE}");
+            Some(ExitCode::SUCCESS)
+        }
     }
-    Some(print(perform(&name)))
 }
 
 /// What the plugin prints, and the version that it prints it in.

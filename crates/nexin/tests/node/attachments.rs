@@ -242,6 +242,11 @@ fn an_address_that_another_plugin_gives_again_belongs_to_the_new_container() {
 #[ignore = "needs root"]
 fn ten_sandboxes_at_once_are_attached_and_detached() {
     let bed = Bed::new("aj");
+    let cpu_time = || -> Duration {
+        let agent = nix::unistd::Pid::from_raw(bed.agent().cast_signed());
+        nix::time::clock_getcpuclockid(agent).unwrap().now().unwrap().into()
+    };
+    let before = cpu_time();
     let mut times = Vec::new();
     for round in 0..10 {
         let sandboxes: Vec<_> =
@@ -264,6 +269,8 @@ fn ten_sandboxes_at_once_are_attached_and_detached() {
         deletions.into_iter().for_each(|mut one| assert!(one.wait().unwrap().success()));
     }
     expect_nothing_left(&bed);
+    let spent = (cpu_time() - before).as_secs_f64() * 1000.0 / times.len() as f64;
+    println!("CPU time of the agent for an ADD and a DEL: {spent:.1} ms");
     report("ten at once", times);
     let alone = (0..50).map(|number| {
         let sandbox = Sandbox::new(&format!("alone-{number}"));
