@@ -302,8 +302,11 @@ impl Wiring {
         for workload in workloads {
             let link = self.node.network().link(&workload.interface)?;
             match link.filter(|link| self.is_of(link, workload)) {
-                // The plugin that made the interface deletes it.
-                Some(link) if workload.is_chained() => attacher.detach(link.index)?,
+                // The plugin that made the interface deletes it; until then nothing passes.
+                Some(link) if workload.is_chained() => {
+                    self.node.network().down(link.index)?;
+                    attacher.detach(link.index)?;
+                }
                 Some(link) => links.push(link),
                 None if workload.sandbox.is_some() => self.delete_unmarked_end(workload)?,
                 None => delete_unmarked_link(workload)?,

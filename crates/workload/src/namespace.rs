@@ -77,9 +77,10 @@ impl NetworkNamespace {
         bound
     }
 
-    /// Opens a named namespace.
+    /// Opens a named namespace, or the namespace at an absolute path.
     pub fn open(name: &str) -> Result<Self, NamespaceError> {
-        Self::find(name)?.ok_or_else(|| NamespaceError::Missing(name.to_owned()))
+        let found = if name.starts_with('/') { Self::at(Path::new(name))? } else { Self::find(name)? };
+        found.ok_or_else(|| NamespaceError::Missing(name.to_owned()))
     }
 
     /// Opens a named namespace; none where it does not exist, or where a crash left only its name.

@@ -40,6 +40,10 @@ impl Wiring {
         let endpoint = endpoint(workload, wire)?;
         let _expedited = self.expediter.begin();
         attacher.attach(outside.index).context("the programs cannot be attached")?;
+        if !outside.is_up {
+            // An earlier attachment of the same interface was removed.
+            self.node.network().up(outside.index)?;
+        }
         Ok(endpoint)
     }
 

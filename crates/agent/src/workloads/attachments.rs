@@ -176,6 +176,13 @@ fn reserve(reconciler: &mut Reconciler, spec: AttachmentSpec) -> Result<Workload
 }
 
 fn detach(reconciler: &mut Reconciler, name: &AttachmentName, reply: Reply) {
+    // The runtime has given up an attachment that waits.
+    let parked = std::mem::take(&mut reconciler.lifecycle.parked);
+    let (over, others) = parked.into_iter().partition(|one: &Parked| one.spec.name == *name);
+    reconciler.lifecycle.parked = others;
+    for Parked { reply, .. } in over {
+        reply.send(Err(Failure::new(Cause::Unavailable, "the container was deleted meanwhile")));
+    }
     let mut ids = numbers(reconciler, name);
     let Some(last) = ids.pop() else { return reply.send(Ok(Value::Null)) };
     ids.into_iter().for_each(|id| removal::leave(reconciler, id, None));

@@ -45,6 +45,9 @@ fn a_sandbox_is_attached_under_policy_and_detached() {
     assert!(names.contains(&("default".into(), "server".into())), "{names:?}");
     for sandbox in [&server, &client, &other] {
         run(&bed, "CHECK", sandbox).expect();
+        let name = sandbox.arguments.split("K8S_POD_NAME=").nth(1).unwrap().split(';').next().unwrap();
+        let said = bed.says(&["exec", name, "--", "true"]);
+        assert_eq!(said.0, Some(0), "{name}: {}", said.1);
         for _ in 0..2 {
             assert!(run(&bed, "DEL", sandbox).expect().printed.is_null());
         }
@@ -214,8 +217,13 @@ fn behind_another_plugin_only_policy_is_added() {
     run_with("DEL", Some(&sandboxes[0]), &config).expect();
     let mut node = NodeNamespace::of(NetworkNamespace::open(&bed.name).unwrap()).unwrap();
     let pair = find_pair(&mut node, &sandboxes[0].open(), "eth0").unwrap();
-    assert!(pair.is_some(), "the other plugin deletes its interface");
+    let (_, outside) = pair.expect("the other plugin deletes its interface");
+    assert!(!outside.is_up, "until then nothing passes");
     assert_eq!(bed.endpoints().len(), 2);
+    config["prevResult"]["ips"][0]["address"] = "10.22.0.7/24".into();
+    config["prevResult"]["interfaces"][1]["sandbox"] = sandboxes[0].path().into();
+    run_with("ADD", Some(&sandboxes[0]), &config).expect();
+    assert_eq!(hosts[1].reaches(&hosts[0], "/"), Some(200));
 }
 
 #[test]
