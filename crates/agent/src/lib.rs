@@ -83,6 +83,7 @@ mod wiring;
 mod workloads;
 
 pub use agent::run;
+pub use cluster_objects::cluster_kinds;
 pub use config::{AgentConfig, CniConfig, KubernetesConfig};
 pub use deletions::DeletionQueue;
 pub use limits::ProxyLimits;
