@@ -27,6 +27,7 @@ use control::Change;
 use endpoints::EndpointReports;
 use inbox::Inbox;
 use kinds::ObjectRole;
+pub use kinds::cluster_kinds;
 use kubernetes::{ClusterEvent, ClusterWatches, Connection, Report, ResourceName};
 use manifest::Object;
 use names::source_of;

@@ -16,12 +16,13 @@ mod load;
 mod object;
 mod request;
 mod resources;
+mod snapshot;
 mod watch;
 mod write_queue;
 mod writes;
 
 pub use cluster::{ClusterEvent, ClusterWatches, WatchRequest};
-pub use connection::{Connection, ConnectionError};
+pub use connection::{Connection, ConnectionError, UserConnection};
 pub use exchange::{ObjectRequest, RequestError, exchange};
 pub use kind::{KeptFields, WatchedKind};
 pub use known::KnownObjects;
@@ -34,6 +35,7 @@ pub use resources::{
     EndpointIdentityStatus, EndpointNetworking, EndpointStatus, ExternalIdentifiers, IpamSpec,
     NamedPortStatus, ObjectMetadata, OwnerOfObject,
 };
+pub use snapshot::{ClusterObject, SnapshotError, snapshot};
 pub use watch::Report;
 pub use write_queue::{ObjectWrite, WriteAction};
 pub use writes::WriteTrouble;

@@ -2,6 +2,10 @@
 
 #[path = "node/api_server.rs"]
 mod api_server;
+#[path = "node/attachment_faults.rs"]
+mod attachment_faults;
+#[path = "node/attachments.rs"]
+mod attachments;
 #[path = "node/bed.rs"]
 mod bed;
 #[path = "node/between_nodes.rs"]
@@ -39,6 +43,8 @@ mod neighbours;
 mod privileges;
 #[path = "node/rule_sets.rs"]
 mod rule_sets;
+#[path = "node/runtime.rs"]
+mod runtime;
 #[path = "node/services.rs"]
 mod services;
 #[path = "node/storage.rs"]
