@@ -6,8 +6,8 @@ mod fake;
 
 use fake::{FakeServer, Fault};
 use kubernetes::{
-    ClusterEvent, ClusterWatches, Connection, KeptFields, KnownObjects, Report, ResourceName, WatchRequest,
-    WatchedKind,
+    ClusterEvent, ClusterObject, ClusterWatches, Connection, KeptFields, KnownObjects, Report, ResourceName,
+    UserConnection, WatchRequest, WatchedKind, snapshot,
 };
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -123,6 +123,26 @@ fn a_list_comes_in_pages_and_is_one_change() {
     let watched = Watched::start(&server);
     watched.expect(&["a=1 b=1", "complete"]);
     assert_eq!(watched.watches.load().lists, 2);
+}
+
+#[test]
+fn a_snapshot_has_all_pages_or_an_error_that_names_the_kind() {
+    let server = server_with_two();
+    server.page_of(1);
+    let connection = UserConnection { kubeconfig: Some(server.kubeconfig()), context: None };
+    let read = || snapshot(&connection, vec![kind()]).map_err(|error| error.to_string());
+    let names = |objects: Vec<ClusterObject>| -> Vec<String> {
+        objects.iter().map(|object| format!("{}/{}", object.kind, object.name)).collect()
+    };
+    assert_eq!(
+        read().map(names),
+        Ok(["CiliumNetworkPolicy/shop/a", "CiliumNetworkPolicy/shop/b"].map(String::from).to_vec())
+    );
+    server.fault(Fault::NotServed);
+    assert_eq!(read().map(names), Ok(vec![]), "its definition is not installed");
+    server.fault(Fault::Internal);
+    let refused = read().unwrap_err();
+    assert!(refused.starts_with("ciliumnetworkpolicies cannot be read from the API server: "), "{refused}");
 }
 
 #[test]
