@@ -31,7 +31,8 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    descriptors, events, families, identities, map_usage, recall, requests, signals, upkeep, workloads,
+    descriptors, events, families, identities, map_usage, masquerade, recall, requests, signals, upkeep,
+    workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -138,6 +139,7 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         labels: config.node_labels.clone(),
         pod_blocks: Vec::new(),
         cluster_blocks: config.pod_addresses.clone(),
+        masquerade: None,
         proxy: Some(proxy),
         monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
@@ -181,6 +183,7 @@ impl Agent {
         notes.extend(wiring.find_groups());
         let grace_periods = GracePeriods::new(wiring.expediter());
         notes.extend(grace_periods.note());
+        notes.extend(masquerade::note().filter(|_| config.masquerade));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (state_log, state) = StateLog::load(&paths)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
@@ -195,7 +198,11 @@ impl Agent {
         let devices = HostDevices::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;
-        let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
+        let mut changes = {
+            let masquerade = masquerade::wanted(&config, &mut kernel, &problems);
+            let node = Node { masquerade, ..node(&config, wiring.node_addresses()?, proxy) };
+            vec![Change::Node(Box::new(node))]
+        };
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);

@@ -4,7 +4,9 @@ use crate::maps::Maps;
 use crate::parse::PacketFlow;
 use abi::Address;
 use abi::config::Config;
+use abi::conntrack::ConnKey;
 use abi::endpoint::EndpointInfo;
+use abi::masquerade::MasqueradeInfo;
 use abi::policy::Direction;
 use abi::service::BackendInfo;
 
@@ -108,4 +110,15 @@ impl ServiceAddress {
     pub(crate) fn is_set(&self) -> bool {
         self.port != [0, 0]
     }
+}
+
+/// What the stages find out about the masquerading of a flow.
+#[derive(Default)]
+pub(crate) struct Masquerading {
+    /// The key of the entry for packets from outside; the node's address and port are the local ones.
+    pub(crate) inward: ConnKey,
+    /// The entry that the packet is rewritten by.
+    pub(crate) info: MasqueradeInfo,
+    /// Whether the packet got another address.
+    pub(crate) is_done: bool,
 }

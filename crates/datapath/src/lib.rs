@@ -26,6 +26,8 @@ mod fragment;
 mod from_workload;
 mod host;
 mod maps;
+mod masquerade;
+mod masquerade_flow;
 mod neighbour;
 mod openings;
 mod outside;
@@ -50,7 +52,7 @@ pub mod native;
 
 pub use delivery::Delivery;
 pub use from_workload::from_workload;
-pub use maps::{Find, Keep, Maps};
+pub use maps::{AddressFact, Find, Keep, Maps};
 pub use outside::{from_outside, to_outside};
 pub use packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, PacketRoute};
 pub use scratch::Scratch;

@@ -79,7 +79,13 @@ fn judge(
 fn translate_back(packet: &mut (impl Bytes + Checksums), scratch: &Scratch) -> Result<(), DropReason> {
     let Scratch { found: Found { flow, .. }, decision: PacketDecision { service, .. }, .. } = scratch;
     if related::is_error(flow) {
-        return translate::rewrite_error(packet, flow, &service.address, service.port);
+        return translate::rewrite_error(
+            packet,
+            flow,
+            PacketEnd::Destination,
+            &service.address,
+            service.port,
+        );
     }
     translate::rewrite(packet, flow, PacketEnd::Source, &service.address, service.port)
 }
