@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy differential differential-incumbent connections bench bench-agent bench-http bench-policy fuzz clean
+.PHONY: help setup build demo test check tidy differential differential-incumbent connections kubernetes bench bench-agent bench-http bench-policy fuzz clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -55,6 +55,9 @@ connections: setup ## Open 2,000 connections a second through the proxy for a mi
 		"target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root', 'env', 'NEXIN_RATE=2000', 'NEXIN_SECONDS=60', \
 		'NEXIN_REQUESTS=20000', 'NEXIN_CHANGES=60', 'NEXIN_RULES=5000']" \
 		-- --include-ignored --nocapture --test-threads 1
+
+kubernetes: setup ## Build the programs of Kubernetes for a real cluster (`cargo xtask cluster`) outside the tree (needs Go)
+	@$(CARGO) xtask kubernetes
 
 fuzz: setup ## Run each fuzz target for FUZZ_SECONDS (600) from seeds of the tree's cases; FUZZ_JOBS at a time
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) FUZZ_JOBS=$(or $(FUZZ_JOBS),1) scripts/fuzz $(FUZZ_TARGETS)

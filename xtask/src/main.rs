@@ -3,12 +3,18 @@
 
 mod architecture;
 mod circles;
+mod cluster;
+mod command;
+mod image;
+mod kubernetes;
+mod lacking;
 mod source;
 mod tidy;
 mod tree;
 mod words;
 
 use anyhow::Context;
+use lacking::Lacking;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,16 +23,29 @@ usage: cargo xtask tidy              check the shape of the tree
        cargo xtask architecture      write the table and the drawing of the crates into ARCHITECTURE.md
        cargo xtask circles [TREE]    show the circles between the files of each crate, of this tree or of another one
        cargo xtask words [TREE]      count the private words of this tree, or of another one by its path
-       cargo xtask places [PART]     show where the private words of this tree stand; PART is a crate or a directory";
+       cargo xtask places [PART]     show where the private words of this tree stand; PART is a crate or a directory
+       cargo xtask kubernetes [MODULE...]    build the programs of Kubernetes that a cluster and its tests need
+       cargo xtask cluster ...               run a Kubernetes cluster on this machine; without arguments it lists its commands";
 
-fn main() -> anyhow::Result<ExitCode> {
-    let argument = std::env::args().nth(2);
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        if error.is::<Lacking>() { ExitCode::from(lacking::EXIT_CODE) } else { ExitCode::FAILURE }
+    })
+}
+
+/// Runs the command that the arguments name.
+fn run() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let argument = arguments.first().cloned();
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(),
         Some("architecture") => architecture(),
         Some("circles") => circles(argument.as_deref()),
         Some("words") => words(argument.as_deref()),
         Some("places") => places(argument.as_deref()),
+        Some("kubernetes") => kubernetes::build(&arguments).map(|()| ExitCode::SUCCESS),
+        Some("cluster") => cluster::run(&arguments),
         _ => {
             eprintln!("{USAGE}");
             Ok(ExitCode::from(2))

@@ -1,0 +1,82 @@
+//! A real cluster on one machine: a control plane and nodes in namespaces of their own.
+
+mod cgroups;
+mod down;
+mod e2e;
+mod images;
+mod init;
+mod kubectl;
+mod links;
+mod machine;
+mod mounts;
+mod node;
+mod options;
+mod packages;
+mod plan;
+mod plane;
+mod program;
+mod programs;
+mod status;
+mod tutorial;
+mod up;
+mod users;
+
+use anyhow::{Context, Result, bail};
+use options::Options;
+use plan::{Machine, Plan};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask cluster up [--nodes N] [--network bridge|nexin|none] [--nexin BINARY]
+       cargo xtask cluster down
+       cargo xtask cluster status
+       cargo xtask cluster kubectl ARGUMENT...
+       cargo xtask cluster run [--on MACHINE] PROGRAM ARGUMENT...    run a program on the plane, or on node1 …
+       cargo xtask cluster logs [MACHINE [PROGRAM]]                  print the end of each log, or a whole log
+       cargo xtask cluster stop|start|restart MACHINE PROGRAM        kill a program of a machine; start it again
+       cargo xtask cluster reboot NODE                               kill a node, and start it again
+       cargo xtask cluster tutorial                                  run the tutorial: an application, a policy, requests
+       cargo xtask cluster e2e FOCUS [SKIP]                          run upstream's tests whose names match a regular
+                                                                     expression, and show the result of each
+
+Each takes --name NAME (or NEXIN_CLUSTER) before its other arguments; the name is `test` otherwise.";
+
+/// Runs a command on a cluster.
+pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    let (command, arguments) = arguments.split_first().map_or(("", arguments), |(first, rest)| (first, rest));
+    if command == "machine" {
+        let [name, machine] = arguments else { bail!("a machine has a cluster and a name") };
+        return init::run(&Plan::load(&name.parse()?)?, machine.parse()?).map(|()| ExitCode::SUCCESS);
+    }
+    let (options, rest) = Options::parse(arguments)?;
+    let name = &options.name;
+    match (command, rest) {
+        ("up", []) => up::run(&options.plan(), options.nexin)?,
+        ("down", []) => down::run(name)?,
+        ("status", []) => status::print(&Plan::load(name)?)?,
+        ("kubectl", rest) => return passed_on(kubectl::command(&Plan::load(name)?.name).args(rest)),
+        ("run", [program, rest @ ..]) => {
+            let mut command = machine::command_on(name, options.machine.unwrap_or(Machine::Plane), program)?;
+            return passed_on(command.env("KUBECONFIG", name.kubeconfig(users::ADMIN)).args(rest));
+        }
+        ("logs", rest) => programs::print_logs(&Plan::load(name)?, rest)?,
+        ("stop", [machine, program]) => programs::stop(&Plan::load(name)?, machine.parse()?, program)?,
+        ("start", [machine, program]) => programs::start(&Plan::load(name)?, machine.parse()?, program)?,
+        ("restart", [machine, program]) => programs::restart(&Plan::load(name)?, machine.parse()?, program)?,
+        ("e2e", [focus]) => return e2e::run(&Plan::load(name)?, focus, None),
+        ("e2e", [focus, skip]) => return e2e::run(&Plan::load(name)?, focus, Some(skip)),
+        ("tutorial", []) => tutorial::run(&Plan::load(name)?)?,
+        ("reboot", [machine]) => programs::reboot(&Plan::load(name)?, machine.parse()?)?,
+        _ => {
+            eprintln!("{USAGE}");
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a command with this process's input and output, and returns its exit code.
+fn passed_on(command: &mut Command) -> Result<ExitCode> {
+    let status = command.status().with_context(|| format!("could not run {command:?}"))?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}

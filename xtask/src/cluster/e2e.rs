@@ -1,0 +1,139 @@
+//! Runs upstream's end-to-end tests against a cluster, and shows the result of each.
+
+use super::plan::{Machine, Plan};
+use super::{links, users};
+use crate::kubernetes;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fmt;
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+
+/// The time that all tests together may take.
+const TIMEOUT: &str = "4h";
+/// The characters of a failure's message that the table shows.
+const SHOWN_CHARACTERS: usize = 300;
+
+/// The result of a test.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    name: String,
+    /// As Ginkgo names it: `passed`, `failed`, `panicked`, `timedout` …
+    state: String,
+    seconds: u64,
+    message: String,
+}
+
+/// Runs the tests whose names match; succeeds if there are some and all of them pass.
+pub(super) fn run(plan: &Plan, focus: &str, skip: Option<&str>) -> Result<ExitCode> {
+    let program = kubernetes::program("e2e.test")?;
+    let directory = plan.name.state().join("e2e");
+    std::fs::create_dir_all(&directory)?;
+    let [report, log] = ["report.json", "log"].map(|file| directory.join(file));
+    let output = std::fs::File::create(&log)?;
+    let mut command = links::command_within(&plan.name, Machine::Plane, &program);
+    command.arg(format!("-kubeconfig={}", plan.name.kubeconfig(users::ADMIN).display()));
+    command.args(["-provider=skeleton", "-ginkgo.no-color", "-ginkgo.v"]);
+    command.arg(format!("-ginkgo.timeout={TIMEOUT}")).arg(format!("-ginkgo.focus={focus}"));
+    command.args(skip.map(|skip| format!("-ginkgo.skip={skip}")));
+    command.arg(format!("-ginkgo.json-report={}", report.display()));
+    println!("cluster: running the tests that match `{focus}`; all output is in {}", log.display());
+    command.env("PATH", path(plan)).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    let status = command.status()?;
+    let outcomes =
+        outcomes(&report).with_context(|| format!("e2e.test ended with {status}; see {}", log.display()))?;
+    for outcome in &outcomes {
+        println!("{outcome}");
+    }
+    let passed = outcomes.iter().filter(|outcome| outcome.is_passed()).count();
+    println!("cluster: {passed} of {} tests passed", outcomes.len());
+    if outcomes.is_empty() {
+        bail!("no test matches `{focus}`");
+    }
+    Ok(if passed == outcomes.len() && status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The tests call kubectl.
+fn path(plan: &Plan) -> String {
+    format!("{}:{}", plan.name.state().join("bin").display(), std::env::var("PATH").unwrap_or_default())
+}
+
+/// Reads the results of the tests that ran from Ginkgo's report.
+fn outcomes(report: &Path) -> Result<Vec<Outcome>> {
+    let text = std::fs::read_to_string(report).context("the tests wrote no report")?;
+    let suites: Value = serde_json::from_str(&text)?;
+    let suites = suites.as_array().into_iter().flatten();
+    let specs = suites.flat_map(|suite| suite["SpecReports"].as_array().into_iter().flatten());
+    Ok(specs.filter_map(outcome).collect())
+}
+
+/// The result of one test; none for a test that was not chosen, and for what the suite does around the tests.
+fn outcome(spec: &Value) -> Option<Outcome> {
+    let state = spec["State"].as_str()?;
+    let is_test = spec["LeafNodeType"].as_str() == Some("It");
+    // The suite's own set-up is of interest if it failed.
+    if state == "skipped" && !spec["Failure"].is_object()
+        || state == "pending"
+        || (!is_test && state == "passed")
+    {
+        return None;
+    }
+    let texts =
+        spec["ContainerHierarchyTexts"].as_array().into_iter().flatten().chain([&spec["LeafNodeText"]]);
+    let message = spec["Failure"]["Message"].as_str().unwrap_or_default();
+    Some(Outcome {
+        name: texts.filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        state: state.to_owned(),
+        seconds: spec["RunTime"].as_u64().unwrap_or_default() / 1_000_000_000,
+        message: message
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .take(SHOWN_CHARACTERS)
+            .collect(),
+    })
+}
+
+impl Outcome {
+    fn is_passed(&self) -> bool {
+        self.state == "passed"
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<9} {:>4} s  {}", self.state, self.seconds, self.name)?;
+        if self.message.is_empty() { Ok(()) } else { write!(f, "\n                  {}", self.message) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(spec: Value) -> Option<String> {
+        outcome(&spec).map(|outcome| outcome.to_string())
+    }
+
+    #[test]
+    fn a_test_that_ran_has_an_outcome() {
+        let spec = |state: &str, kind: &str| {
+            json!({"ContainerHierarchyTexts": ["[sig-network]", "Netpol"], "LeafNodeText": "denies", "LeafNodeType": kind,
+                   "State": state, "RunTime": 12_300_000_000_u64})
+        };
+        assert_eq!(check(spec("passed", "It")).unwrap(), "passed      12 s  [sig-network] Netpol denies");
+        assert_eq!(check(spec("skipped", "It")), None);
+        assert_eq!(check(spec("passed", "SynchronizedBeforeSuite")), None);
+        assert!(check(spec("failed", "SynchronizedBeforeSuite")).is_some());
+    }
+
+    #[test]
+    fn a_test_that_skips_itself_counts_as_not_passed() {
+        let spec = json!({"LeafNodeText": "a", "LeafNodeType": "It", "State": "skipped", "RunTime": 0,
+                          "Failure": {"Message": "needs\n  a cloud"}});
+        assert_eq!(check(spec.clone()).unwrap(), "skipped      0 s  a\n                  needs a cloud");
+        assert!(!outcome(&spec).unwrap().is_passed());
+    }
+}

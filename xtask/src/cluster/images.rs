@@ -1,0 +1,73 @@
+//! The images of a cluster, made here of programs of this machine: no node reaches a registry.
+
+use super::plan::{Network, Plan};
+use crate::image::{self, Image, Layer};
+use crate::lacking::Lacking;
+use crate::tree;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// The image of the process that holds a pod's namespaces.
+pub(super) const PAUSE: &str = "localhost/pause:1";
+/// The image of the pods in tests, by the name that upstream's tests use.
+pub(super) const AGNHOST: &str = "registry.k8s.io/e2e-test-images/agnhost:2.63.0";
+/// The image of the agent, by the name that `deploy/manifests` use.
+const NEXIN: &str = "ghcr.io/nexin-io/nexin:latest";
+
+/// What upstream's tests run in agnhost's image by `exec`, beside curl, dig and nc.
+const APPLETS: &[&str] = &[
+    "awk", "cat", "cut", "date", "env", "grep", "head", "hostname", "ip", "kill", "ls", "nslookup", "ping",
+    "ps", "sed", "seq", "sleep", "sort", "tail", "timeout", "tr", "true", "wget",
+];
+
+/// The archives that every node imports.
+pub(super) fn archives(plan: &Plan) -> impl Iterator<Item = PathBuf> {
+    let own = (plan.network == Network::Nexin).then_some("nexin");
+    let directory = plan.name.state().join("images");
+    ["agnhost"].into_iter().chain(own).map(move |stem| directory.join(format!("{stem}.tar")))
+}
+
+/// Writes the archive of agnhost and pause.
+pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
+    let mut agnhost = Layer::default();
+    agnhost.directory("tmp", 0o1777);
+    agnhost.program("agnhost", &plan.name.program("agnhost"))?;
+    agnhost.program("bin/busybox", Path::new("/bin/busybox"))?;
+    for applet in APPLETS {
+        agnhost.link(&format!("bin/{applet}"), "/bin/busybox");
+    }
+    // The tests call OpenBSD's nc; busybox as `sh` would prefer its own.
+    agnhost.program("bin/sh", Path::new("/bin/dash"))?;
+    agnhost.program("bin/nc", Path::new("/bin/nc.openbsd"))?;
+    agnhost.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
+    agnhost.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
+    // Without this file the C library queries the DNS server for `localhost`.
+    agnhost.text("etc/nsswitch.conf", "hosts: files dns\n");
+    let mut pause = Layer::default();
+    pause.program("sleep", Path::new("/bin/busybox"))?;
+    let images = [
+        Image { reference: AGNHOST, entrypoint: &["/agnhost"], layer: &agnhost },
+        Image { reference: PAUSE, entrypoint: &["/sleep", "2147483647"], layer: &pause },
+    ];
+    image::write(&plan.name.state().join("images/agnhost.tar"), &images)
+}
+
+/// Writes the archive of our own image: the binary, and the libraries that it names unless it is static.
+pub(super) fn write_nexin(plan: &Plan, binary: &Path) -> Result<()> {
+    let mut layer = Layer::default();
+    layer.program("nexin", binary)?;
+    let images = [Image { reference: NEXIN, entrypoint: &["/nexin"], layer: &layer }];
+    image::write(&plan.name.state().join("images/nexin.tar"), &images)
+}
+
+/// The binary that was built last in this tree.
+pub(super) fn built_binary() -> Result<PathBuf> {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree::root().join("target"), PathBuf::from);
+    let built = ["release", "debug"].map(|profile| target.join(profile).join("nexin"));
+    let time = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let latest = built.into_iter().filter(|path| time(path).is_some()).max_by_key(time);
+    Ok(latest.ok_or_else(|| {
+        Lacking("there is no nexin; `make build` builds it, or --nexin names one".to_owned())
+    })?)
+}
