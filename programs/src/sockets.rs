@@ -1,8 +1,8 @@
 //! The node's sockets, as the kernel looks them up.
 
 use crate::packet::Skb;
-use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use abi::protocol::{TCP, UDP};
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use aya_ebpf::helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
 use datapath::{SocketState, SocketTuple, Sockets};
 

@@ -1,6 +1,6 @@
 //! The configuration of the node.
 
-use crate::masquerade::Masquerade;
+use crate::masquerade::MasqueradeConfig;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The single value of [`crate::map::Config`] (an array of one).
@@ -20,7 +20,7 @@ pub struct Config {
     /// A union of the `flag` constants.
     pub flags: u32,
     /// What flows of workloads get outside the cluster, where [`flag::MASQUERADE`] is set.
-    pub masquerade: Masquerade,
+    pub masquerade: MasqueradeConfig,
 }
 
 const _: () = assert!(size_of::<Config>() == 52);

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// What the node masquerades with; part of [`crate::config::Config`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Masquerade {
+pub struct MasqueradeConfig {
     /// The node's IPv4 address, mapped; all zero where it has none.
     pub v4: Address,
     /// The node's IPv6 address; all zero where it has none.
@@ -17,7 +17,7 @@ pub struct Masquerade {
     pub ports: u16,
 }
 
-impl Masquerade {
+impl MasqueradeConfig {
     /// The node's address of a family; all zero where it has none.
     #[inline(always)]
     pub const fn address(&self, is_v4: bool) -> &Address {

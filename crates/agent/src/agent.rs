@@ -150,6 +150,18 @@ fn recall_cluster(
     Ok(Some(stored))
 }
 
+/// The node as its configuration and its network describe it.
+fn own_node(
+    config: &AgentConfig,
+    (kernel, wiring): (&mut Kernel, &mut Wiring),
+    proxy: ProxyLocation,
+    problems: &Problems,
+) -> anyhow::Result<Change> {
+    let masquerade = masquerade::wanted(config, kernel, problems);
+    let node = Node { masquerade, ..node(config, wiring.node_addresses()?, proxy) };
+    Ok(Change::Node(Box::new(node)))
+}
+
 /// The node as its configuration describes it.
 fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> Node {
     Node {
@@ -202,8 +214,7 @@ impl Agent {
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
         notes.extend(wiring.find_groups());
         let grace_periods = GracePeriods::new(wiring.expediter());
-        notes.extend(grace_periods.note());
-        notes.extend(masquerade::note().filter(|_| config.masquerade));
+        notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (state_log, state) = StateLog::load(&paths)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
@@ -218,11 +229,7 @@ impl Agent {
         let devices = HostDevices::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;
-        let mut changes = {
-            let masquerade = masquerade::wanted(&config, &mut kernel, &problems);
-            let node = Node { masquerade, ..node(&config, wiring.node_addresses()?, proxy) };
-            vec![Change::Node(Box::new(node))]
-        };
+        let mut changes = vec![own_node(&config, (&mut kernel, &mut wiring), proxy, &problems)?];
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);

@@ -31,7 +31,10 @@ pub(crate) fn wanted(config: &AgentConfig, kernel: &mut Kernel, problems: &Probl
 }
 
 /// A note if the node's own connections may use ports of masqueraded flows.
-pub(crate) fn note() -> Option<String> {
+pub(crate) fn note(config: &AgentConfig) -> Option<String> {
+    if !config.masquerade {
+        return None;
+    }
     let text = fs::read_to_string(OWN_PORTS).ok()?;
     let mut numbers = text.split_whitespace().filter_map(|number| number.parse::<u16>().ok());
     let (first, last) = (numbers.next()?, numbers.next()?);

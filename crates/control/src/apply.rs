@@ -12,7 +12,7 @@ use abi::batch::Batch;
 use abi::config::{self, Config};
 use abi::endpoint;
 use abi::identity::HOST;
-use abi::masquerade::Masquerade;
+use abi::masquerade::MasqueradeConfig;
 use abi::row::Row;
 use enforcement::Rows;
 use policy::book::{L7SetId, SetChanges};
@@ -202,12 +202,12 @@ impl World {
     }
 
     /// What the packet path masquerades with; nothing on a node without workloads.
-    pub fn masquerade(&self) -> Option<Masquerade> {
+    pub fn masquerade(&self) -> Option<MasqueradeConfig> {
         let masquerade = self.node.masquerade.as_ref().filter(|_| !self.endpoints.is_empty())?;
         let of_family = |is_v4: bool| masquerade.addresses.iter().find(|address| address.is_ipv4() == is_v4);
         let [v4, v6] = [true, false]
             .map(|is_v4| of_family(is_v4).map_or_else(Address::default, |found| (*found).into()));
         let (first, last) = (*masquerade.ports.start(), *masquerade.ports.end());
-        Some(Masquerade { v4, v6, first_port: first, ports: (last - first).saturating_add(1) })
+        Some(MasqueradeConfig { v4, v6, first_port: first, ports: (last - first).saturating_add(1) })
     }
 }

@@ -251,7 +251,7 @@ fn begin(
     );
     let has_ports = matches!(key.protocol, TCP | UDP) || scratch.found.flow.is_icmp();
     let own = u32::from(u16::from_be_bytes(key.local_port));
-    // A checksum that covers ports, as SCTP's, cannot be changed; flows without ports are told apart by their ends alone.
+    // A checksum that covers ports, as SCTP's, cannot be changed; flows without ports differ by their ends alone.
     let attempts = if has_ports && ports > 0 { ATTEMPTS } else { u32::from(!has_ports) };
     let start = scratch.found.time as u32 ^ own.wrapping_mul(STRIDE);
     for attempt in 0..ATTEMPTS {

@@ -4,7 +4,7 @@ use super::*;
 use crate::craft::flag::{ACK, FIN, RST, SYN};
 use crate::native::frame::Frame;
 use abi::map;
-use abi::masquerade::Masquerade;
+use abi::masquerade::MasqueradeConfig;
 use std::collections::HashSet;
 
 const PASS: Result<Delivery, DropReason> = Ok(Delivery::Pass);
@@ -25,11 +25,11 @@ fn configure(node: &mut NativeNode, address: IpAddr, ports: u16, epoch: u32) {
     node.configure(Config { epoch, flags, masquerade, ..Config::default() });
 }
 
-fn with_address(address: IpAddr, ports: u16) -> Masquerade {
-    let masquerade = Masquerade { first_port: FIRST, ports, ..Masquerade::default() };
+fn with_address(address: IpAddr, ports: u16) -> MasqueradeConfig {
+    let masquerade = MasqueradeConfig { first_port: FIRST, ports, ..MasqueradeConfig::default() };
     match address {
-        IpAddr::V4(_) => Masquerade { v4: address.into(), ..masquerade },
-        IpAddr::V6(_) => Masquerade { v6: address.into(), ..masquerade },
+        IpAddr::V4(_) => MasqueradeConfig { v4: address.into(), ..masquerade },
+        IpAddr::V6(_) => MasqueradeConfig { v6: address.into(), ..masquerade },
     }
 }
 
@@ -167,7 +167,7 @@ fn echoes_and_errors_are_translated_both_ways() {
         let answered = come(&node, &answer);
         assert_eq!(ends(&answered.frame), [at(family.world, 7), at(family.client, 0)]);
         assert_eq!(node.forward(OUTSIDE, CLIENT, &answered.frame).verdict, PASS);
-        // A router reports that a datagram is too big, or that nobody listens.
+        // A router reports that a datagram is too big, or that the port is closed.
         let (client, world) = (at(family.client, 4000), at(family.world, 53));
         let sent = leave(&node, CLIENT, &craft::udp(client, world).frame());
         let [source, _] = ends(&sent.frame);
