@@ -29,6 +29,8 @@ pub(crate) struct Found {
     pub(crate) length: u32,
     /// Identity of the other end.
     pub(crate) peer_identity: u32,
+    /// Whether a proxy of services gave the packet the node's address as its source.
+    pub(crate) is_masqueraded: bool,
     /// The way of all packets of the flow in this direction, where the stages found one.
     pub(crate) way: FlowWay,
     /// The backend of the packet's flow, where the packet goes to a service.
@@ -51,6 +53,7 @@ impl Found {
             from_proxy: false,
             length: 0,
             peer_identity: 0,
+            is_masqueraded: false,
             way: FlowWay::UNKNOWN,
             backend: BackendInfo::default(),
             service: ServiceAddress::UNSET,
@@ -64,6 +67,7 @@ impl Found {
         self.time = 0;
         self.flow = PacketFlow::unknown();
         self.peer_identity = 0;
+        self.is_masqueraded = false;
         self.way = FlowWay::UNKNOWN;
         self.service = ServiceAddress::UNSET;
     }

@@ -30,6 +30,7 @@ mod masquerade;
 mod masquerade_flow;
 mod neighbour;
 mod openings;
+mod origin;
 mod outside;
 mod packet;
 mod parse;
