@@ -1,5 +1,11 @@
 //! Tests of a whole node: agent, proxy, workloads and packet path, through restarts, crashes and invalid input.
 
+#[path = "node/api_server.rs"]
+mod api_server;
+#[path = "node/attachment_faults.rs"]
+mod attachment_faults;
+#[path = "node/attachments.rs"]
+mod attachments;
 #[path = "node/bed.rs"]
 mod bed;
 #[path = "node/between_nodes.rs"]
@@ -12,6 +18,9 @@ mod descriptors;
 mod endings;
 #[path = "node/events.rs"]
 mod events;
+#[path = "../../kubernetes/tests/api_server/fake.rs"]
+#[allow(dead_code, reason = "tests of watches use all of it")]
+mod fake;
 #[path = "node/families.rs"]
 mod families;
 #[path = "node/files.rs"]
@@ -36,6 +45,8 @@ mod neighbours;
 mod privileges;
 #[path = "node/rule_sets.rs"]
 mod rule_sets;
+#[path = "node/runtime.rs"]
+mod runtime;
 #[path = "node/services.rs"]
 mod services;
 #[path = "node/storage.rs"]

@@ -3,12 +3,15 @@
 mod agent;
 mod bench;
 mod bpf;
+mod cni;
 mod config;
 mod demo;
 mod endpoint;
 mod exec;
 mod identity;
+mod install;
 mod observe;
+mod operator;
 mod policy;
 mod run;
 mod service;
@@ -25,6 +28,8 @@ use clap::Subcommand;
 pub(crate) enum Command {
     Demo(demo::Demo),
     Agent(agent::AgentCommand),
+    Operator(operator::OperatorCommand),
+    Install(install::Install),
     Run(run::Run),
     Exec(exec::Exec),
     Policy(policy::PolicyCommand),
@@ -37,6 +42,7 @@ pub(crate) enum Command {
     Observe(observe::Observe),
     Bench(bench::Bench),
     Bpf(bpf::Bpf),
+    Cni(cni::CniCommand),
     Version(version::Version),
     #[command(hide = true)]
     Proxy(agent::ProxyCommand),
@@ -52,6 +58,8 @@ impl Command {
         match self {
             Self::Demo(demo) => demo.run(session),
             Self::Agent(agent) => agent.run(),
+            Self::Operator(operator) => operator.run(),
+            Self::Install(install) => install.run(session),
             Self::Run(run) => run.run(session),
             Self::Exec(exec) => exec.run(session),
             Self::Policy(policy) => policy.run(session),
@@ -64,6 +72,7 @@ impl Command {
             Self::Observe(observe) => observe.run(session),
             Self::Bench(bench) => bench.run(session),
             Self::Bpf(bpf) => bpf.run(session),
+            Self::Cni(cni) => cni.run(session),
             Self::Version(version) => version.run(session),
             Self::Proxy(proxy) => proxy.run(),
             Self::DemoServer(server) => server.run(),
