@@ -107,7 +107,12 @@ impl Addresses {
     }
 
     /// Assigns a service its earlier addresses, else new ones; a headless service gets none.
+    ///
+    /// Without pools of services the API server of the cluster assigns them.
     pub(crate) fn assign(&mut self, service: &mut Service, state: &mut State) -> Result<(), PoolError> {
+        if self.services.is_empty() {
+            return Ok(());
+        }
         if service.headless {
             self.release_service(&service.namespace, &service.name, state);
             return Ok(());

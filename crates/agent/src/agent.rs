@@ -1,6 +1,7 @@
 //! The agent: its parts, and the thread that takes one turn after another from the queue.
 
 use crate::addresses::Addresses;
+use crate::cluster_objects::{ClusterObjects, StoredCluster};
 use crate::command::Command;
 use crate::config::AgentConfig;
 use crate::feed::Feed;
@@ -16,6 +17,7 @@ use crate::node_routes::NodeRoutes;
 use crate::notifier::Notifier;
 use crate::objects::Objects;
 use crate::occupancy::LatestOccupancy;
+use crate::paths::Paths;
 use crate::policy_files::PolicyFiles;
 use crate::problems::{Problem, Problems, message};
 use crate::published::{Publication, Published};
@@ -110,7 +112,7 @@ fn run_here(config: AgentConfig) -> anyhow::Result<()> {
 /// The sources of changes besides the API. A new source has a file of its own and a line here.
 fn sources(
     config: &AgentConfig,
-    (copies, known): (Copies, KnownFiles),
+    (copies, known, cluster): (Copies, KnownFiles, Option<StoredCluster>),
     kernel: &mut Kernel,
     (queue, problems): (&Queue, &Problems),
 ) -> anyhow::Result<Vec<Box<dyn ChangeSource>>> {
@@ -123,16 +125,34 @@ fn sources(
         (copies, known),
         (notifier(&sources), problems),
     )?));
+    if let (Some(kubernetes), Some(stored)) = (&config.kubernetes, cluster) {
+        let kubeconfig = kubernetes.kubeconfig.clone();
+        sources.push(Box::new(ClusterObjects::watch(kubeconfig, stored, notifier(&sources))?));
+    }
     kernel.notify_of_nodes(notifier(&sources));
     sources.push(Box::new(NodeRoutes::new()?));
     Ok(sources)
 }
 
+/// What was last known of the cluster, if the node is in one; adds the changes that put it in force.
+fn recall_cluster(
+    (config, paths): (&AgentConfig, &Paths),
+    wiring: &mut Wiring,
+    objects: &mut Objects,
+    changes: &mut Vec<Change>,
+) -> anyhow::Result<Option<StoredCluster>> {
+    if config.kubernetes.is_none() {
+        return Ok(None);
+    }
+    let stored = StoredCluster::load(paths, &config.name_of_node())?;
+    changes.extend(stored.recall(objects, &wiring.node_addresses()?)?);
+    Ok(Some(stored))
+}
+
 /// The node as its configuration describes it.
 fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> Node {
-    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     Node {
-        name: config.node_name.clone().unwrap_or_else(host),
+        name: config.name_of_node(),
         cluster: config.cluster_name.clone(),
         addresses,
         labels: config.node_labels.clone(),
@@ -199,6 +219,7 @@ impl Agent {
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
+        let cluster = recall_cluster((&config, &paths), &mut wiring, &mut objects, &mut changes)?;
         let feed = Arc::new(Feed::new(kernel.names()));
         let settings = (config.proxy_port, config.proxy);
         let supervisor = Arc::new(Supervisor::start(&paths, settings, (&feed, &problems))?);
@@ -208,7 +229,7 @@ impl Agent {
             kernel.attacher(),
             (Notifier::new(queue.clone(), WORKLOADS), &problems),
         )?;
-        let sources = sources(&config, (copies, known), &mut kernel, (&queue, &problems))?;
+        let sources = sources(&config, (copies, known, cluster), &mut kernel, (&queue, &problems))?;
         let state = State { workloads: taken, ..state };
         let mut reconciler = Reconciler {
             config,

@@ -44,6 +44,8 @@ pub struct AgentConfig {
     pub node_name: Option<String>,
     /// Name of the cluster, by which policies select workloads; none for `default`.
     pub cluster_name: Option<String>,
+    /// How the API server of the node's cluster is reached; none for a node without a cluster.
+    pub kubernetes: Option<KubernetesConfig>,
     /// Labels of the node, by which policies select it.
     pub node_labels: BTreeMap<String, String>,
     /// The enforcement mode.
@@ -54,6 +56,13 @@ pub struct AgentConfig {
     pub monitor_aggregation: MonitorAggregation,
     /// How programs are attached to interfaces.
     pub attach: loader::Mode,
+}
+
+/// The API server of the node's cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KubernetesConfig {
+    /// The path of a kubeconfig; none for the service account of the agent's pod.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 impl Default for AgentConfig {
@@ -79,6 +88,7 @@ impl Default for AgentConfig {
             host_devices: Vec::new(),
             node_name: None,
             cluster_name: None,
+            kubernetes: None,
             node_labels: BTreeMap::new(),
             enforcement: EnforcementMode::Default,
             audit: false,
@@ -89,6 +99,12 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
+    /// The name of the node: the configured one, else the host's.
+    pub fn name_of_node(&self) -> String {
+        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.node_name.clone().unwrap_or_else(host)
+    }
+
     /// The paths of its files.
     pub fn paths(&self) -> Paths {
         Paths::new(&self.directory, &self.instance).with_lasting(&self.state_directory)

@@ -7,6 +7,7 @@
 mod addresses;
 mod agent;
 mod answer;
+mod cluster_objects;
 mod command;
 mod config;
 mod confinement;
@@ -79,7 +80,7 @@ mod wiring;
 mod workloads;
 
 pub use agent::run;
-pub use config::AgentConfig;
+pub use config::{AgentConfig, KubernetesConfig};
 pub use limits::ProxyLimits;
 pub use paths::Paths;
 pub use pool::{Pool, PoolError};

@@ -11,6 +11,7 @@ mod refusals;
 pub(crate) use object_id::{Named, ObjectId};
 pub(crate) use parsing::{Described, ParsedText, parse_described};
 
+use crate::cluster_objects::is_cluster_source;
 use control::Change;
 use identity::SharedMap;
 pub(crate) use index::SourcedObject;
@@ -186,7 +187,7 @@ impl Objects {
 
     /// The files with objects in force.
     pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
-        self.index.sources().filter(|source| !is_applied_source(source))
+        self.index.sources().filter(|source| !is_applied_source(source) && !is_cluster_source(source))
     }
 
     /// Whether the present text of a file is in force.

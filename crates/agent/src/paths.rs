@@ -93,6 +93,11 @@ impl Paths {
         self.lasting.join("kept")
     }
 
+    /// The stored objects of the API server.
+    pub(crate) fn cluster(&self) -> PathBuf {
+        self.lasting.join("cluster")
+    }
+
     /// The marker that exists while RCU is expedited for the removal of many workloads.
     pub fn hurry(&self) -> PathBuf {
         self.directory.join("hurry")

@@ -15,7 +15,6 @@ mod interfaces;
 mod lifecycle;
 mod owners;
 mod pending;
-#[allow(dead_code, reason = "the source of the API server's pods calls it")]
 mod relabelling;
 mod removal;
 mod startup;
@@ -25,7 +24,6 @@ pub(crate) use admission::not_found;
 pub(crate) use creation::create;
 pub(crate) use interfaces::check_interfaces;
 pub(crate) use lifecycle::Lifecycle;
-#[allow(unused_imports, reason = "the source of the API server's objects calls it")]
 pub(crate) use relabelling::relabel;
 pub(crate) use removal::remove;
 pub(crate) use startup::{start, take_over};

@@ -60,6 +60,9 @@ pub(crate) struct Settings {
     /// Name of the cluster, by which policies select workloads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cluster_name: Option<String>,
+    /// The API server of the node's cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kubernetes: Option<KubernetesSettings>,
     /// Labels of the node, by which policies select it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_labels: Option<BTreeMap<String, String>>,
@@ -75,6 +78,18 @@ pub(crate) struct Settings {
     /// How programs are attached to interfaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attach: Option<Attach>,
+}
+
+/// The API server of the node's cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct KubernetesSettings {
+    /// The path of a kubeconfig; none for the service account of the agent's pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The name of the node in the cluster; none for the environment's `NODE_NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node_name: Option<String>,
 }
 
 /// The enforcement mode.
@@ -140,7 +155,11 @@ impl Settings {
                 default.workload_addresses,
             )?,
             given_addresses: parse_blocks("givenAddresses", &self.given_addresses.unwrap_or_default())?,
-            service_addresses: blocks("serviceAddresses", self.service_addresses, default.service_addresses)?,
+            service_addresses: match &self.kubernetes {
+                // The API server assigns the addresses of services.
+                Some(_) => Vec::new(),
+                None => blocks("serviceAddresses", self.service_addresses, default.service_addresses)?,
+            },
             pod_addresses: parse_blocks("podAddresses", &self.pod_addresses.unwrap_or_default())?,
             masquerade: self.masquerade.unwrap_or(default.masquerade),
             unmasqueraded_addresses: parse_blocks(
@@ -150,7 +169,10 @@ impl Settings {
             proxy_port: self.proxy_port.unwrap_or(default.proxy_port),
             proxy: limits(self.proxy.unwrap_or(default.proxy))?,
             host_devices: self.host_devices.unwrap_or(default.host_devices),
-            node_name: self.node_name.or(default.node_name),
+            node_name: node_name(self.node_name, self.kubernetes.as_ref()),
+            kubernetes: self
+                .kubernetes
+                .map(|settings| agent::KubernetesConfig { kubeconfig: settings.kubeconfig }),
             cluster_name: cluster(self.cluster_name)?.or(default.cluster_name),
             node_labels: labels(self.node_labels.unwrap_or(default.node_labels))?,
             enforcement: self.policy_enforcement.map_or(default.enforcement, EnforcementMode::from),
@@ -164,6 +186,12 @@ impl Settings {
         check::check(&config)?;
         Ok(config)
     }
+}
+
+/// The name of the node: in a cluster a DaemonSet gives it to each of its pods by the environment.
+fn node_name(written: Option<String>, cluster: Option<&KubernetesSettings>) -> Option<String> {
+    let Some(cluster) = cluster else { return written };
+    cluster.node_name.clone().or(written).or_else(|| std::env::var("NODE_NAME").ok())
 }
 
 /// Checks the limits.

@@ -1,0 +1,308 @@
+//! The objects of the API server as a source of changes, beside policy files.
+//!
+//! An object is like a file with one manifest: it is parsed, accepted and refused by the same code. What was last known is stored, and
+//! is in force from the start while the API server is away. Pods and peers wait until every kind that decides about them was
+//! listed once.
+
+mod inbox;
+mod kinds;
+mod names;
+mod peers;
+mod pods;
+mod stored;
+
+pub(crate) use names::is_cluster_source;
+pub(crate) use stored::StoredCluster;
+
+use crate::notifier::Notifier;
+use crate::objects::{FileState, FileStates};
+use crate::problems::{Problem, message};
+use crate::reconciler::{Persistence, Reconciler};
+use crate::source::ChangeSource;
+use crate::workloads;
+use control::Change;
+use inbox::Inbox;
+use kinds::ObjectRole;
+use kubernetes::{ClusterEvent, ClusterWatches, Connection, Report, ResourceName};
+use names::source_of;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How soon changes that failed are applied again.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long stored objects may lag behind what is in force: changes in quick succession are one write.
+const LAG: Duration = Duration::from_millis(500);
+
+/// The failures, as status and log name them.
+const API_SERVER: Problem = Problem::new(
+    "the API server's objects are not up to date",
+    "what was last known stays in force; the agent tries again until that succeeds",
+);
+const APPLY: Problem = Problem::new(
+    "objects of the API server could not be applied",
+    "what was in force stays; the agent tries again until that succeeds",
+);
+const UNREADABLE: Problem =
+    Problem::new("pods of the API server cannot be read", "they are not known as peers");
+const COPIES: Problem = Problem::new(
+    "the stored objects of the API server, which a start without it needs, are out of date",
+    "free space on the disk or make it writable; the agent writes again until that succeeds",
+);
+
+/// The kind, by its index, and the name of an object.
+type Key = (usize, ResourceName);
+
+/// The objects of the API server.
+#[derive(Debug)]
+pub(crate) struct ClusterObjects {
+    stored: StoredCluster,
+    inbox: Inbox,
+    /// Ends the watches when it is dropped.
+    _watches: ClusterWatches,
+    is_first: bool,
+    /// The last texts that are not in force yet; none for an object that is gone.
+    pending: BTreeMap<Key, Option<String>>,
+    /// The kinds that were listed once.
+    complete: BTreeSet<usize>,
+    /// Why kinds are not up to date, and why there is no client.
+    troubles: BTreeMap<usize, String>,
+    disconnected: Option<String>,
+    retry: Option<Instant>,
+    save: Option<Instant>,
+}
+
+impl ClusterObjects {
+    /// Watches the API server. The agent knows the stored objects already.
+    pub(crate) fn watch(
+        kubeconfig: Option<std::path::PathBuf>,
+        mut stored: StoredCluster,
+        notifier: Notifier,
+    ) -> io::Result<Self> {
+        let inbox = Inbox::default();
+        let events = inbox.clone();
+        let deliver = move |event| {
+            events.put(event);
+            notifier.notify();
+        };
+        let watches = ClusterWatches::start(Connection { kubeconfig }, stored.requests(), deliver)?;
+        Ok(Self {
+            stored,
+            inbox,
+            _watches: watches,
+            is_first: true,
+            pending: BTreeMap::new(),
+            complete: BTreeSet::new(),
+            troubles: BTreeMap::new(),
+            disconnected: None,
+            retry: None,
+            save: None,
+        })
+    }
+
+    /// Takes what the watches reported.
+    fn take_events(&mut self, reconciler: &Reconciler) {
+        for event in self.inbox.take() {
+            match event {
+                ClusterEvent::Report(kind, Report::Objects(objects)) => {
+                    let pending = objects.into_iter().map(|object| ((kind, object.name), object.text));
+                    self.pending.extend(pending);
+                }
+                ClusterEvent::Report(kind, Report::Complete) => {
+                    self.complete.insert(kind);
+                }
+                ClusterEvent::Report(kind, Report::Trouble(Some(why))) => {
+                    self.troubles.insert(kind, why);
+                }
+                ClusterEvent::Report(kind, Report::Trouble(None)) => {
+                    self.troubles.remove(&kind);
+                }
+                ClusterEvent::Connection(why) => self.disconnected = why,
+                ClusterEvent::Write(trouble) => tracing::warn!("{}: {}", trouble.path, trouble.why),
+            }
+        }
+        reconciler.problems.note_all(API_SERVER, self.troubles());
+    }
+
+    /// The troubles, each with the kinds that have it.
+    fn troubles(&self) -> Vec<String> {
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (kind, why) in &self.troubles {
+            by_reason.entry(why).or_default().push(self.stored.kind(*kind));
+        }
+        let kinds = by_reason.into_iter().map(|(why, kinds)| format!("{}: {why}", kinds.join(", ")));
+        self.disconnected.iter().cloned().chain(kinds).collect()
+    }
+
+    /// Whether every kind that decides about pods and peers was listed.
+    fn is_decided(&self) -> bool {
+        self.stored.of_role(ObjectRole::Manifest).all(|kind| self.complete.contains(&kind))
+    }
+
+    /// Takes the pending objects of a role.
+    fn take_pending(&mut self, role: ObjectRole) -> BTreeMap<Key, Option<String>> {
+        let kinds: BTreeSet<usize> = self.stored.of_role(role).collect();
+        self.pending.extract_if(.., |(kind, _), _| kinds.contains(kind)).collect()
+    }
+
+    fn apply(&mut self, reconciler: &mut Reconciler) {
+        let mut failures = Vec::new();
+        self.apply_manifests(reconciler, &mut failures);
+        if self.is_decided() {
+            let mut unreadable = Vec::new();
+            self.apply_peers(reconciler, (&mut failures, &mut unreadable));
+            self.apply_pods(reconciler, (&mut failures, &mut unreadable));
+            if !unreadable.is_empty() {
+                reconciler.problems.note_all(UNREADABLE, unreadable);
+            }
+        }
+        self.retry = (!failures.is_empty()).then(|| Instant::now() + RETRY);
+        reconciler.problems.note_all(APPLY, failures);
+    }
+
+    /// Applies manifests together; if that fails, one by one, so that one of them does not keep the others from being in force.
+    fn apply_manifests(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
+        let manifests = self.take_pending(ObjectRole::Manifest);
+        if manifests.is_empty() {
+            return;
+        }
+        let state = |(key, text): (&Key, &Option<String>)| {
+            let source = self.source(key);
+            let state = match text {
+                Some(text) => FileState::parse(&source, text),
+                None => FileState::Deleted,
+            };
+            (source, state)
+        };
+        let states: FileStates = manifests.iter().map(state).collect();
+        let is_one = states.len() == 1;
+        let mut applied = apply_states(reconciler, states.clone());
+        let mut failed = BTreeMap::new();
+        if let (false, Err(_)) = (is_one, &applied) {
+            applied = Ok(());
+            for (source, state) in states {
+                if let Err(why) = apply_states(reconciler, [(source.clone(), state)].into()) {
+                    failed.insert(source, why);
+                }
+            }
+        }
+        if let Err(why) = applied {
+            failed.extend(manifests.keys().map(|key| (self.source(key), why.clone())));
+        }
+        for (key, text) in manifests {
+            let source = self.source(&key);
+            match failed.get(&source) {
+                Some(why) => {
+                    failures.push(format!("{source}: {why}"));
+                    self.pending.insert(key, text);
+                }
+                // The last valid text stays stored while a text is refused.
+                None if text.is_none() || reconciler.objects.is_in_force(&source) => self.keep(source, text),
+                None => {}
+            }
+        }
+    }
+
+    fn apply_peers(
+        &mut self,
+        reconciler: &mut Reconciler,
+        (failures, unreadable): (&mut Vec<String>, &mut Vec<String>),
+    ) {
+        let peers = self.take_pending(ObjectRole::Peer);
+        if peers.is_empty() {
+            return;
+        }
+        let world = reconciler.world().snapshot();
+        let own: BTreeSet<IpAddr> = world.node().addresses.iter().copied().collect();
+        let nodes =
+            world.remote_nodes().flat_map(|node| node.addresses.iter().map(move |address| (*address, node)));
+        let nodes: BTreeMap<IpAddr, _> = nodes.collect();
+        let node_of = |address| nodes.get(&address).map(|node| node.name.clone());
+        let mut changes: Vec<Change> = Vec::with_capacity(peers.len());
+        for (key, text) in &peers {
+            match peers::peer_change(&key.1, text.as_deref(), node_of, |node| own.contains(&node)) {
+                Ok(change) => changes.push(change),
+                Err(why) => unreadable.push(format!("{}: {why}", self.source(key))),
+            }
+        }
+        match reconciler.apply(changes) {
+            Ok(()) => {
+                for (key, text) in peers {
+                    self.keep(self.source(&key), text);
+                }
+            }
+            Err(error) => {
+                failures.push(format!("pods of other nodes: {}", message(error)));
+                self.pending.extend(peers);
+            }
+        }
+    }
+
+    fn apply_pods(
+        &mut self,
+        reconciler: &mut Reconciler,
+        (failures, unreadable): (&mut Vec<String>, &mut Vec<String>),
+    ) {
+        for (key, text) in self.take_pending(ObjectRole::NodePod) {
+            let source = self.source(&key);
+            let pod = text.as_deref().map(|text| pods::read_pod(&source, text)).transpose();
+            match pod {
+                Ok(Some(Some(pod))) => {
+                    let relabelled = workloads::relabel(reconciler, &pod);
+                    reconciler.pods.put(pod);
+                    if let Err(error) = relabelled {
+                        failures.push(format!("{source}: {}", message(error)));
+                        self.pending.insert(key, text);
+                        continue;
+                    }
+                }
+                Ok(_) => reconciler.pods.remove(key.1.namespace.as_deref().unwrap_or_default(), &key.1.name),
+                Err(why) => unreadable.push(why),
+            }
+            self.keep(source, text);
+        }
+    }
+
+    /// Stores the text of an object soon.
+    fn keep(&mut self, source: String, text: Option<String>) {
+        self.stored.keep(source, text);
+        self.save.get_or_insert_with(|| Instant::now() + LAG);
+    }
+
+    fn source(&self, (kind, name): &Key) -> String {
+        source_of(self.stored.kind(*kind), name)
+    }
+}
+
+/// Applies the states of objects together; all or none.
+fn apply_states(reconciler: &mut Reconciler, states: FileStates) -> Result<(), String> {
+    let before = reconciler.objects.problems();
+    let update = reconciler.objects.update(states);
+    reconciler.apply_objects(update, Persistence::Retried).map_err(message)?;
+    let problems = reconciler.objects.problems();
+    problems.iter().filter(|problem| !before.contains(problem)).for_each(|problem| {
+        tracing::error!("{problem}");
+    });
+    Ok(())
+}
+
+impl ChangeSource for ClusterObjects {
+    fn deliver(&mut self, reconciler: &mut Reconciler) {
+        if std::mem::take(&mut self.is_first) {
+            reconciler.pods.follow();
+            self.stored.pods().for_each(|pod| reconciler.pods.put(pod));
+        }
+        self.take_events(reconciler);
+        self.apply(reconciler);
+        if self.save.is_some_and(|due| due <= Instant::now()) {
+            let saved = self.stored.save();
+            self.save = saved.is_err().then(|| Instant::now() + RETRY);
+            reconciler.problems.note(COPIES, saved);
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        [self.retry, self.save].into_iter().flatten().min()
+    }
+}

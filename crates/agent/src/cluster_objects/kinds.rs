@@ -1,0 +1,110 @@
+//! The kinds of objects that an agent watches, and what their objects are for it.
+
+use kubernetes::{KeptFields, WatchedKind};
+
+/// What the objects of a kind are for the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ObjectRole {
+    /// A manifest, as a policy file has it.
+    Manifest,
+    /// A pod of this node.
+    NodePod,
+    /// A pod of any node, with its addresses and the labels of its identity.
+    Peer,
+}
+
+const NONE: KeptFields = KeptFields { metadata: &[], whole: &[], spec: &[], status: &[], containers: false };
+const SPEC: KeptFields = KeptFields { whole: &["spec"], ..NONE };
+
+/// The watched kinds. Namespaces and nodes come first: what selects by their labels comes later.
+const KINDS: [(ObjectRole, WatchedKind); 13] = [
+    manifest("", &["v1"], ("Namespace", "namespaces"), NONE),
+    manifest(
+        "",
+        &["v1"],
+        ("Node", "nodes"),
+        KeptFields { spec: &["podCIDRs", "podCIDR"], status: &["addresses"], ..NONE },
+    ),
+    manifest("", &["v1"], ("Service", "services"), SPEC),
+    manifest(
+        "discovery.k8s.io",
+        &["v1"],
+        ("EndpointSlice", "endpointslices"),
+        KeptFields { whole: &["addressType", "endpoints", "ports"], ..NONE },
+    ),
+    manifest("networking.k8s.io", &["v1"], ("NetworkPolicy", "networkpolicies"), SPEC),
+    manifest("cilium.io", &["v2"], ("CiliumNetworkPolicy", "ciliumnetworkpolicies"), SPECS),
+    manifest(
+        "cilium.io",
+        &["v2"],
+        ("CiliumClusterwideNetworkPolicy", "ciliumclusterwidenetworkpolicies"),
+        SPECS,
+    ),
+    manifest("cilium.io", &["v2", "v2alpha1"], ("CiliumCIDRGroup", "ciliumcidrgroups"), SPEC),
+    manifest(
+        "policy.networking.k8s.io",
+        &["v1beta1", "v1alpha2"],
+        ("ClusterNetworkPolicy", "clusternetworkpolicies"),
+        SPEC,
+    ),
+    manifest("policy.networking.k8s.io", &["v1alpha1"], ("AdminNetworkPolicy", "adminnetworkpolicies"), SPEC),
+    manifest(
+        "policy.networking.k8s.io",
+        &["v1alpha1"],
+        ("BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
+        SPEC,
+    ),
+    watched(
+        ObjectRole::NodePod,
+        "",
+        &["v1"],
+        ("Pod", "pods"),
+        KeptFields {
+            metadata: &["annotations", "ownerReferences"],
+            spec: &["containers", "initContainers", "hostNetwork", "serviceAccountName", "nodeName"],
+            status: &["phase", "podIP", "podIPs"],
+            containers: true,
+            ..NONE
+        },
+    ),
+    watched(
+        ObjectRole::Peer,
+        "cilium.io",
+        &["v2"],
+        ("CiliumEndpoint", "ciliumendpoints"),
+        KeptFields { status: &["identity", "networking", "named-ports"], ..NONE },
+    ),
+];
+
+/// A policy of the incumbent has one spec or several.
+const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], ..NONE };
+
+/// The watched kinds and their roles, for the agent of this node.
+pub(crate) fn watched_kinds(node: &str) -> Vec<(ObjectRole, WatchedKind)> {
+    let mut kinds = KINDS.to_vec();
+    for (role, kind) in &mut kinds {
+        if *role == ObjectRole::NodePod {
+            kind.field_selector = Some(format!("spec.nodeName={node}"));
+        }
+    }
+    kinds
+}
+
+const fn manifest(
+    group: &'static str,
+    versions: &'static [&'static str],
+    names: (&'static str, &'static str),
+    fields: KeptFields,
+) -> (ObjectRole, WatchedKind) {
+    watched(ObjectRole::Manifest, group, versions, names, fields)
+}
+
+const fn watched(
+    role: ObjectRole,
+    group: &'static str,
+    versions: &'static [&'static str],
+    (kind, plural): (&'static str, &'static str),
+    fields: KeptFields,
+) -> (ObjectRole, WatchedKind) {
+    (role, WatchedKind { group, versions, kind, plural, field_selector: None, fields })
+}

@@ -1,0 +1,153 @@
+//! A CiliumEndpoint, as a peer: its addresses, and the labels of its identity.
+
+use control::{Change, RemoteWorkload, Workload};
+use kubernetes::ResourceName;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EndpointObject {
+    status: EndpointStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct EndpointStatus {
+    identity: EndpointIdentity,
+    networking: EndpointNetworking,
+    named_ports: Vec<EndpointPort>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EndpointIdentity {
+    labels: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EndpointNetworking {
+    addressing: Vec<EndpointAddresses>,
+    node: Option<IpAddr>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EndpointAddresses {
+    ipv4: String,
+    ipv6: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EndpointPort {
+    name: String,
+    port: u16,
+    protocol: String,
+}
+
+/// The change that the text of a peer makes. A pod of this node is known by itself.
+///
+/// # Errors
+/// What is wrong with the text.
+pub(crate) fn peer_change(
+    name: &ResourceName,
+    text: Option<&str>,
+    node_of: impl Fn(IpAddr) -> Option<String>,
+    is_here: impl Fn(IpAddr) -> bool,
+) -> Result<Change, String> {
+    let namespace = name.namespace.clone().unwrap_or_default();
+    let gone = Change::RemoveRemoteWorkload { namespace: namespace.clone(), name: name.name.clone() };
+    let Some(text) = text else { return Ok(gone) };
+    let EndpointObject { status } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let EndpointStatus { identity, networking, named_ports } = status;
+    let Some(node) = networking.node.filter(|node| !is_here(*node)) else { return Ok(gone) };
+    let addresses = networking.addressing.iter().flat_map(|both| [&both.ipv4, &both.ipv6]);
+    let addresses = addresses.filter(|text| !text.is_empty()).map(|text| {
+        text.parse().map_err(|_| format!("status.networking.addressing: {text:?} is not an address"))
+    });
+    let addresses = addresses.collect::<Result<Vec<IpAddr>, String>>()?;
+    if addresses.is_empty() || identity.labels.is_empty() {
+        // Its agent has not written all of it yet. Without labels no rule may match it.
+        return Ok(gone);
+    }
+    let workload = Workload {
+        namespace,
+        name: name.name.clone(),
+        labels: Arc::new(own_labels(&identity.labels)),
+        addresses,
+        named_ports: Arc::new(named_ports.iter().filter_map(named_port).collect()),
+    };
+    let node = node_of(node).unwrap_or_else(|| node.to_string());
+    Ok(Change::RemoteWorkload(Box::new(RemoteWorkload { node, workload })))
+}
+
+/// The workload's own labels among those of its identity: `k8s:app=web`. Those of its namespace are known by the namespace.
+fn own_labels(labels: &[String]) -> BTreeMap<String, String> {
+    let own = labels.iter().filter_map(|label| {
+        let label = label.strip_prefix("k8s:")?;
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        let is_namespaces = key == identity::key::NAMESPACE
+            || key == identity::key::CLUSTER
+            || key.starts_with(identity::key::NAMESPACE_LABELS);
+        // Every workload has the default service account unless it names another one.
+        let is_default = key == identity::key::SERVICE_ACCOUNT && value == identity::key::DEFAULT;
+        (!is_namespaces && !is_default).then(|| (key.to_owned(), value.to_owned()))
+    });
+    own.collect()
+}
+
+fn named_port(port: &EndpointPort) -> Option<((String, u8), u16)> {
+    let protocol = abi::protocol::number(&port.protocol.to_ascii_uppercase())?;
+    Some(((port.name.to_ascii_lowercase(), protocol), port.port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = r#"{"status": {
+        "identity": {"id": 4711, "labels": ["k8s:app=web", "k8s:io.kubernetes.pod.namespace=shop",
+            "k8s:io.cilium.k8s.namespace.labels.team=a", "k8s:io.cilium.k8s.policy.cluster=default",
+            "k8s:io.cilium.k8s.policy.serviceaccount=default"]},
+        "named-ports": [{"name": "HTTP", "port": 80, "protocol": "TCP"}],
+        "networking": {"addressing": [{"ipv4": "10.1.2.3", "ipv6": "fd00::3"}], "node": "192.0.2.2"}}}"#;
+
+    fn change(text: Option<&str>) -> Result<Change, String> {
+        let name = ResourceName { namespace: Some("shop".into()), name: "web-0".into() };
+        let here: IpAddr = "192.0.2.1".parse().unwrap();
+        peer_change(&name, text, |_| Some("n2".into()), |node| node == here)
+    }
+
+    #[test]
+    fn a_peer_has_its_own_labels_its_addresses_and_its_named_ports() {
+        let Ok(Change::RemoteWorkload(remote)) = change(Some(PEER)) else { panic!("no peer") };
+        let Workload { labels, addresses, named_ports, .. } = &remote.workload;
+        assert_eq!((remote.node.as_str(), addresses.len()), ("n2", 2));
+        assert_eq!(**labels, BTreeMap::from([("app".into(), "web".into())]));
+        assert_eq!(**named_ports, BTreeMap::from([(("http".into(), 6), 80)]));
+    }
+
+    #[test]
+    fn a_peer_that_is_here_or_incomplete_or_gone_is_none() {
+        let gone = Change::RemoveRemoteWorkload { namespace: "shop".into(), name: "web-0".into() };
+        for text in [
+            None,
+            Some(PEER.replace("192.0.2.2", "192.0.2.1")),
+            Some(PEER.replace("\"identity\"", "\"other\"")),
+            Some(r#"{"status": {}}"#.to_owned()),
+        ] {
+            assert_eq!(change(text.as_deref()), Ok(gone.clone()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_with_a_text_that_is_no_address_is_an_error() {
+        assert!(
+            change(Some(&PEER.replace("10.1.2.3", "ten"))).unwrap_err().contains("\"ten\" is not an address")
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! The kinds of objects that are watched, and where the API server has them.
+
+/// A kind of objects that is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedKind {
+    /// Its API group; empty for the core group.
+    pub group: &'static str,
+    /// Its versions, the preferred one first. The API server may serve some of them, or none yet.
+    pub versions: &'static [&'static str],
+    /// Its name.
+    pub kind: &'static str,
+    /// Its name in paths.
+    pub plural: &'static str,
+    /// Which of its objects are watched; none for all.
+    pub field_selector: Option<String>,
+    /// The fields of its objects that are read.
+    pub fields: KeptFields,
+}
+
+/// The fields of objects that are kept beside `kind`, `metadata.name`, `metadata.namespace`, `metadata.uid`, `metadata.generation` and
+/// `metadata.labels`. A change of other fields is no change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptFields {
+    /// Fields of `metadata`.
+    pub metadata: &'static [&'static str],
+    /// Fields of the object, which are kept whole.
+    pub whole: &'static [&'static str],
+    /// Fields of `spec`; none for no field of it, unless `whole` has it.
+    pub spec: &'static [&'static str],
+    /// Fields of `status`.
+    pub status: &'static [&'static str],
+    /// Whether only names and ports of `spec.containers` and `spec.initContainers` are kept: their environment may contain secrets.
+    pub containers: bool,
+}
+
+impl WatchedKind {
+    /// The path of all its objects, in a version.
+    pub(crate) fn path(&self, version: usize) -> String {
+        let (version, plural) = (self.versions[version], self.plural);
+        match self.group {
+            "" => format!("/api/{version}/{plural}"),
+            group => format!("/apis/{group}/{version}/{plural}"),
+        }
+    }
+
+    /// The `apiVersion` of its objects.
+    pub(crate) fn api_version(&self, version: usize) -> String {
+        match self.group {
+            "" => self.versions[version].to_owned(),
+            group => format!("{group}/{}", self.versions[version]),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Watches against an API server in this process, which has the faults of real ones.
+
+#[path = "api_server/fake.rs"]
+mod fake;
+
+use fake::{FakeServer, Fault};
+use kubernetes::{
+    ClusterEvent, ClusterWatches, Connection, KeptFields, KnownObjects, Report, ResourceName, WatchRequest,
+    WatchedKind,
+};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long nothing must be reported where nothing may be.
+const QUIET: Duration = Duration::from_millis(300);
+
+fn kind() -> WatchedKind {
+    WatchedKind {
+        group: "cilium.io",
+        versions: &["v2"],
+        kind: "CiliumNetworkPolicy",
+        plural: "ciliumnetworkpolicies",
+        field_selector: None,
+        fields: KeptFields { whole: &["spec"], ..KeptFields::default() },
+    }
+}
+
+/// A watch of one kind at a fake server.
+struct Watched {
+    watches: ClusterWatches,
+    events: Receiver<ClusterEvent>,
+}
+
+impl Watched {
+    fn start(server: &FakeServer) -> Self {
+        let (sender, events) = channel();
+        let connection = Connection { kubeconfig: Some(server.kubeconfig()) };
+        let requests = vec![WatchRequest { kind: kind(), known: KnownObjects::default() }];
+        let deliver = move |event| {
+            let _ = sender.send(event);
+        };
+        Self { watches: ClusterWatches::start(connection, requests, deliver).unwrap(), events }
+    }
+
+    /// The next report as text: `a=1` for an object and its spec, `-a` for one that is gone.
+    fn next(&self, patience: Duration) -> Option<String> {
+        let report = match self.events.recv_timeout(patience).ok()? {
+            ClusterEvent::Report(0, report) => report,
+            other => panic!("{other:?}"),
+        };
+        Some(match report {
+            Report::Complete => "complete".into(),
+            Report::Trouble(Some(_)) => "trouble".into(),
+            Report::Trouble(None) => "recovered".into(),
+            Report::Objects(objects) => {
+                let text = |text: String| {
+                    let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+                    object["spec"].as_str().unwrap().to_owned()
+                };
+                let objects = objects.into_iter().map(|object| {
+                    let ResourceName { namespace, name } = object.name;
+                    assert_eq!(namespace.as_deref(), Some("shop"));
+                    object.text.map_or(format!("-{name}"), |found| format!("{name}={}", text(found)))
+                });
+                objects.collect::<Vec<_>>().join(" ")
+            }
+        })
+    }
+
+    #[track_caller]
+    fn expect(&self, expected: &[&str]) {
+        for expected in expected {
+            assert_eq!(self.next(PATIENCE).as_deref(), Some(*expected));
+        }
+    }
+
+    #[track_caller]
+    fn expect_nothing(&self) {
+        assert_eq!(self.next(QUIET), None);
+    }
+
+    /// Takes reports until this one, skipping troubles.
+    #[track_caller]
+    fn expect_after_troubles(&self, expected: &str) {
+        let mut found = self.next(PATIENCE);
+        while matches!(found.as_deref(), Some("trouble" | "recovered")) {
+            found = self.next(PATIENCE);
+        }
+        assert_eq!(found.as_deref(), Some(expected));
+    }
+}
+
+fn server_with_two() -> FakeServer {
+    let server = FakeServer::start();
+    server.put("a", "1");
+    server.put("b", "1");
+    server
+}
+
+#[test]
+fn objects_are_listed_and_then_followed() {
+    let server = server_with_two();
+    let watched = Watched::start(&server);
+    watched.expect(&["a=1 b=1", "complete"]);
+    server.put("c", "1");
+    watched.expect(&["c=1"]);
+    server.put("a", "1");
+    server.put("a", "2");
+    watched.expect(&["a=2"]);
+    server.delete("b");
+    watched.expect(&["-b"]);
+    watched.expect_nothing();
+    let load = watched.watches.load();
+    assert_eq!((load.lists, load.watches), (1, 1), "{load:?}");
+}
+
+#[test]
+fn a_list_comes_in_pages_and_is_one_change() {
+    let server = server_with_two();
+    server.page_of(1);
+    let watched = Watched::start(&server);
+    watched.expect(&["a=1 b=1", "complete"]);
+    assert_eq!(watched.watches.load().lists, 2);
+}
+
+#[test]
+fn a_server_that_is_away_at_the_start_is_waited_for() {
+    let server = server_with_two();
+    server.fault(Fault::Away);
+    let watched = Watched::start(&server);
+    watched.expect(&["trouble"]);
+    server.fault(Fault::None);
+    watched.expect_after_troubles("a=1 b=1");
+}
+
+#[test]
+fn a_dropped_watch_resumes_without_a_list() {
+    let server = server_with_two();
+    let watched = Watched::start(&server);
+    watched.expect(&["a=1 b=1", "complete"]);
+    server.drop_streams();
+    server.put("a", "2");
+    watched.expect(&["a=2"]);
+    let load = watched.watches.load();
+    assert_eq!((load.lists, load.watches), (1, 2), "{load:?}");
+}
+
+#[test]
+fn an_expired_version_is_listed_again_and_no_object_seems_gone() {
+    let server = server_with_two();
+    let watched = Watched::start(&server);
+    watched.expect(&["a=1 b=1", "complete"]);
+    server.put("b", "2");
+    watched.expect(&["b=2"]);
+    server.delete("a");
+    watched.expect(&["-a"]);
+    server.compact_and_drop_streams(|server| {
+        server.put("c", "1");
+        server.delete("b");
+    });
+    watched.expect(&["-b c=1"]);
+    watched.expect_nothing();
+    assert_eq!(watched.watches.load().lists, 2);
+}
+
+#[test]
+fn a_server_that_asks_for_time_gets_it() {
+    let server = server_with_two();
+    server.fault(Fault::Busy { seconds: 2 });
+    let begin = Instant::now();
+    let watched = Watched::start(&server);
+    std::thread::sleep(Duration::from_millis(500));
+    server.fault(Fault::None);
+    watched.expect_after_troubles("a=1 b=1");
+    assert!(begin.elapsed() >= Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_storm_of_errors_meets_few_requests_and_takes_nothing_away() {
+    let server = server_with_two();
+    let watched = Watched::start(&server);
+    watched.expect(&["a=1 b=1", "complete"]);
+    let before = server.requests();
+    server.fault(Fault::Internal);
+    server.drop_streams();
+    std::thread::sleep(Duration::from_secs(5));
+    let requests = server.requests() - before;
+    assert!((2..=8).contains(&requests), "{requests} requests in 5 s");
+    server.fault(Fault::None);
+    server.put("a", "2");
+    watched.expect_after_troubles("a=2");
+    assert_eq!(watched.watches.load().lists, 1, "nothing was listed again");
+}
+
+#[test]
+fn a_kind_that_is_defined_later_is_waited_for() {
+    let server = FakeServer::start();
+    server.fault(Fault::NotServed);
+    let watched = Watched::start(&server);
+    watched.expect(&["complete"]);
+    server.put("a", "1");
+    server.fault(Fault::None);
+    watched.expect(&["a=1"]);
+}
+
+#[test]
+fn objects_of_a_kind_that_is_removed_are_gone_and_come_back_with_it() {
+    let server = server_with_two();
+    let watched = Watched::start(&server);
+    watched.expect(&["a=1 b=1", "complete"]);
+    let begin = Instant::now();
+    server.fault(Fault::NotServed);
+    server.drop_streams();
+    watched.expect(&["-a -b"]);
+    assert!(begin.elapsed() >= Duration::from_secs(9), "{:?}", begin.elapsed());
+    server.fault(Fault::None);
+    watched.expect(&["a=1 b=1"]);
+}
+
+#[test]
+fn an_older_store_is_listed_again() {
+    let server = server_with_two();
+    let watched = Watched::start(&server);
+    watched.expect(&["a=1 b=1", "complete"]);
+    let old = server.backup();
+    server.put("a", "2");
+    server.put("c", "1");
+    watched.expect(&["a=2", "c=1"]);
+    server.restore(old);
+    watched.expect(&["-c a=1"]);
+    server.put("b", "2");
+    watched.expect(&["b=2"]);
+}

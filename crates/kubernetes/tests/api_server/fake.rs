@@ -1,0 +1,273 @@
+//! An API server with one kind of objects, over HTTP on a loopback address: lists, watches, and faults on demand.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+
+/// What goes wrong with every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Connections are closed without an answer.
+    Away,
+    /// 429, with this wait.
+    Busy {
+        seconds: u64,
+    },
+    /// 500.
+    Internal,
+    /// 404: the kind is not defined.
+    NotServed,
+}
+
+/// The objects at one time: a version, and each object's spec and version.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Store {
+    version: u64,
+    objects: BTreeMap<String, (String, u64)>,
+    /// Version, type and object of each event.
+    events: Vec<(u64, &'static str, Value)>,
+    /// Events up to this version are forgotten.
+    compacted: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    store: Store,
+    fault: Fault,
+    page: usize,
+    requests: usize,
+    /// Watches of an earlier generation end.
+    generation: usize,
+    streams: Vec<TcpStream>,
+}
+
+/// The server; it runs until the test's process ends.
+pub(crate) struct FakeServer {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl FakeServer {
+    pub(crate) fn start() -> Self {
+        let state = State {
+            store: Store { version: 100, ..Store::default() },
+            fault: Fault::None,
+            page: 500,
+            requests: 0,
+            generation: 0,
+            streams: Vec::new(),
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let served = Arc::clone(&served);
+                thread::spawn(move || serve(&served, stream));
+            }
+        });
+        Self { shared, address }
+    }
+
+    /// A kubeconfig for the server.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        let name = format!("nexin-fake-{}-{}", std::process::id(), self.address.port());
+        let path = std::env::temp_dir().join(name);
+        let text = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "fake",
+            "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "fake"}}],
+            "clusters": [{"name": "fake", "cluster": {"server": format!("http://{}", self.address)}}],
+            "users": [{"name": "fake", "user": {"token": "fake"}}],
+        });
+        std::fs::write(&path, text.to_string()).unwrap();
+        path
+    }
+
+    pub(crate) fn put(&self, name: &str, spec: &str) {
+        self.lock().store.put(name, spec);
+        self.shared.changed.notify_all();
+    }
+
+    pub(crate) fn delete(&self, name: &str) {
+        self.lock().store.delete(name);
+        self.shared.changed.notify_all();
+    }
+
+    pub(crate) fn fault(&self, fault: Fault) {
+        self.lock().fault = fault;
+    }
+
+    pub(crate) fn page_of(&self, objects: usize) {
+        self.lock().page = objects;
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.lock().requests
+    }
+
+    pub(crate) fn backup(&self) -> Store {
+        self.lock().store.clone()
+    }
+
+    /// Puts an earlier store in place, as a restored etcd does; watches end.
+    pub(crate) fn restore(&self, store: Store) {
+        self.lock().store = store;
+        self.drop_streams();
+    }
+
+    /// Ends all connections in the middle.
+    pub(crate) fn drop_streams(&self) {
+        let mut state = self.lock();
+        state.drop_streams();
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Ends all connections, makes changes, and forgets the events up to these.
+    pub(crate) fn compact_and_drop_streams(&self, change: impl FnOnce(&mut Store)) {
+        let mut state = self.lock();
+        state.drop_streams();
+        change(&mut state.store);
+        state.store.compacted = state.store.version;
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+}
+
+impl State {
+    fn drop_streams(&mut self) {
+        self.generation += 1;
+        for stream in self.streams.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Store {
+    pub(crate) fn put(&mut self, name: &str, spec: &str) {
+        self.version += 1;
+        let is_new = self.objects.insert(name.into(), (spec.into(), self.version)).is_none();
+        let event = if is_new { "ADDED" } else { "MODIFIED" };
+        self.events.push((self.version, event, object(name, spec, self.version)));
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) {
+        self.version += 1;
+        let (spec, _) = self.objects.remove(name).unwrap();
+        self.events.push((self.version, "DELETED", object(name, &spec, self.version)));
+    }
+}
+
+fn object(name: &str, spec: &str, version: u64) -> Value {
+    json!({"metadata": {"name": name, "namespace": "shop", "resourceVersion": version.to_string()}, "spec": spec})
+}
+
+/// Serves the requests of a connection.
+fn serve(shared: &Shared, stream: TcpStream) {
+    shared.state.lock().unwrap().streams.push(stream.try_clone().unwrap());
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    while let Some(Ok(request)) = lines.next() {
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        if answer(shared, &stream, path).is_none() {
+            let _ = stream.shutdown(Shutdown::Both);
+            return;
+        }
+    }
+}
+
+/// Answers one request; none to close the connection.
+fn answer(shared: &Shared, stream: &TcpStream, path: &str) -> Option<()> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    assert_eq!(path, "/apis/cilium.io/v2/ciliumnetworkpolicies");
+    let query: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+    let mut state = shared.state.lock().unwrap();
+    state.requests += 1;
+    let status = |code: u16| json!({"kind": "Status", "code": code, "message": format!("fault {code}")});
+    match state.fault {
+        Fault::None => {}
+        Fault::Away => return None,
+        Fault::Busy { seconds } => {
+            return send(
+                stream,
+                "429 Too Many Requests",
+                &format!("Retry-After: {seconds}\r\n"),
+                &status(429),
+            );
+        }
+        Fault::Internal => return send(stream, "500 Internal Server Error", "", &status(500)),
+        Fault::NotServed => return send(stream, "404 Not Found", "", &json!("404 page not found")),
+    }
+    if query.contains_key("watch") {
+        let after = query["resourceVersion"].parse().unwrap();
+        drop(state);
+        return watch(shared, stream, after);
+    }
+    let list = list(&state, &query);
+    drop(state);
+    send(stream, "200 OK", "", &list)
+}
+
+fn list(state: &State, query: &BTreeMap<&str, &str>) -> Value {
+    let begin: usize = query.get("continue").map_or(0, |rest| rest.parse().unwrap());
+    let limit = query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap()).min(state.page);
+    let objects: Vec<Value> =
+        state.store.objects.iter().map(|(name, (spec, version))| object(name, spec, *version)).collect();
+    let end = begin.saturating_add(limit).min(objects.len());
+    let rest = if end < objects.len() { end.to_string() } else { String::new() };
+    json!({
+        "metadata": {"resourceVersion": state.store.version.to_string(), "continue": rest},
+        "items": objects[begin..end],
+    })
+}
+
+/// Sends events until the connection is dropped. A version that this store has not reached waits, as the real one does.
+fn watch(shared: &Shared, mut stream: &TcpStream, after: u64) -> Option<()> {
+    let mut state = shared.state.lock().unwrap();
+    let generation = state.generation;
+    let header = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    stream.write_all(header.as_bytes()).ok()?;
+    if after < state.store.compacted {
+        let expired = json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"});
+        chunk(stream, &json!({"type": "ERROR", "object": expired}))?;
+        return None;
+    }
+    let mut sent = after;
+    while state.generation == generation {
+        let last = sent;
+        for (version, kind, object) in state.store.events.iter().filter(|(version, ..)| *version > last) {
+            chunk(stream, &json!({"type": kind, "object": object}))?;
+            sent = *version;
+        }
+        state = shared.changed.wait(state).unwrap();
+    }
+    None
+}
+
+fn chunk(mut stream: &TcpStream, event: &Value) -> Option<()> {
+    let line = format!("{event}\n");
+    stream.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes()).ok()
+}
+
+fn send(mut stream: &TcpStream, status: &str, headers: &str, body: &Value) -> Option<()> {
+    let body = body.to_string();
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+    stream.write_all(answer.as_bytes()).ok()
+}
