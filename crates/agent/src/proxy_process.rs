@@ -77,13 +77,14 @@ pub fn run_proxy(paths: &Paths, port: u16, limits: &ProxyLimits) -> anyhow::Resu
     }
     let reporting = ReportFile::open(&paths.proxy_report());
     let mut rule_sets = RuleSetLoader::new(&paths.rule_sets());
+    // The first runtime of a process makes a pair of sockets, which a confined process may not.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     confinement::confine(&paths.rule_sets(), &paths.request_events(), reporting)?;
     let (results, ended) = channel();
     rule_sets.start(end_of_thread(&results))?;
     let policy = Arc::new(KernelPolicy { pinned, epoch, rule_sets });
     let proxy = proxy::Proxy::new(config, policy, Arc::new(proxy::Transparent));
     run_workers(&proxy, listeners, senders, (&heartbeats, results))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let watched = proxy.clone();
         let watch = until_it_ends("policy is not watched", async move { watched.watch_policy().await });
