@@ -152,7 +152,8 @@ impl Settings {
             workload_addresses: blocks(
                 "workloadAddresses",
                 self.workload_addresses,
-                default.workload_addresses,
+                // A node of a cluster gets blocks by its Node object.
+                if self.kubernetes.is_some() { Vec::new() } else { default.workload_addresses },
             )?,
             given_addresses: parse_blocks("givenAddresses", &self.given_addresses.unwrap_or_default())?,
             service_addresses: match &self.kubernetes {
