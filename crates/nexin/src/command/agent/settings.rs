@@ -264,6 +264,14 @@ mod tests {
     }
 
     #[test]
+    fn a_node_of_a_cluster_has_no_block_of_its_own() {
+        let config = |text: &str| Settings::parse(text).unwrap().config().unwrap();
+        assert_eq!(config(r#"{"kubernetes": {"nodeName": "node1"}}"#).workload_addresses, []);
+        let text = r#"{"kubernetes": {"nodeName": "node1"}, "workloadAddresses": ["10.1.0.0/24"]}"#;
+        assert_eq!(config(text).workload_addresses, [block("10.1.0.0/24").unwrap()]);
+    }
+
+    #[test]
     fn invalid_settings_are_named() {
         let check = |text: &str, expected: &str| {
             let error = Settings::parse(text).and_then(Settings::config).unwrap_err();
