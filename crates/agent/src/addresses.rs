@@ -107,6 +107,16 @@ impl Addresses {
         complete(&mut self.workloads, wanted)
     }
 
+    /// Reserves addresses that another plugin assigned, in the blocks or outside them.
+    pub(crate) fn reserve_workload(&mut self, addresses: &[IpAddr]) -> Result<(), PoolError> {
+        let before = self.workloads.clone();
+        let reserved = reserve(&mut self.workloads, addresses);
+        if reserved.is_err() {
+            self.workloads = before;
+        }
+        reserved
+    }
+
     /// Releases a workload's addresses.
     pub(crate) fn release_workload(&mut self, addresses: &[IpAddr]) {
         release(&mut self.workloads, addresses);

@@ -33,7 +33,8 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    descriptors, events, families, identities, map_usage, recall, requests, signals, upkeep, workloads,
+    cni_install, descriptors, events, families, identities, map_usage, recall, requests, signals, upkeep,
+    workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -171,8 +172,9 @@ fn reader(
     publication: &Publication,
     outputs: (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
 ) -> Reader {
-    let Reconciler { config, paths, kernel, problems, .. } = reconciler;
-    Reader::new(publication.clone(), StatusParts::new((config, paths), kernel, problems.clone(), outputs))
+    let Reconciler { config, paths, kernel, problems, pods, .. } = reconciler;
+    let parts = StatusParts::new((config, paths), kernel, problems.clone(), outputs);
+    Reader::new(publication.clone(), parts, pods.clone())
 }
 
 /// What is in force.
@@ -184,10 +186,18 @@ fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Publ
         at: Instant::now(),
         world: reconciler.world().snapshot(),
         objects: reconciler.objects.by_name(),
+        unready: unready(reconciler, sources),
         workloads: reconciler.state.workloads.clone(),
         problems,
         notes: reconciler.notes.iter().cloned().chain(notes).collect(),
     }
+}
+
+/// Why no attachment can be made now, one sentence each.
+fn unready(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Vec<String> {
+    let mut reasons = reconciler.unready();
+    reasons.extend(sources.iter().flat_map(|source| source.unready()));
+    reasons
 }
 
 impl Agent {
@@ -301,6 +311,10 @@ impl Agent {
         self.publish();
         workloads::save(&mut self.reconciler);
         self.listen();
+        let Reconciler { config, paths, problems, .. } = &self.reconciler;
+        if let Some(cni) = config.cni.clone() {
+            cni_install::start(cni, paths, (self.publication.clone(), problems))?;
+        }
         Ok(())
     }
 
@@ -365,6 +379,9 @@ impl Agent {
                 Command::CreateWorkload(wanted) => workloads::create(&mut self.reconciler, wanted, reply),
                 Command::RemoveWorkload { namespace, name } => {
                     workloads::remove(&mut self.reconciler, &namespace, &name, reply);
+                }
+                Command::Attachment(command) => {
+                    workloads::carry_out_attachment(&mut self.reconciler, command, reply);
                 }
                 other => {
                     others.push(other);

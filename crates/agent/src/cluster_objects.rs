@@ -23,6 +23,7 @@ use crate::workloads;
 use control::Change;
 use inbox::Inbox;
 use kinds::ObjectRole;
+pub use kinds::cluster_kinds;
 use kubernetes::{ClusterEvent, ClusterWatches, Connection, Report, ResourceName};
 use names::source_of;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,8 @@
 //! The requests of clients, parsed on their threads: queries, and commands, which wait for the agent's thread.
 
 use crate::objects::{ParsedText, parse_described};
-use api::{ApiRequest, Cause, ExplainProbe, Failure, WorkloadSpec};
+use api::{ApiRequest, AttachmentName, AttachmentSpec, Cause, ExplainProbe, Failure, WorkloadSpec};
+use std::net::IpAddr;
 
 /// A request of a client, except for flows.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) enum Query {
     Rules,
     /// The verdict on a connection.
     Explain(Box<ExplainProbe>),
+    /// Whether attachments can be made.
+    Readiness,
 }
 
 /// A request that the agent's thread carries out.
@@ -45,6 +48,8 @@ pub(crate) enum Command {
         /// Its name.
         name: String,
     },
+    /// Makes, removes or compares attachments.
+    Attachment(AttachmentCommand),
     /// Changes the settings of a workload.
     ConfigureWorkload {
         /// Its namespace.
@@ -61,6 +66,29 @@ pub(crate) enum Command {
     },
     /// Stops the agent.
     Stop,
+}
+
+/// A request about attachments; the fields and answers are those of [`ApiRequest`].
+#[derive(Debug)]
+pub(crate) enum AttachmentCommand {
+    /// Attaches a container.
+    Attach(Box<AttachmentSpec>),
+    /// Removes an attachment.
+    Detach(AttachmentName),
+    /// Compares an attachment with the container's network.
+    Check {
+        /// Its name.
+        name: AttachmentName,
+        /// The addresses that the caller expects.
+        addresses: Vec<IpAddr>,
+    },
+    /// Removes the attachments of a network that do not exist any more.
+    Collect {
+        /// Name of the network configuration.
+        network: String,
+        /// The attachments that still exist.
+        valid: Vec<AttachmentName>,
+    },
 }
 
 /// A request to apply or delete objects, all or none.
@@ -100,6 +128,15 @@ impl Request {
             ApiRequest::Delete { names } => Command::Objects(ObjectsCommand::Delete(names)),
             ApiRequest::CreateWorkload(wanted) => Command::CreateWorkload(wanted),
             ApiRequest::RemoveWorkload { namespace, name } => Command::RemoveWorkload { namespace, name },
+            ApiRequest::Attach(spec) => Command::Attachment(AttachmentCommand::Attach(spec)),
+            ApiRequest::Detach { name } => Command::Attachment(AttachmentCommand::Detach(name)),
+            ApiRequest::CheckAttachment { name, addresses } => {
+                Command::Attachment(AttachmentCommand::Check { name, addresses })
+            }
+            ApiRequest::CollectAttachments { network, valid } => {
+                Command::Attachment(AttachmentCommand::Collect { network, valid })
+            }
+            ApiRequest::Readiness => return Ok(Self::Query(Query::Readiness)),
             ApiRequest::ConfigureWorkload { namespace, name, audit } => {
                 Command::ConfigureWorkload { namespace, name, audit }
             }
@@ -123,6 +160,7 @@ impl Command {
             (Self::Objects(_), Self::Objects(_))
                 | (Self::CreateWorkload(_), Self::CreateWorkload(_))
                 | (Self::RemoveWorkload { .. }, Self::RemoveWorkload { .. })
+                | (Self::Attachment(_), Self::Attachment(_))
         )
     }
 }

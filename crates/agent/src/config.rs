@@ -56,6 +56,32 @@ pub struct AgentConfig {
     pub monitor_aggregation: MonitorAggregation,
     /// How programs are attached to interfaces.
     pub attach: loader::Mode,
+    /// Where the CNI plugin is installed for container runtimes; none where it is not.
+    pub cni: Option<CniConfig>,
+}
+
+/// Where the CNI plugin is installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CniConfig {
+    /// The directory of plugins' binaries.
+    pub binaries: PathBuf,
+    /// The directory of network configurations.
+    pub configurations: PathBuf,
+    /// Name of the file in it. Container runtimes use the first file by name.
+    pub file: String,
+    /// Name of another plugin's list in that directory, behind which only policy is added; none to make the interfaces.
+    pub behind: Option<String>,
+}
+
+impl Default for CniConfig {
+    fn default() -> Self {
+        Self {
+            binaries: "/opt/cni/bin".into(),
+            configurations: "/etc/cni/net.d".into(),
+            file: "05-nexin.conflist".into(),
+            behind: None,
+        }
+    }
 }
 
 /// The API server of the node's cluster.
@@ -94,6 +120,7 @@ impl Default for AgentConfig {
             audit: false,
             monitor_aggregation: MonitorAggregation::default(),
             attach: loader::Mode::default(),
+            cni: None,
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Published {
     pub(crate) objects: SharedMap<ObjectId, SourcedObject>,
     /// The workloads of this node with their interfaces and namespaces.
     pub(crate) workloads: SharedMap<u32, Arc<WorkloadRecord>>,
+    /// Why no attachment can be made, one sentence each.
+    pub(crate) unready: Vec<String>,
     /// What is wrong with files and sources of changes.
     pub(crate) problems: Vec<String>,
     /// Features that the agent runs without on this host.

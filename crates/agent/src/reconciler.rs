@@ -44,7 +44,6 @@ pub(crate) struct Reconciler {
     /// The objects of policy files and requests that are applied.
     pub(crate) objects: Objects,
     /// The pods of this node, as the API server describes them.
-    #[allow(dead_code, reason = "attachments look their pod up here")]
     pub(crate) pods: NodePods,
 }
 
@@ -128,6 +127,20 @@ impl Reconciler {
             Some(proxy) => self.wiring.assign_to_node(proxy.interface, &own),
             None => Ok(()),
         }
+    }
+
+    /// Why no workload can be attached now, one sentence each.
+    pub(crate) fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.addresses.are_none() {
+            reasons.push(
+                "this node has no addresses for workloads yet (podCIDRs, workloadAddresses)".to_owned(),
+            );
+        }
+        if self.problems.has(STATE) {
+            reasons.push(format!("{}, so no workload can be created", STATE.what()));
+        }
+        reasons
     }
 
     /// Writes the state.

@@ -22,7 +22,7 @@ pub(crate) fn carry_out(reconciler: &mut Reconciler, commands: Vec<Command>) -> 
     for command in commands {
         match command {
             Command::Objects(command) => objects.push(command),
-            Command::RemoveWorkload { .. } | Command::CreateWorkload(_) => {
+            Command::RemoveWorkload { .. } | Command::CreateWorkload(_) | Command::Attachment(_) => {
                 answers
                     .push(Err(Failure::new(Cause::Internal, "workloads are created and removed elsewhere")));
             }

@@ -56,7 +56,10 @@ impl ApiContext {
     fn answer(&self, request: ApiRequest) -> Result<Value, Failure> {
         match Request::parse(request)? {
             Request::Query(query) => self.reader.answer(&query),
-            Request::Command(command) => self.queue.carry_out(command),
+            Request::Command(mut command) => {
+                self.reader.complete(&mut command)?;
+                self.queue.carry_out(command)
+            }
         }
     }
 }

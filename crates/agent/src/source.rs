@@ -27,6 +27,11 @@ pub(crate) trait ChangeSource: fmt::Debug {
         Vec::new()
     }
 
+    /// Why no workload can be attached before the source has delivered, one sentence each; a runtime tries again later.
+    fn unready(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the source does without on this host, for the status.
     fn notes(&self) -> Vec<String> {
         Vec::new()

@@ -71,6 +71,18 @@ pub(crate) struct SandboxRecord {
     pub is_chained: bool,
 }
 
+impl WorkloadRecord {
+    /// Name of its interface in its network namespace.
+    pub(crate) fn inside(&self) -> &str {
+        self.sandbox.as_ref().map_or(workload::WORKLOAD_INTERFACE, |sandbox| &sandbox.attachment.interface)
+    }
+
+    /// Whether another plugin made its interface.
+    pub(crate) fn is_chained(&self) -> bool {
+        self.sandbox.as_ref().is_some_and(|sandbox| sandbox.is_chained)
+    }
+}
+
 /// How far the creation or removal of a workload has come. An incomplete workload is removed when the agent starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,6 +103,11 @@ pub(crate) struct Process {
     pub process: u32,
     /// When it started, in clock ticks since boot.
     pub started: u64,
+}
+
+/// The identifier of the present boot of the machine.
+pub(crate) fn boot() -> io::Result<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned())
 }
 
 impl Process {

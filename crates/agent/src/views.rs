@@ -6,12 +6,13 @@ use crate::published::Published;
 use crate::state::WorkloadRecord;
 use abi::endpoint::flag;
 use abi::service::{BackendInfo, ServiceKey};
-use api::view;
+use api::{AttachmentAddress, AttachmentSummary, view};
 use control::Snapshot;
 use policy::book::RuleId;
 use policy::rule::PolicyId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use workload::{GATEWAY_V4, GATEWAY_V6};
 
 /// All workloads.
 pub(crate) fn endpoints(published: &Published) -> Vec<view::EndpointSummary> {
@@ -39,6 +40,30 @@ pub(crate) fn endpoint(world: &Snapshot, record: &WorkloadRecord) -> Option<view
         policy: row.policy,
         audit: row.flags & flag::AUDIT != 0,
     })
+}
+
+/// A workload that is attached to a sandbox.
+pub(crate) fn attachment(world: &Snapshot, record: &WorkloadRecord) -> Option<AttachmentSummary> {
+    let endpoint = world.endpoints().get(&record.id)?;
+    let with_gateway = |address: &IpAddr| AttachmentAddress {
+        address: *address,
+        gateway: match address {
+            IpAddr::V4(_) => GATEWAY_V4.into(),
+            IpAddr::V6(_) => GATEWAY_V6.into(),
+        },
+    };
+    Some(AttachmentSummary {
+        id: record.id,
+        host_interface: record.interface.clone(),
+        host_mac: link_layer_address(endpoint.wire.host_mac),
+        mac: link_layer_address(endpoint.wire.mac),
+        mtu: crate::wiring::MTU,
+        addresses: record.wanted.addresses.iter().map(with_gateway).collect(),
+    })
+}
+
+fn link_layer_address(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 fn named_ports(endpoint: &control::Endpoint) -> Vec<(String, String)> {

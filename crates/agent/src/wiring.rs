@@ -1,6 +1,8 @@
 //! The network of workloads: namespaces, veth pairs, programs and control groups, created and removed in an order
 //! that never leaves a workload without policy.
 
+mod sandboxes;
+
 use crate::paths::Paths;
 use crate::state::{Process, WorkloadRecord, WorkloadStage};
 use abi::protocol;
@@ -10,7 +12,7 @@ use loader::Attacher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use workload::{
     Group, Ipv6, Link, Network, NetworkNamespace, NodeNamespace, PROXY_INTERFACE, Plan, ProxyRouting,
@@ -18,7 +20,7 @@ use workload::{
 };
 
 /// MTU of a workload's veth pair.
-const MTU: u32 = 1500;
+pub(crate) const MTU: u32 = 1500;
 
 /// Prefix of the names of workloads' interfaces; a number follows.
 const INTERFACE: &str = "nx";
@@ -205,14 +207,20 @@ impl Wiring {
         attacher: &Attacher,
         workload: &mut WorkloadRecord,
     ) -> anyhow::Result<Endpoint> {
-        let namespace = NetworkNamespace::create(&workload.network_namespace)?;
+        let namespace = match &workload.sandbox {
+            None => NetworkNamespace::create(&workload.network_namespace)?,
+            Some(_) => self.open_sandbox(workload)?,
+        };
+        if workload.is_chained() {
+            return self.join_interface(attacher, (workload, &namespace));
+        }
         if let Some(directory) = &workload.group {
             Group::at(directory).create().with_context(|| format!("creating {}", directory.display()))?;
         }
         let WorkloadRecord { interface: host, wanted: api::WorkloadSpec { addresses, .. }, .. } = &*workload;
         let alias = number_alias(&self.instance, workload.id);
         let plan = Plan { host, addresses, mtu: MTU, index: None, alias: Some(&alias) };
-        let wired: Wired = self.node.wire(&namespace, &plan)?;
+        let wired: Wired = self.node.wire_as(&namespace, &plan, workload.inside())?;
         workload.mac = wired.mac;
         let interface = Wire { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac };
         let endpoint = endpoint(workload, interface)?;
@@ -230,7 +238,7 @@ impl Wiring {
         if !self.is_of(&link, workload) {
             return Ok(None);
         }
-        if link.alias.is_empty() {
+        if link.alias.is_empty() && !workload.is_chained() {
             self.node.network().set_alias(link.index, &number_alias(&self.instance, workload.id))?;
         }
         let mac = workload.mac;
@@ -240,7 +248,7 @@ impl Wiring {
 
     /// Whether the name of a workload's network namespace exists.
     pub(crate) fn has_namespace(&self, workload: &WorkloadRecord) -> anyhow::Result<bool> {
-        Ok(NetworkNamespace::find(&workload.network_namespace)?.is_some())
+        Ok(namespace_of(workload)?.is_some())
     }
 
     /// Whether the interface of a workload exists, under its name.
@@ -279,7 +287,9 @@ impl Wiring {
     /// Kills the processes of workloads, then deletes their interfaces, then detaches the programs, so that no packet
     /// passes without policy. Missing parts are not errors.
     fn take_down(&mut self, attacher: &Attacher, workloads: &[WorkloadRecord]) -> anyhow::Result<()> {
-        let found = workloads.iter().map(|workload| NetworkNamespace::find(&workload.network_namespace));
+        // The processes of a sandbox are the container runtime's.
+        let own = workloads.iter().filter(|workload| workload.sandbox.is_none());
+        let found = own.map(|workload| NetworkNamespace::find(&workload.network_namespace));
         let namespaces: Vec<NetworkNamespace> =
             found.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         // An owner that removes its own workload must survive, to report the exit code of the command.
@@ -292,7 +302,13 @@ impl Wiring {
         for workload in workloads {
             let link = self.node.network().link(&workload.interface)?;
             match link.filter(|link| self.is_of(link, workload)) {
+                // The plugin that made the interface deletes it; until then nothing passes.
+                Some(link) if workload.is_chained() => {
+                    self.node.network().down(link.index)?;
+                    attacher.detach(link.index)?;
+                }
                 Some(link) => links.push(link),
+                None if workload.sandbox.is_some() => self.delete_unmarked_end(workload)?,
                 None => delete_unmarked_link(workload)?,
             }
         }
@@ -304,6 +320,9 @@ impl Wiring {
 
     /// Deletes the network namespace and the control group of a workload that was taken down.
     fn forget(&self, workload: &WorkloadRecord) -> anyhow::Result<()> {
+        if workload.sandbox.is_some() {
+            return Ok(());
+        }
         NetworkNamespace::delete(&workload.network_namespace)?;
         match &workload.group {
             Some(directory) => {
@@ -358,7 +377,7 @@ impl Wiring {
     /// Whether an interface with a workload's name was created for it. Interfaces of earlier releases have no alias.
     fn is_of(&self, link: &Link, workload: &WorkloadRecord) -> bool {
         let has_no_alias = link.alias.is_empty() && workload.stage == WorkloadStage::Made;
-        has_no_alias || link.alias == number_alias(&self.instance, workload.id)
+        has_no_alias || workload.is_chained() || link.alias == number_alias(&self.instance, workload.id)
     }
 }
 
@@ -366,6 +385,14 @@ impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "network namespace {}", self.namespace)
     }
+}
+
+/// The network namespace of a workload; none where it is gone.
+fn namespace_of(workload: &WorkloadRecord) -> anyhow::Result<Option<NetworkNamespace>> {
+    Ok(match &workload.sandbox {
+        None => NetworkNamespace::find(&workload.network_namespace)?,
+        Some(_) => NetworkNamespace::at(Path::new(&workload.network_namespace))?,
+    })
 }
 
 /// Deletes a veth pair that has no alias yet by its end in the namespace.

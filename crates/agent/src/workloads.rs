@@ -9,6 +9,7 @@
 //! A removal: the map entries are removed, the record is saved, the workload is removed, its addresses are free again.
 
 mod admission;
+mod attachments;
 mod background;
 mod creation;
 mod interfaces;
@@ -21,6 +22,7 @@ mod startup;
 mod writer;
 
 pub(crate) use admission::not_found;
+pub(crate) use attachments::carry_out_attachment;
 pub(crate) use creation::create;
 pub(crate) use interfaces::check_interfaces;
 pub(crate) use lifecycle::Lifecycle;
@@ -58,7 +60,8 @@ impl ChangeSource for Workloads {
         }
         creation::finish(reconciler, results.created);
         creation::give_up(reconciler, results.unsaved);
-        removal::finish(reconciler, results.removed);
+        let removed = removal::finish(reconciler, results.removed);
+        attachments::unpark(reconciler, &removed);
         removal::begin(reconciler);
         creation::begin(reconciler);
     }
@@ -66,6 +69,7 @@ impl ChangeSource for Workloads {
     /// Retries what failed.
     fn poll(&mut self, reconciler: &mut Reconciler) {
         startup::retry_orphans(reconciler);
+        attachments::take_queued(reconciler);
         let Reconciler { lifecycle, state, problems, .. } = reconciler;
         let unwatched = std::mem::take(&mut lifecycle.unwatched);
         for workload in unwatched.iter().filter_map(|id| state.workloads.get(id)) {

@@ -97,6 +97,29 @@ pub enum ApiRequest {
         /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
         audit: bool,
     },
+    /// Attaches a container to the network: [`AttachmentSummary`]. An attachment that exists is answered as when it was made.
+    Attach(Box<AttachmentSpec>),
+    /// Removes an attachment. One that does not exist is no error.
+    Detach {
+        /// Its name.
+        name: AttachmentName,
+    },
+    /// Compares an attachment with the container's network: a list of differences, one sentence each.
+    CheckAttachment {
+        /// Its name.
+        name: AttachmentName,
+        /// The addresses that the caller expects.
+        addresses: Vec<IpAddr>,
+    },
+    /// Removes the attachments of a network that do not exist any more: the list of their names.
+    CollectAttachments {
+        /// Name of the network configuration.
+        network: String,
+        /// The attachments that still exist.
+        valid: Vec<AttachmentName>,
+    },
+    /// Whether attachments can be made: [`AttachmentReadiness`].
+    Readiness,
     /// Changes settings of the agent until it ends, and returns all: [`view::RuntimeSettings`].
     ChangeSettings {
         /// The level of monitor aggregation; none to leave it as it is.
@@ -198,6 +221,8 @@ pub enum Cause {
     NotFound,
     /// The object exists already.
     Conflict,
+    /// The agent cannot carry the request out yet; a later attempt may succeed.
+    Unavailable,
     /// The agent failed to carry the request out.
     Internal,
 }

@@ -72,6 +72,7 @@ impl ApiRequest {
                 | Self::Services
                 | Self::Policies
                 | Self::Rules
+                | Self::Readiness
                 | Self::Stop
         )
     }

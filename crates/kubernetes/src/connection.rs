@@ -39,6 +39,9 @@ pub enum ConnectionError {
         /// Why the file cannot be read.
         why: std::io::Error,
     },
+    /// None of the places where kubectl looks has a kubeconfig that can be used.
+    #[error("no kubeconfig can be used ($KUBECONFIG, ~/.kube/config): {0}")]
+    UserKubeconfig(KubeconfigError),
     /// There is no service account.
     #[error(
         "no kubeconfig is configured, and this process does not run in a pod with a service account: {0}"
@@ -54,29 +57,57 @@ pub enum ConnectionError {
     },
 }
 
+/// How a person's command reaches the API server: as kubectl does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserConnection {
+    /// The path of a kubeconfig; none for the files of `$KUBECONFIG`, else `~/.kube/config`, else the service account of this
+    /// process's pod.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig; none for its current context.
+    pub context: Option<String>,
+}
+
+impl UserConnection {
+    /// A client of the API server; sends nothing. Must be called on a tokio runtime, which the client uses.
+    pub async fn client(&self) -> Result<Client, ConnectionError> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let config = match &self.kubeconfig {
+            Some(path) => read_kubeconfig(path, &options).await?,
+            None => Config::from_kubeconfig(&options).await.or_else(|why| match Config::incluster() {
+                Ok(config) if options.context.is_none() => Ok(config),
+                _ => Err(ConnectionError::UserKubeconfig(why)),
+            })?,
+        };
+        client(config)
+    }
+}
+
 impl Connection {
     /// A client of the API server; sends nothing. Must be called on a tokio runtime, which the client uses.
     ///
     /// A token that is a file is read again while the client lives, as service accounts need it.
     pub async fn client(&self) -> Result<Client, ConnectionError> {
-        let mut config = match &self.kubeconfig {
-            Some(path) => from_kubeconfig(path).await?,
+        client(match &self.kubeconfig {
+            Some(path) => read_kubeconfig(path, &KubeConfigOptions::default()).await?,
             None => Config::incluster().map_err(ConnectionError::InCluster)?,
-        };
-        config.connect_timeout = Some(CONNECT);
-        // A watch waits for bookmarks, which come once a minute; every other request has its own deadline.
-        config.read_timeout = None;
-        // The caller decides what is tried again, and when.
-        config.default_retry = false;
-        let server = config.cluster_url.to_string();
-        Client::try_from(config).map_err(|why| ConnectionError::Tls { server, why })
+        })
     }
 }
 
-async fn from_kubeconfig(path: &Path) -> Result<Config, ConnectionError> {
+fn client(mut config: Config) -> Result<Client, ConnectionError> {
+    config.connect_timeout = Some(CONNECT);
+    // A watch waits for bookmarks, which come once a minute; every other request has its own deadline.
+    config.read_timeout = None;
+    // The caller decides what is tried again, and when.
+    config.default_retry = false;
+    let server = config.cluster_url.to_string();
+    Client::try_from(config).map_err(|why| ConnectionError::Tls { server, why })
+}
+
+async fn read_kubeconfig(path: &Path, options: &KubeConfigOptions) -> Result<Config, ConnectionError> {
     let refused = |why| ConnectionError::Kubeconfig { path: path.to_owned(), why };
     let kubeconfig = Kubeconfig::read_from(path).map_err(refused)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let config = Config::from_custom_kubeconfig(kubeconfig, options).await;
     let config = config.map_err(refused)?;
     check_files(path, &config.auth_info)?;
     Ok(config)

@@ -14,18 +14,20 @@ mod known;
 mod load;
 mod object;
 mod request;
+mod snapshot;
 mod watch;
 mod write_queue;
 mod writes;
 
 pub use cluster::{ClusterEvent, ClusterWatches, WatchRequest};
-pub use connection::{Connection, ConnectionError};
+pub use connection::{Connection, ConnectionError, UserConnection};
 pub use kind::{KeptFields, WatchedKind};
 pub use known::KnownObjects;
 /// The client for further requests, on a runtime of the caller.
 pub use kube::Client;
 pub use load::ServerLoad;
 pub use object::{ObservedObject, ResourceName, text_hash};
+pub use snapshot::{ClusterObject, SnapshotError, snapshot};
 pub use watch::Report;
 pub use write_queue::{ObjectWrite, WriteAction};
 pub use writes::WriteTrouble;

@@ -8,6 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Fields of `metadata` that are kept of every object.
 const METADATA: [&str; 5] = ["name", "namespace", "uid", "generation", "labels"];
 
+/// The annotation in which kubectl repeats the object that a person applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// The name of an object among those of its kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceName {
@@ -60,6 +63,9 @@ impl ReadObject {
             name: metadata.get("name")?.as_str()?.to_owned(),
         };
         let resource_version = metadata.get("resourceVersion")?.as_str()?.to_owned();
+        if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+            annotations.remove(LAST_APPLIED);
+        }
         let mut kept = Map::new();
         kept.insert("apiVersion".into(), kind.api_version(version).into());
         kept.insert("kind".into(), kind.kind.into());

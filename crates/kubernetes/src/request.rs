@@ -46,6 +46,16 @@ struct ListMetadata {
 impl Endpoint {
     /// Lists a page.
     pub(crate) async fn list(&self, version: usize, rest: Option<&str>, is_paged: bool) -> Occurrence {
+        self.page(version, rest, is_paged).await.map_or_else(Occurrence::Failed, Occurrence::Listed)
+    }
+
+    /// Reads a page of the list.
+    pub(crate) async fn page(
+        &self,
+        version: usize,
+        rest: Option<&str>,
+        is_paged: bool,
+    ) -> Result<Page, Failure> {
         let mut query = String::new();
         if is_paged {
             let _ = write!(query, "limit={PAGE}");
@@ -54,15 +64,11 @@ impl Endpoint {
             let _ = write!(query, "&continue={}", encoded(rest));
         }
         self.load.list();
-        match self.read_list(version, &query).await {
-            Ok(ObjectList { metadata, items }) => {
-                let read = |object| ReadObject::new(&self.kind, version, object);
-                let objects = items.into_iter().filter_map(read).collect();
-                let rest = Some(metadata.rest).filter(|rest| !rest.is_empty());
-                Occurrence::Listed(Page { objects, resource_version: metadata.resource_version, rest })
-            }
-            Err(failure) => Occurrence::Failed(failure),
-        }
+        let ObjectList { metadata, items } = self.read_list(version, &query).await?;
+        let read = |object| ReadObject::new(&self.kind, version, object);
+        let objects = items.into_iter().filter_map(read).collect();
+        let rest = Some(metadata.rest).filter(|rest| !rest.is_empty());
+        Ok(Page { objects, resource_version: metadata.resource_version, rest })
     }
 
     /// Reads the present version of the store, by a list of one object at most.

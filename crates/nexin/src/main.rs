@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod cni_plugin;
 mod command;
 mod duration;
 mod global;
@@ -21,6 +22,9 @@ use session::Session;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = cni_plugin::run() {
+        return code;
+    }
     let arguments = Arguments::parse();
     let session = Session::new(arguments.global);
     let result = arguments.command.run(&session);

@@ -1,5 +1,9 @@
 //! Tests of a whole node: agent, proxy, workloads and packet path, through restarts, crashes and invalid input.
 
+#[path = "node/attachment_faults.rs"]
+mod attachment_faults;
+#[path = "node/attachments.rs"]
+mod attachments;
 #[path = "node/bed.rs"]
 mod bed;
 #[path = "node/between_nodes.rs"]
@@ -34,6 +38,8 @@ mod neighbours;
 mod privileges;
 #[path = "node/rule_sets.rs"]
 mod rule_sets;
+#[path = "node/runtime.rs"]
+mod runtime;
 #[path = "node/services.rs"]
 mod services;
 #[path = "node/storage.rs"]

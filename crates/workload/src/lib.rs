@@ -7,6 +7,7 @@
 mod expedite;
 mod families;
 mod group;
+mod inspection;
 mod links;
 mod namespace;
 mod network;
@@ -22,6 +23,7 @@ mod watch;
 pub use expedite::{ExpeditedRcu, RcuExpediter};
 pub use families::{IpFamily, Ipv6};
 pub use group::{Group, GroupEntry};
+pub use inspection::{ExpectedInterface, differences, find_pair, set_up_loopback};
 pub use namespace::{NamespaceError, NetworkNamespace, kill_all};
 pub use network::{Link, Network, NetworkError, Route, RouteKind, RoutingRule, Veth};
 pub use node::{GATEWAY_V4, GATEWAY_V6, NodeNamespace, Plan, WORKLOAD_INTERFACE, WireError, Wired};

@@ -77,14 +77,20 @@ impl NetworkNamespace {
         bound
     }
 
-    /// Opens a named namespace.
+    /// Opens a named namespace, or the namespace at an absolute path.
     pub fn open(name: &str) -> Result<Self, NamespaceError> {
-        Self::find(name)?.ok_or_else(|| NamespaceError::Missing(name.to_owned()))
+        let found = if name.starts_with('/') { Self::at(Path::new(name))? } else { Self::find(name)? };
+        found.ok_or_else(|| NamespaceError::Missing(name.to_owned()))
     }
 
     /// Opens a named namespace; none where it does not exist, or where a crash left only its name.
     pub fn find(name: &str) -> Result<Option<Self>, NamespaceError> {
-        let descriptor = match open(&path(name)?) {
+        Self::at(&path(name)?)
+    }
+
+    /// Opens the namespace that is mounted at a path, or that a path in `/proc` leads to; none where there is none.
+    pub fn at(path: &Path) -> Result<Option<Self>, NamespaceError> {
+        let descriptor = match open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(kernel("opening it"))?,
         };

@@ -61,6 +61,8 @@ pub struct Link {
     pub alias: String,
     /// Its interface group.
     pub group: u32,
+    /// The index of the interface at the other end of a veth pair; zero for an interface without one.
+    pub peer: u32,
 }
 
 /// The parameters of a veth pair; both ends are created down.
@@ -347,6 +349,7 @@ impl Link {
             is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
             alias: String::new(),
             group: 0,
+            peer: 0,
         };
         for attribute in message.attributes {
             match attribute {
@@ -354,6 +357,7 @@ impl Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::IfAlias(alias) => link.alias = alias,
                 LinkAttribute::Group(group) => link.group = group,
+                LinkAttribute::Link(peer) => link.peer = peer,
                 LinkAttribute::Address(mac) => link.mac = mac.try_into().unwrap_or_default(),
                 _ => {}
             }

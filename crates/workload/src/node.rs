@@ -161,6 +161,17 @@ impl NodeNamespace {
     /// Connects a namespace. The host side stays down until [`Self::up`], so that no packet passes before programs and map
     /// entries are in place. An error leaves no interface.
     pub fn wire(&mut self, workload: &NetworkNamespace, plan: &Plan<'_>) -> Result<Wired, WireError> {
+        self.wire_as(workload, plan, WORKLOAD_INTERFACE)
+    }
+
+    /// As [`Self::wire`], with another name of the workload's interface. The error that the namespace has an interface with
+    /// this name leaves that interface as it is.
+    pub fn wire_as(
+        &mut self,
+        workload: &NetworkNamespace,
+        plan: &Plan<'_>,
+        inside: &str,
+    ) -> Result<Wired, WireError> {
         if let Some(&address) = plan.addresses.iter().find(|address| address.is_ipv6())
             && self.ipv6 != Ipv6::Enabled
         {
@@ -168,12 +179,12 @@ impl NodeNamespace {
         }
         self.network.create_veth(&Veth {
             name: plan.host,
-            peer: WORKLOAD_INTERFACE,
+            peer: inside,
             peer_namespace: Some(workload),
             mtu: plan.mtu,
             index: plan.index,
         })?;
-        let wired = self.wire_ends(workload, plan);
+        let wired = self.wire_ends(workload, plan, inside);
         if wired.is_err() {
             // The caller needs this error, not an error of this cleanup.
             let _ = self.network.delete_link(plan.host);
@@ -214,13 +225,18 @@ impl NodeNamespace {
         Ok(())
     }
 
-    fn wire_ends(&mut self, workload: &NetworkNamespace, plan: &Plan<'_>) -> Result<Wired, WireError> {
+    fn wire_ends(
+        &mut self,
+        workload: &NetworkNamespace,
+        plan: &Plan<'_>,
+        inside: &str,
+    ) -> Result<Wired, WireError> {
         let host = existing(&mut self.network, plan.host)?;
         if let Some(alias) = plan.alias {
             self.network.set_alias(host.index, alias)?;
         }
         self.namespace.enter(|| disable_autoconfiguration(plan.host))??;
-        let mac = workload.enter(|| wire_inside(plan.addresses, host.mac))??;
+        let mac = workload.enter(|| wire_inside(inside, plan.addresses, host.mac))??;
         Ok(Wired {
             interface: host.index,
             name: host.name,
@@ -232,17 +248,17 @@ impl NodeNamespace {
 }
 
 /// Sets up the interface in a workload, on a thread in its namespace; returns the link-layer address.
-fn wire_inside(addresses: &[IpAddr], host_mac: [u8; 6]) -> Result<[u8; 6], WireError> {
+fn wire_inside(name: &str, addresses: &[IpAddr], host_mac: [u8; 6]) -> Result<[u8; 6], WireError> {
     let mut network = Network::current()?;
     let loopback = existing(&mut network, "lo")?;
     network.up(loopback.index)?;
     if addresses.iter().any(IpAddr::is_ipv6) {
         // A new namespace can inherit the setting that disables IPv6.
-        let enabled = ["lo", WORKLOAD_INTERFACE].map(|name| format!("ipv6/conf/{name}/disable_ipv6"));
+        let enabled = ["lo", name].map(|name| format!("ipv6/conf/{name}/disable_ipv6"));
         sysctl::write(enabled.iter().map(|name| (name.as_str(), "0")))?;
     }
-    disable_autoconfiguration(WORKLOAD_INTERFACE)?;
-    let own = existing(&mut network, WORKLOAD_INTERFACE)?;
+    disable_autoconfiguration(name)?;
+    let own = existing(&mut network, name)?;
     network.up(own.index)?;
     for &address in addresses {
         network.add_address(own.index, address, host_prefix(address))?;

@@ -14,7 +14,8 @@ pub(crate) enum ObjectRole {
 }
 
 const NONE: KeptFields = KeptFields { metadata: &[], whole: &[], spec: &[], status: &[], containers: false };
-const SPEC: KeptFields = KeptFields { whole: &["spec"], ..NONE };
+/// Annotations give a policy its tier and order.
+const SPEC: KeptFields = KeptFields { metadata: &["annotations"], whole: &["spec"], ..NONE };
 
 /// The watched kinds. Namespaces and nodes come first: what selects by their labels comes later.
 const KINDS: [(ObjectRole, WatchedKind); 13] = [
@@ -77,7 +78,7 @@ const KINDS: [(ObjectRole, WatchedKind); 13] = [
 ];
 
 /// A policy of the incumbent has one spec or several.
-const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], ..NONE };
+const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], ..SPEC };
 
 /// The watched kinds and their roles, for the agent of this node.
 pub(crate) fn watched_kinds(node: &str) -> Vec<(ObjectRole, WatchedKind)> {
@@ -88,6 +89,18 @@ pub(crate) fn watched_kinds(node: &str) -> Vec<(ObjectRole, WatchedKind)> {
         }
     }
     kinds
+}
+
+/// The kinds that policies depend on, with the pods of all nodes, for a command that evaluates the policies of a cluster.
+pub fn cluster_kinds() -> Vec<WatchedKind> {
+    const POD: KeptFields =
+        KeptFields { metadata: &["annotations", "ownerReferences"], whole: &["spec", "status"], ..NONE };
+    let kinds = KINDS.into_iter().filter_map(|(role, kind)| match role {
+        ObjectRole::Manifest => Some(kind),
+        ObjectRole::NodePod => Some(WatchedKind { fields: POD, ..kind }),
+        ObjectRole::Peer => None,
+    });
+    kinds.collect()
 }
 
 const fn manifest(

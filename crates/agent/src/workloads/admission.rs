@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// Maximum length of a name of a workload or namespace (RFC 1123).
 const MAX_NAME: usize = 63;
 
+/// Maximum length of a name of a pod: labels of a DNS name.
+const MAX_POD_NAME: usize = 253;
+
 /// Checks a specification, and assigns the addresses that it leaves open.
 pub(super) fn admit(
     reconciler: &mut Reconciler,
@@ -30,28 +33,80 @@ pub(super) fn admit(
             ),
         ));
     }
-    for (key, value) in &wanted.labels {
-        manifest::label::check(key, value)
-            .map_err(|error| Failure::new(Cause::Invalid, error.to_string()))?;
-    }
-    named_ports(&wanted.named_ports).map_err(invalid)?;
+    check_description(&wanted)?;
     if let Some(owner) = wanted.owner
         && Process::find(owner).map_err(|error| internal(error.into()))?.is_none()
     {
         return Err(Failure::new(Cause::Invalid, "the process that owns the workload does not run"));
     }
+    assign(reconciler, &mut wanted)?;
+    Ok(wanted)
+}
+
+/// Checks the specification of an attachment, and assigns the addresses that it leaves open, unless another plugin has
+/// assigned them. Several attachments may be of one pod.
+pub(super) fn admit_attachment(
+    reconciler: &mut Reconciler,
+    mut wanted: api::WorkloadSpec,
+    is_chained: bool,
+) -> Result<api::WorkloadSpec, Failure> {
+    check_name("namespace", &wanted.namespace)?;
+    check_pod_name(&wanted.name)?;
+    check_description(&wanted)?;
+    if is_chained {
+        adopt(reconciler, &wanted)?;
+    } else {
+        assign(reconciler, &mut wanted)?;
+    }
+    Ok(wanted)
+}
+
+/// The name of a workload for a container that is no pod's.
+pub(super) fn name_of_container(container: &str) -> String {
+    let name = container.chars().take(MAX_NAME);
+    let name: String =
+        name.map(|one| if one.is_ascii_alphanumeric() { one.to_ascii_lowercase() } else { '-' }).collect();
+    name.trim_matches('-').to_owned()
+}
+
+/// Checks labels and named ports.
+fn check_description(wanted: &api::WorkloadSpec) -> Result<(), Failure> {
+    for (key, value) in &wanted.labels {
+        manifest::label::check(key, value)
+            .map_err(|error| Failure::new(Cause::Invalid, error.to_string()))?;
+    }
+    named_ports(&wanted.named_ports).map(drop).map_err(invalid)
+}
+
+/// Checks the addresses that a workload requests, and assigns those that it leaves open.
+fn assign(reconciler: &mut Reconciler, wanted: &mut api::WorkloadSpec) -> Result<(), Failure> {
     check_families(reconciler).map_err(internal)?;
+    if reconciler.addresses.are_none() {
+        return Err(Failure::new(Cause::Unavailable, reconciler.unready().join("; ")));
+    }
     reconciler.wiring.check_families(&wanted.addresses).map_err(invalid)?;
     for address in &wanted.addresses {
         reconciler.addresses.check(*address).map_err(|message| Failure::new(Cause::Invalid, message))?;
         check_free(reconciler.world(), *address)?;
         check_unreserved(reconciler, *address)?;
     }
-    wanted.addresses = reconciler
-        .addresses
-        .for_workload(&wanted.addresses)
-        .map_err(|error| Failure::new(Cause::Conflict, error.to_string()))?;
-    Ok(wanted)
+    let assigned = reconciler.addresses.for_workload(&wanted.addresses);
+    wanted.addresses = assigned.map_err(|error| Failure::new(Cause::Conflict, error.to_string()))?;
+    Ok(())
+}
+
+/// Checks and reserves addresses that another plugin has assigned.
+fn adopt(reconciler: &mut Reconciler, wanted: &api::WorkloadSpec) -> Result<(), Failure> {
+    if wanted.addresses.is_empty() {
+        let message = "the previous plugin (prevResult) assigned no address to the interface";
+        return Err(Failure::new(Cause::Invalid, message));
+    }
+    for address in &wanted.addresses {
+        check_free(reconciler.world(), *address)?;
+        check_unreserved(reconciler, *address)?;
+    }
+    let reserved = reconciler.addresses.reserve_workload(&wanted.addresses);
+    reserved.map_err(|error| Failure::new(Cause::Conflict, error.to_string()))
 }
 
 /// Checks whether the node still has IPv6; without IPv6, new workloads get no IPv6 address.
@@ -65,7 +120,8 @@ fn check_families(reconciler: &mut Reconciler) -> anyhow::Result<()> {
         reconciler.notes.push(note);
         reconciler.addresses.leave_out_ipv6();
     }
-    anyhow::ensure!(!reconciler.addresses.are_none(), "workloadAddresses has an IPv6 block alone, and {now}");
+    let is_left = now == before || !reconciler.addresses.are_none();
+    anyhow::ensure!(is_left, "workloadAddresses has an IPv6 block alone, and {now}");
     Ok(())
 }
 
@@ -124,6 +180,16 @@ fn check_name(what: &str, text: &str) -> Result<(), Failure> {
     ))
 }
 
+/// Pods' names are DNS names.
+fn check_pod_name(text: &str) -> Result<(), Failure> {
+    if text.len() <= MAX_POD_NAME && text.split('.').all(|label| check_name("name", label).is_ok()) {
+        return Ok(());
+    }
+    let message =
+        format!("the pod's name {text:?} should be a DNS name of at most {MAX_POD_NAME} lower-case letters");
+    Err(Failure::new(Cause::Invalid, message))
+}
+
 /// The failure of a request whose workload does not exist.
 pub(crate) fn not_found(namespace: &str, name: &str) -> Failure {
     Failure::new(Cause::NotFound, format!("there is no workload {namespace}/{name} on this node"))
@@ -149,6 +215,18 @@ mod tests {
         assert_eq!(failure.cause, Cause::Conflict);
         assert!(failure.messages[0].contains("workload shop/web of node other"), "{failure:?}");
         assert!(check_free(&world, IpAddr::from([10, 0, 9, 2])).is_ok());
+    }
+
+    #[test]
+    fn names_of_pods_are_dns_names_and_those_of_containers_become_labels() {
+        for (name, is_valid) in
+            [("web-0", true), ("a.b-1.c", true), ("", false), ("a..b", false), ("A", false)]
+        {
+            assert_eq!(check_pod_name(name).is_ok(), is_valid, "{name:?}");
+        }
+        let container = format!("Ab_c.{}", "1".repeat(80));
+        let name = name_of_container(&container);
+        assert!(name.starts_with("ab-c-1") && check_name("name", &name).is_ok(), "{name}");
     }
 
     #[test]

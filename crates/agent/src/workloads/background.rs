@@ -2,8 +2,10 @@
 
 use super::pending::Creation;
 use super::writer::StateWriter;
+use crate::answer::{internal, value};
 use crate::notifier::Notifier;
 use crate::problems::Problems;
+use crate::queue::Reply;
 use crate::state::{State, WorkloadRecord};
 use crate::state_log::StateLog;
 use crate::threads;
@@ -95,6 +97,14 @@ impl Background {
         self.creators.give(move |wiring| {
             let created = wiring.create(&background.attacher, &mut creation.workload);
             background.put(|results| results.created.push((creation, created)));
+        });
+    }
+
+    /// Compares a sandbox with its record, and answers with what differs, besides what is known to differ already.
+    pub(crate) fn inspect(&self, record: WorkloadRecord, known: Vec<String>, reply: Reply) {
+        self.creators.give(move |wiring| {
+            let found = wiring.inspect(&record).map(|found| known.into_iter().chain(found).collect());
+            reply.send(found.map_err(internal).and_then(|found: Vec<String>| value(&found)));
         });
     }
 

@@ -2,6 +2,7 @@
 
 use super::admission;
 use super::pending::{Creation, Waiter};
+use super::relabelling;
 use crate::answer::{internal, value};
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
@@ -15,24 +16,32 @@ use std::sync::Arc;
 /// Begins to create a workload; the client gets its answer once the workload is complete and saved, or once everything that
 /// was made of it is removed.
 pub(crate) fn create(reconciler: &mut Reconciler, wanted: api::WorkloadSpec, reply: Reply) {
-    match reserve(reconciler, wanted) {
-        Ok(workload) => {
-            let lifecycle = &mut reconciler.lifecycle;
-            lifecycle.creating.insert(workload.id, Vec::new());
-            lifecycle.recording.push(Creation { workload, reply });
-            // Requests that are in the queue already come first, so that all of them are recorded together.
-            lifecycle.notifier.notify();
-        }
+    let reserved = admission::admit(reconciler, wanted)
+        .and_then(|wanted| reserve(reconciler, wanted, |workload| workload));
+    match reserved {
+        Ok(workload) => record(reconciler, workload, reply),
         Err(failure) => reply.send(Err(failure)),
     }
 }
 
-/// Reserves addresses and a number.
-fn reserve(reconciler: &mut Reconciler, wanted: api::WorkloadSpec) -> Result<WorkloadRecord, Failure> {
-    let wanted = admission::admit(reconciler, wanted)?;
+/// Begins to create a workload whose number and addresses are reserved.
+pub(super) fn record(reconciler: &mut Reconciler, workload: WorkloadRecord, reply: Reply) {
+    let lifecycle = &mut reconciler.lifecycle;
+    lifecycle.creating.insert(workload.id, Vec::new());
+    lifecycle.recording.push(Creation { workload, replies: vec![reply] });
+    // Requests that are in the queue already come first, so that all of them are recorded together.
+    lifecycle.notifier.notify();
+}
+
+/// Reserves a number for an admitted workload, whose addresses are released if that fails.
+pub(super) fn reserve(
+    reconciler: &mut Reconciler,
+    wanted: api::WorkloadSpec,
+    complete: impl FnOnce(WorkloadRecord) -> WorkloadRecord,
+) -> Result<WorkloadRecord, Failure> {
     let addresses = wanted.addresses.clone();
     let reserved = reconciler.wiring.free_number(reconciler.state.last_endpoint).and_then(|id| {
-        let workload = reconciler.wiring.plan(id, wanted)?;
+        let workload = complete(reconciler.wiring.plan(id, wanted)?);
         reconciler.state.last_endpoint = id;
         reconciler.state.workloads.insert(id, Arc::new(workload.clone()));
         Ok(workload)
@@ -65,9 +74,12 @@ pub(super) fn give_up(reconciler: &mut Reconciler, unsaved: Vec<(Creation, Strin
 /// Writes the map entries of workloads that were created otherwise, and records them as complete.
 pub(super) fn finish(reconciler: &mut Reconciler, created: Vec<(Creation, anyhow::Result<Endpoint>)>) {
     let mut ready = Vec::new();
-    for (creation, endpoint) in created {
+    for (mut creation, endpoint) in created {
         match endpoint {
-            Ok(endpoint) => ready.push((creation, endpoint)),
+            Ok(mut endpoint) => {
+                relabelling::refresh(&reconciler.pods, &mut creation.workload, &mut endpoint);
+                ready.push((creation, endpoint));
+            }
             Err(error) => abandon(reconciler, creation, internal(error)),
         }
     }
@@ -79,9 +91,15 @@ pub(super) fn finish(reconciler: &mut Reconciler, created: Vec<(Creation, anyhow
         }
         creation.workload.stage = WorkloadStage::Made;
         complete(reconciler, &creation.workload);
-        let answer = value(&views::endpoint(&reconciler.world().snapshot(), &creation.workload));
+        let world = reconciler.world().snapshot();
+        let answer = match &creation.workload.sandbox {
+            None => value(&views::endpoint(&world, &creation.workload)),
+            Some(_) => value(&views::attachment(&world, &creation.workload)),
+        };
+        let joined = reconciler.lifecycle.joined.remove(&creation.workload.id);
+        creation.replies.extend(joined.unwrap_or_default());
         reconciler.lifecycle.steps.push(Box::new(move |saved, background| match saved {
-            Ok(()) => creation.reply.send(answer),
+            Ok(()) => creation.replies.into_iter().for_each(|reply| reply.send(answer.clone())),
             Err(why) => background.put(|results| results.unsaved.push((creation, why.clone()))),
         }));
     }
@@ -100,12 +118,14 @@ fn complete(reconciler: &mut Reconciler, workload: &WorkloadRecord) {
 }
 
 /// Removes what exists of a workload that could not be created; then its client gets the reason.
-fn abandon(reconciler: &mut Reconciler, Creation { workload, reply }: Creation, failure: Failure) {
+fn abandon(reconciler: &mut Reconciler, Creation { workload, replies }: Creation, failure: Failure) {
     let lifecycle = &mut reconciler.lifecycle;
     let waiters = lifecycle.creating.remove(&workload.id).unwrap_or_default();
+    let joined = lifecycle.joined.remove(&workload.id).unwrap_or_default();
     let leaving = lifecycle.leaving.entry(workload.id).or_default();
     leaving.extend(waiters);
-    leaving.push(Waiter { reply, answer: Err(failure) });
+    let replies = replies.into_iter().chain(joined);
+    leaving.extend(replies.map(|reply| Waiter::new(reply, Err(failure.clone()))));
 }
 
 /// Writes the map entries of endpoints in one change; returns the endpoints that are refused.

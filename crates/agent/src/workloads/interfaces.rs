@@ -21,6 +21,11 @@ pub(crate) fn check_interfaces(reconciler: &mut Reconciler, names: Option<&BTree
     };
     for workload in state.workloads.values().filter(is_changed) {
         match lost(wiring, workload) {
+            // The runtime removed the sandbox without a DEL, and nothing is left that could use the addresses.
+            Ok(Some(_)) if workload.sandbox.is_some() && !wiring.has_namespace(workload).unwrap_or(true) => {
+                lifecycle.leaving.entry(workload.id).or_default();
+                lifecycle.notifier.notify();
+            }
             Ok(Some(text)) => drop(lifecycle.bare.insert(workload.id, text)),
             Ok(None) => drop(lifecycle.bare.remove(&workload.id)),
             Err(error) => return problems.note(UNKNOWN, Err(message(error))),

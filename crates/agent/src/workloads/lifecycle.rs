@@ -2,9 +2,10 @@
 
 use super::background::{Background, Step};
 use super::owners::Owners;
-use super::pending::{Creation, Waiter};
+use super::pending::{Creation, Parked, Waiter};
 use crate::notifier::Notifier;
 use crate::problems::{Problem, Problems};
+use crate::queue::Reply;
 use crate::state::{State, WorkloadRecord};
 use crate::state_log::StateLog;
 use crate::wiring::Wiring;
@@ -32,6 +33,10 @@ pub(crate) struct Lifecycle {
     pub(super) recording: Vec<Creation>,
     /// All creations, with the clients that want them removed.
     pub(super) creating: BTreeMap<u32, Vec<Waiter>>,
+    /// Further clients that wait for a creation.
+    pub(super) joined: BTreeMap<u32, Vec<Reply>>,
+    /// Attachments that wait until another workload is removed.
+    pub(super) parked: Vec<Parked>,
     /// Workloads to remove.
     pub(super) leaving: BTreeMap<u32, Vec<Waiter>>,
     /// Workloads whose map entries are removed.
@@ -71,6 +76,8 @@ impl Lifecycle {
             steps: Vec::new(),
             recording: Vec::new(),
             creating: BTreeMap::new(),
+            joined: BTreeMap::new(),
+            parked: Vec::new(),
             leaving: BTreeMap::new(),
             removing: BTreeMap::new(),
             failed: BTreeMap::new(),

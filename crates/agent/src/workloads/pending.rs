@@ -3,18 +3,53 @@
 use crate::answer::Answer;
 use crate::queue::Reply;
 use crate::state::WorkloadRecord;
+use api::{AttachmentSpec, Failure};
+use serde_json::Value;
 
-/// A workload that is being created, and the client that waits for it.
+/// A workload that is being created, and the clients that wait for it.
 #[derive(Debug)]
 pub(crate) struct Creation {
     pub(crate) workload: WorkloadRecord,
+    pub(crate) replies: Vec<Reply>,
+}
+
+/// An attachment that waits until another workload is removed.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    /// The number of the other workload.
+    pub(crate) behind: u32,
+    pub(crate) spec: AttachmentSpec,
     pub(crate) reply: Reply,
 }
 
-/// A client that waits for the removal of a workload.
+/// What waits for the removal of a workload.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    pub(crate) reply: Reply,
+    /// The client; none where the agent itself removes the workload.
+    reply: Option<Reply>,
     /// The answer once the workload is removed. The client of a failed creation gets its failure in any case.
-    pub(crate) answer: Answer,
+    answer: Answer,
+}
+
+impl Waiter {
+    /// A client that gets this answer.
+    pub(crate) fn new(reply: Reply, answer: Answer) -> Self {
+        Self { reply: Some(reply), answer }
+    }
+
+    /// No client.
+    pub(crate) fn nothing() -> Self {
+        Self { reply: None, answer: Ok(Value::Null) }
+    }
+
+    /// The workload is removed.
+    pub(crate) fn answer(self) {
+        self.reply.into_iter().for_each(|reply| reply.send(self.answer.clone()));
+    }
+
+    /// The workload cannot be removed.
+    pub(crate) fn fail(self, failure: &Failure) {
+        let answer = self.answer.and_then(|_| Err(failure.clone()));
+        self.reply.into_iter().for_each(|reply| reply.send(answer.clone()));
+    }
 }

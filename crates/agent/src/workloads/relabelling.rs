@@ -1,6 +1,6 @@
 //! Labels and named ports of pods that change after the pod was attached.
 
-use crate::node_pods::NodePod;
+use crate::node_pods::{NodePod, NodePods, PodQuery};
 use crate::reconciler::Reconciler;
 use crate::state::{WorkloadRecord, WorkloadStage};
 use crate::wiring::named_ports;
@@ -37,6 +37,20 @@ pub(crate) fn relabel(reconciler: &mut Reconciler, pod: &NodePod) -> anyhow::Res
     }
     reconciler.save_soon();
     Ok(())
+}
+
+/// Takes labels and named ports of a new workload's pod over, which may have changed since the attachment began.
+pub(super) fn refresh(pods: &NodePods, record: &mut WorkloadRecord, endpoint: &mut Endpoint) {
+    let Some(sandbox) = &record.sandbox else { return };
+    let api::WorkloadSpec { namespace, name, .. } = &record.wanted;
+    let pod = pods.known(PodQuery { namespace, name, uid: sandbox.pod_uid.as_deref() });
+    if let Some(pod) = pod.filter(|pod| !is_described(record, pod))
+        && let Ok(ports) = named_ports(&pod.named_ports)
+    {
+        describe(record, &pod);
+        endpoint.workload.labels = Arc::new(pod.labels.clone());
+        endpoint.workload.named_ports = Arc::new(ports);
+    }
 }
 
 /// Whether a workload is attached to a sandbox of this pod.

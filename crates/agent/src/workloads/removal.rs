@@ -10,7 +10,7 @@ use crate::state::{WorkloadRecord, WorkloadStage};
 use api::{Cause, Failure};
 use control::Change;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The failure, as status and log name it.
@@ -24,16 +24,29 @@ pub(crate) fn remove(reconciler: &mut Reconciler, namespace: &str, name: &str, r
     let Some(id) = find(reconciler, namespace, name) else {
         return reply.send(Err(admission::not_found(namespace, name)));
     };
+    if reconciler.state.workloads.get(&id).is_some_and(|known| known.sandbox.is_some()) {
+        let message =
+            format!("{namespace}/{name} belongs to a container runtime; delete the pod or container");
+        return reply.send(Err(Failure::new(Cause::Conflict, message)));
+    }
     let lifecycle = &mut reconciler.lifecycle;
     if lifecycle.leaving.contains_key(&id) || lifecycle.removing.contains_key(&id) {
         // For the second of two clients that remove a workload, the workload is gone.
         return reply.send(Err(admission::not_found(namespace, name)));
     }
-    let waiter = Waiter { reply, answer: Ok(Value::Null) };
+    leave(reconciler, id, Some(Waiter::new(reply, Ok(Value::Null))));
+}
+
+/// Begins to remove a workload, unless its removal has begun; the client gets its answer once the workload is removed.
+pub(super) fn leave(reconciler: &mut Reconciler, id: u32, waiter: Option<Waiter>) {
+    let lifecycle = &mut reconciler.lifecycle;
+    if let Some(waiters) = lifecycle.removing.get_mut(&id) {
+        return waiters.extend(waiter);
+    }
     match lifecycle.creating.get_mut(&id) {
-        Some(waiters) => waiters.push(waiter),
+        Some(waiters) => waiters.push(waiter.unwrap_or_else(Waiter::nothing)),
         None => {
-            lifecycle.leaving.entry(id).or_default().push(waiter);
+            lifecycle.leaving.entry(id).or_default().extend(waiter);
             // Requests that are in the queue already come first, so that all of them are one change.
             lifecycle.notifier.notify();
         }
@@ -73,17 +86,18 @@ pub(super) fn begin(reconciler: &mut Reconciler) {
     }
 }
 
-/// Forgets the workloads that were removed, and releases their addresses.
-pub(super) fn finish(reconciler: &mut Reconciler, results: Vec<(u32, anyhow::Result<()>)>) {
+/// Forgets the workloads that were removed, and releases their addresses; returns their numbers.
+pub(super) fn finish(reconciler: &mut Reconciler, results: Vec<(u32, anyhow::Result<()>)>) -> BTreeSet<u32> {
     if results.is_empty() {
-        return;
+        return BTreeSet::new();
     }
-    let mut waiting = Vec::new();
+    let (mut waiting, mut removed) = (Vec::new(), BTreeSet::new());
     for (id, result) in results {
         let waiters = reconciler.lifecycle.removing.remove(&id).unwrap_or_default();
         match result {
             Ok(()) => {
                 forget(reconciler, id);
+                removed.insert(id);
                 waiting.extend(waiters);
             }
             Err(error) => fail(reconciler, id, waiters, &error),
@@ -91,11 +105,8 @@ pub(super) fn finish(reconciler: &mut Reconciler, results: Vec<(u32, anyhow::Res
     }
     note(reconciler);
     interfaces::note(reconciler);
-    reconciler.lifecycle.steps.push(Box::new(|_, _| {
-        for Waiter { reply, answer } in waiting {
-            reply.send(answer);
-        }
-    }));
+    reconciler.lifecycle.steps.push(Box::new(|_, _| waiting.into_iter().for_each(Waiter::answer)));
+    removed
 }
 
 fn forget(reconciler: &mut Reconciler, id: u32) {
@@ -112,8 +123,8 @@ fn forget(reconciler: &mut Reconciler, id: u32) {
 /// Records a failed removal, which is retried, and answers the clients that wait for it.
 fn fail(reconciler: &mut Reconciler, id: u32, waiters: Vec<Waiter>, error: &anyhow::Error) {
     let why = api::sentence(error.as_ref());
-    for Waiter { reply, answer } in waiters {
-        reply.send(answer.and_then(|_| Err(Failure::new(Cause::Internal, why.clone()))));
+    for waiter in waiters {
+        waiter.fail(&Failure::new(Cause::Internal, why.clone()));
     }
     reconciler.lifecycle.failed.insert(id, why);
 }

@@ -1,10 +1,11 @@
 //! Adopts the workloads of an earlier run, and removes remains of workloads.
 
-use super::interfaces;
+use super::{attachments, interfaces};
 use crate::addresses::Addresses;
 use crate::kernel::Kernel;
 use crate::problems::message;
 use crate::reconciler::Reconciler;
+use crate::state;
 use crate::state::{WorkloadRecord, WorkloadStage};
 use crate::wiring::Wiring;
 use anyhow::Context;
@@ -28,9 +29,11 @@ pub(crate) fn take_over(
     changes: &mut Vec<Change>,
 ) -> anyhow::Result<Workloads> {
     let attacher = kernel.attacher();
+    let boot = state::boot().context("the identifier of this boot cannot be read")?;
     let mut workloads = known.clone();
     for (&id, workload) in &known {
-        if workload.stage == WorkloadStage::Made {
+        let is_earlier = workload.sandbox.as_ref().is_some_and(|sandbox| sandbox.boot != boot);
+        if workload.stage == WorkloadStage::Made && !is_earlier {
             if let Some((change, interface)) = wiring.adopt(workload)? {
                 // Another program may have detached the programs.
                 attacher.attach(interface)?;
@@ -76,6 +79,8 @@ pub(crate) fn start(reconciler: &mut Reconciler) {
         }
     }
     lifecycle.notifier.notify();
+    // Before the first client: a sandbox that a runtime deleted meanwhile must not be found again.
+    attachments::take_queued(reconciler);
     interfaces::check_interfaces(reconciler, None);
 }
 

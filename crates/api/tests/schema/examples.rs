@@ -6,7 +6,10 @@ use api::view::{
     IdentitySummary, PolicySummary, ProxyConnections, RuleSummary, RuntimeSettings, ServiceSummary,
     SideVerdict, Status,
 };
-use api::{Answer, ApiRequest, Cause, Envelope, ExplainProbe, Failure, HttpProbe, WorkloadSpec};
+use api::{
+    Answer, ApiRequest, AttachmentAddress, AttachmentName, AttachmentReadiness, AttachmentSpec,
+    AttachmentSummary, Cause, Envelope, ExplainProbe, Failure, HttpProbe, PodIdentifier, WorkloadSpec,
+};
 use std::collections::BTreeMap;
 
 pub(crate) fn envelope(request: ApiRequest) -> Envelope {
@@ -49,9 +52,40 @@ pub(crate) fn requests() -> Vec<ApiRequest> {
         }),
         ApiRequest::RemoveWorkload { namespace: namespace.clone(), name: name.clone() },
         ApiRequest::ConfigureWorkload { namespace, name, audit: true },
+        ApiRequest::Attach(Box::new(AttachmentSpec {
+            name: attachment(),
+            network: text(),
+            network_namespace: "/run/netns/a".into(),
+            pod: Some(PodIdentifier { namespace: text(), name: text(), uid: Some(text()) }),
+            labels: map(text()),
+            named_ports: map(text()),
+            addresses: vec!["10.0.0.1".parse().unwrap()],
+            chained: true,
+        })),
+        ApiRequest::Detach { name: attachment() },
+        ApiRequest::CheckAttachment { name: attachment(), addresses: vec!["10.0.0.1".parse().unwrap()] },
+        ApiRequest::CollectAttachments { network: text(), valid: vec![attachment()] },
+        ApiRequest::Readiness,
         ApiRequest::ChangeSettings { monitor_aggregation: Some(text()) },
         ApiRequest::Stop,
     ]
+}
+
+fn attachment() -> AttachmentName {
+    AttachmentName { container: text(), interface: text() }
+}
+
+fn attachment_summary() -> AttachmentSummary {
+    let address =
+        AttachmentAddress { address: "10.0.0.1".parse().unwrap(), gateway: "169.254.1.1".parse().unwrap() };
+    AttachmentSummary {
+        id: 1,
+        host_interface: text(),
+        host_mac: text(),
+        mac: text(),
+        mtu: 1,
+        addresses: vec![address],
+    }
 }
 
 pub(crate) fn answers() -> Vec<String> {
@@ -68,6 +102,8 @@ pub(crate) fn views() -> Vec<String> {
         describe("RuntimeSettings", &RuntimeSettings { monitor_aggregation: text() }),
         describe("ProxyConnections", &proxy_connections()),
         describe("EndpointSummary", &endpoint()),
+        describe("AttachmentSummary", &attachment_summary()),
+        describe("AttachmentReadiness", &AttachmentReadiness { reasons: vec![text()] }),
         describe("IdentitySummary", &IdentitySummary { id: 1, labels: vec![text()], workloads: 1 }),
         describe(
             "ServiceSummary",

@@ -3,6 +3,7 @@
 mod agent;
 mod bench;
 mod bpf;
+mod cni;
 mod config;
 mod demo;
 mod endpoint;
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Observe(observe::Observe),
     Bench(bench::Bench),
     Bpf(bpf::Bpf),
+    Cni(cni::CniCommand),
     Version(version::Version),
     #[command(hide = true)]
     Proxy(agent::ProxyCommand),
@@ -64,6 +66,7 @@ impl Command {
             Self::Observe(observe) => observe.run(session),
             Self::Bench(bench) => bench.run(session),
             Self::Bpf(bpf) => bpf.run(session),
+            Self::Cni(cni) => cni.run(session),
             Self::Version(version) => version.run(session),
             Self::Proxy(proxy) => proxy.run(),
             Self::DemoServer(server) => server.run(),

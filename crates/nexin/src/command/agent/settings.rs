@@ -78,6 +78,27 @@ pub(crate) struct Settings {
     /// How programs are attached to interfaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attach: Option<Attach>,
+    /// Where the CNI plugin is installed for container runtimes; none where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cni: Option<CniSettings>,
+}
+
+/// Where the CNI plugin is installed; [`agent::CniConfig`] has the defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct CniSettings {
+    /// The directory of plugins' binaries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) binaries: Option<PathBuf>,
+    /// The directory of network configurations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) configurations: Option<PathBuf>,
+    /// Name of the file in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+    /// Name of another plugin's list in it, behind which only policy is added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) behind: Option<String>,
 }
 
 /// The API server of the node's cluster.
@@ -183,9 +204,33 @@ impl Settings {
                 None => default.monitor_aggregation,
             },
             attach,
+            cni: self.cni.map(CniSettings::config).transpose()?,
         };
         check::check(&config)?;
         Ok(config)
+    }
+}
+
+impl CniSettings {
+    fn config(self) -> Result<agent::CniConfig, String> {
+        let default = agent::CniConfig::default();
+        let file = self.file.unwrap_or(default.file);
+        for (field, name) in [("cni.file", Some(&file)), ("cni.behind", self.behind.as_ref())] {
+            if name.is_some_and(|name| name.contains('/') || !name.ends_with(".conflist")) {
+                return Err(format!("{field}: should be the name of a file such as 05-nexin.conflist"));
+            }
+        }
+        if self.behind.as_ref().is_some_and(|behind| *behind <= file) {
+            return Err(format!(
+                "cni.behind: should come after {file} by name, since runtimes use the first file"
+            ));
+        }
+        Ok(agent::CniConfig {
+            binaries: self.binaries.unwrap_or(default.binaries),
+            configurations: self.configurations.unwrap_or(default.configurations),
+            file,
+            behind: self.behind,
+        })
     }
 }
 
@@ -285,6 +330,12 @@ mod tests {
         check(r#"{"proxy": {"idleTimeout": 0}}"#, "proxy.idleTimeout");
         check(r#"{"proxy": {"timeout": 1}}"#, "unknown field `timeout`");
         check(r#"{"serviceAddresses": ["10.0.0.0/8", "11.0.0.0/8"]}"#, "one IPv4 block");
+        check(r#"{"cni": {"bin": "/x"}}"#, "unknown field `bin`");
+        check(r#"{"cni": {"file": "nexin.txt"}}"#, "cni.file: ");
+        check(
+            r#"{"cni": {"behind": "00-other.conflist"}}"#,
+            "cni.behind: should come after 05-nexin.conflist",
+        );
         check("[]", "a JSON object");
         check(r#"["/run/nexin"]"#, "a JSON object");
         check("null", "a JSON object");

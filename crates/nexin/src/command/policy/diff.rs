@@ -13,8 +13,9 @@ mod outsiders;
 mod synthetic;
 mod traffic;
 
+use super::cluster::{self, ClusterOptions};
 use super::count::count;
-use super::manifest_files::Depth;
+use super::manifest_files::{self, Depth, ManifestFile};
 use super::scenario::Scenario;
 use crate::outcome::{BadInput, Outcome};
 use crate::session::{Session, Tone};
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin policy diff deployed/ proposed/\n  \
         nexin policy diff --workloads pods.yaml old.yaml new.yaml\n  \
+        nexin policy diff --cluster proposed/\n  \
         nexin observe -o json > flows.json; nexin policy diff --flows flows.json old/ new/\n\n\
     Connections are compared between all workloads, and between them and the CIDR blocks, domains and nodes that rules name, for every \
     port that rules distinguish, over IPv4 and IPv6. The workloads are given by --workloads, else by the compared files, else \
@@ -37,17 +39,16 @@ use std::path::PathBuf;
     generated. With --flows only recorded connections are compared. Exit codes: 0 no verdict changes; 1 some do; 2 invalid \
     input, or too many combinations.")]
 pub(crate) struct Diff {
-    /// The present policies: a file or a directory
-    #[arg(value_name = "OLD")]
-    old: PathBuf,
-    /// The proposed policies: a file or a directory
-    #[arg(value_name = "NEW")]
-    new: PathBuf,
+    /// The present policies and the proposed ones, each a file or a directory; with --cluster only the proposed ones
+    #[arg(required = true, num_args = 1..=2, value_names = ["OLD", "NEW"])]
+    sides: Vec<PathBuf>,
     /// Workloads to compare: Pods and their controllers, Namespaces, or PolicyTest documents; may be repeated
     #[arg(long, value_name = "PATH")]
     workloads: Vec<PathBuf>,
     #[command(flatten)]
     depth: Depth,
+    #[command(flatten)]
+    cluster: ClusterOptions,
     /// Compare recorded connections, as `nexin observe -o json` prints them; - for standard input
     #[arg(long, value_name = "PATH")]
     flows: Option<PathBuf>,
@@ -55,10 +56,10 @@ pub(crate) struct Diff {
 
 impl Diff {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let read = |paths: &[PathBuf]| Scenario::read(session, paths, self.depth);
-        let mut worlds = [read(&[self.old])?, read(&[self.new])?];
+        let [old, new] = self.sides()?;
+        let mut worlds = [Scenario::read(session, &old)?, Scenario::read(session, &new)?];
         if !self.workloads.is_empty() {
-            let given = Scenario::read_ends(session, &self.workloads, self.depth)?;
+            let given = Scenario::read_ends(session, &manifest_files::read(&self.workloads, self.depth)?)?;
             worlds.iter_mut().for_each(|world| world.take_ends(&given));
         }
         let (differences, summary) = match &self.flows {
@@ -69,6 +70,27 @@ impl Diff {
         notes.iter().for_each(|note| session.print_error_line(note));
         print(session, &differences, &summary)?;
         Ok(if differences.is_empty() { Outcome::Holds } else { Outcome::Fails })
+    }
+}
+
+impl Diff {
+    /// The files of both sides.
+    fn sides(&self) -> anyhow::Result<[Vec<ManifestFile>; 2]> {
+        let read = |side: &PathBuf| manifest_files::read(std::slice::from_ref(side), self.depth);
+        match (&self.sides[..], self.cluster.is_given()) {
+            ([old, new], false) => Ok([read(old)?, read(new)?]),
+            ([new], true) => {
+                let (cluster, new) = (self.cluster.read()?, read(new)?);
+                Ok([cluster.clone(), cluster::applied(cluster, new)])
+            }
+            (_, true) => {
+                Err(BadInput("the cluster has the present policies; give only the proposed ones".into()).into())
+            }
+            (_, false) => Err(BadInput(
+                "give the proposed policies too: nexin policy diff OLD NEW, or compare with a cluster: --cluster NEW".into(),
+            )
+            .into()),
+        }
     }
 }
 

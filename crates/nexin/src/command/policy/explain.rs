@@ -2,7 +2,8 @@
 
 mod text;
 
-use super::manifest_files::Depth;
+use super::cluster::{self, ClusterOptions};
+use super::manifest_files::{self, Depth};
 use super::scenario::Scenario;
 use crate::outcome::Outcome;
 use crate::session::Session;
@@ -20,8 +21,9 @@ use std::str::FromStr;
     nexin policy explain --from app2 --to host --port 8/ICMP\n  \
     nexin policy explain --from app2 --to www.example.com --port 443\n  \
     nexin policy explain -f deploy/ --from shop/cart --to data/db --port 5432\n  \
-    nexin policy explain -f deploy/ --from shop/app=new,tier=front --to 198.51.100.7 --port 443\n\n\
-    Without -f the running agent's policies are evaluated. Files may contain policies, Pods and their controllers, Namespaces, Services and \
+    nexin policy explain -f deploy/ --from shop/app=new,tier=front --to 198.51.100.7 --port 443\n  \
+    nexin policy explain --cluster -f new.yaml --from shop/cart --to data/db --port 5432\n\n\
+    Without -f and --cluster the running agent's policies are evaluated. Files may contain policies, Pods and their controllers, Namespaces, Services and \
     Nodes and whatever else policies refer to, or PolicyTest documents (*.test.yaml), whose state after the last step is used; \
     beside policies of manifests, only their workloads, nodes and hosts are used. A service's address is translated, and each \
     backend evaluated. For each side every rule that selects it is listed, in the order of evaluation: \
@@ -33,6 +35,8 @@ pub(crate) struct Explain {
     files: Vec<PathBuf>,
     #[command(flatten)]
     depth: Depth,
+    #[command(flatten)]
+    cluster: ClusterOptions,
     /// Source: [namespace/]workload, an address, a node, an entity (host, world, kube-apiserver, remote-node), a
     /// domain name, or [namespace/]key=value,... for a workload that does not exist
     #[arg(long, value_name = "END")]
@@ -74,11 +78,13 @@ struct RequestLine {
 impl Explain {
     pub(super) fn run(mut self, session: &Session) -> anyhow::Result<Outcome> {
         let (files, depth) = (std::mem::take(&mut self.files), self.depth);
+        let cluster = std::mem::take(&mut self.cluster);
         let probe = self.probe();
-        let explanation: Explanation = if files.is_empty() {
+        let explanation: Explanation = if files.is_empty() && !cluster.is_given() {
             session.agent()?.call(ApiRequest::Explain(Box::new(probe)))?
         } else {
-            let scenario = Scenario::read(session, &files, depth)?;
+            let files = cluster::applied(cluster.read()?, manifest_files::read(&files, depth)?);
+            let scenario = Scenario::read(session, &files)?;
             let mut explanation =
                 agent::explain::explain(&scenario, &probe).map_err(api::CallError::Refused)?;
             explanation.notes.extend(scenario.notes.iter().cloned());

@@ -17,7 +17,7 @@ pub(super) struct Depth {
 }
 
 /// A file with its text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ManifestFile {
     /// Its name, for messages.
     pub(super) name: String,
@@ -34,6 +34,8 @@ pub(super) enum Origin {
     Named,
     /// It is in a directory that is named on the command line.
     Found,
+    /// It is an object of a cluster.
+    Cluster,
 }
 
 /// Extensions of PolicyTest files.

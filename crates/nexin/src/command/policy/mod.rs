@@ -1,6 +1,7 @@
 //! `nexin policy`: applies, lists, checks, explains and compares policies.
 
 mod apply;
+mod cluster;
 mod count;
 mod delete;
 mod diff;

@@ -3,6 +3,7 @@
 mod api_server;
 mod finding;
 
+use super::cluster::{self, ClusterOptions};
 use super::count::count;
 use super::manifest_files::{self, Depth, ManifestFile};
 use crate::outcome::Outcome;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  nexin policy validate rule1.yaml\n  nexin policy validate --strict policies/\n  \
-        kubectl get netpol -A -o yaml | nexin policy validate -\n  nexin policy validate -o json policies/\n\n\
+        kubectl get netpol -A -o yaml | nexin policy validate -\n  nexin policy validate --cluster\n  nexin policy validate -o json policies/\n\n\
     Warnings report valid manifests that are likely mistakes: selectors that cannot select any workload, rules that another rule \
     makes redundant, HTTP rules that another rule overrides. All files are checked together; objects of kinds that have \
     nothing to do with policy are skipped, and *.test.yaml files are checked as PolicyTests. Each finding is one line, \
@@ -28,10 +29,12 @@ use std::path::PathBuf;
 )]
 pub(crate) struct Validate {
     /// Manifests: a file, a directory, or - for standard input
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "cluster", value_name = "PATH")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     depth: Depth,
+    #[command(flatten)]
+    cluster: ClusterOptions,
     /// Exit with 1 if there are warnings
     #[arg(long)]
     strict: bool,
@@ -56,7 +59,8 @@ struct Validation {
 impl Validate {
     pub(super) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let mut validation = Validation::default();
-        for file in manifest_files::read(&self.files, self.depth)? {
+        let files = manifest_files::read(&self.files, self.depth)?;
+        for file in cluster::applied(self.cluster.read()?, files) {
             validation.files.push(file.name.clone());
             if let Err(found) = validation.read(&file) {
                 validation.findings.extend(found.into_iter().map(Finding::from));

@@ -2,12 +2,11 @@
 
 use super::Scenario;
 use super::merge::Conflict;
-use crate::command::policy::manifest_files::{self, Depth, ManifestFile};
+use crate::command::policy::manifest_files::{self, ManifestFile, Origin};
 use crate::outcome::BadInput;
 use crate::session::Session;
 use manifest::{Diagnostic, Object};
 use policy::rule::EnforcementMode;
-use std::path::PathBuf;
 
 /// The contents of files, before they are merged.
 #[derive(Default)]
@@ -20,16 +19,15 @@ struct Parts {
 }
 
 impl Scenario {
-    /// Reads the scenario of files and directories; prints how many objects of other kinds were skipped.
+    /// The scenario of files; prints how many objects of other kinds were skipped.
     ///
     /// Every test is a scenario of its own. If manifests contain policies, only the ends of tests are used; otherwise
     /// the policies of a single test are used, and policies of several tests are an error.
     pub(in crate::command::policy) fn read(
         session: &Session,
-        paths: &[PathBuf],
-        depth: Depth,
+        files: &[ManifestFile],
     ) -> anyhow::Result<Self> {
-        let mut parts = Parts::read(session, paths, depth)?;
+        let mut parts = Parts::read(session, files)?;
         let is_given = parts.objects.iter().any(|(_, object)| matches!(object, Object::Policy(_)));
         let with_policies: Vec<usize> =
             (0..parts.tests.len()).filter(|at| parts.tests[*at].1.has_policies()).collect();
@@ -59,14 +57,13 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Reads the workloads, nodes, hosts and services of files and directories; no policies.
+    /// The workloads, nodes, hosts and services of files; no policies.
     pub(in crate::command::policy) fn read_ends(
         session: &Session,
-        paths: &[PathBuf],
-        depth: Depth,
+        files: &[ManifestFile],
     ) -> anyhow::Result<Self> {
         let mut people = Self::default();
-        Parts::read(session, paths, depth)?.put_together(&mut people)?;
+        Parts::read(session, files)?.put_together(&mut people)?;
         Ok(people)
     }
 
@@ -79,13 +76,19 @@ impl Scenario {
 }
 
 impl Parts {
-    fn read(session: &Session, paths: &[PathBuf], depth: Depth) -> anyhow::Result<Self> {
+    fn read(session: &Session, files: &[ManifestFile]) -> anyhow::Result<Self> {
         let mut parts = Self::default();
         let (mut wrong, mut skipped) = (Vec::new(), 0);
-        for file in manifest_files::read(paths, depth)? {
-            let read = if file.is_test() { parts.read_tests(&file) } else { parts.read_manifests(&file) };
+        for file in files {
+            let read = if file.is_test() { parts.read_tests(file) } else { parts.read_manifests(file) };
             match read {
                 Ok(others) => skipped += others,
+                // A node refuses the object too.
+                Err(findings) if file.origin == Origin::Cluster => {
+                    findings
+                        .iter()
+                        .for_each(|finding| session.print_error_line(&format!("not in force: {finding}")));
+                }
                 Err(findings) => wrong.extend(findings),
             }
         }
