@@ -56,7 +56,7 @@ fn configuration(settings: &InstallSettings) -> String {
     let pools = [&settings.pool_v4, &settings.pool_v6].into_iter().filter(|pool| !pool.is_empty());
     let pools: Vec<&String> = pools.collect();
     let mut configuration =
-        json!({"kubernetes": {}, "clusterName": settings.cluster_name, "masquerade": true});
+        json!({"kubernetes": {}, "clusterName": settings.cluster_name, "cni": {}, "masquerade": true});
     if !pools.is_empty() {
         configuration["podAddresses"] = json!(pools);
     }
