@@ -361,6 +361,7 @@ impl Agent {
             }
             self.publish();
             workloads::save(&mut self.reconciler);
+            self.sources.iter_mut().for_each(|source| source.report(&self.reconciler));
         }
         let saved = self.reconciler.save();
         self.reconciler.note_saved(saved.map_err(message));
