@@ -37,6 +37,8 @@ mod leftovers;
 mod lifecycle;
 #[path = "node/many.rs"]
 mod many;
+#[path = "node/masquerade.rs"]
+mod masquerade;
 #[path = "node/neighbours.rs"]
 mod neighbours;
 #[path = "node/privileges.rs"]
