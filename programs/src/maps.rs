@@ -11,7 +11,7 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_loop, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
 use datapath::policy::{PolicyRows, Walk};
-use datapath::{Find, Keep, Maps, Scratch};
+use datapath::{AddressFact, Find, Keep, Maps, Scratch};
 
 /// The maps, and where the programs run.
 pub struct KernelMaps;
@@ -88,6 +88,11 @@ macro_rules! declare_one {
             }
 
             #[inline(always)]
+            fn insert_new(&self, key: &<map::$map as Map>::Key, value: &<map::$map as Map>::Value) -> bool {
+                $name.insert(key, value, NO_EXIST).is_ok()
+            }
+
+            #[inline(always)]
             fn remove(&self, key: &<map::$map as Map>::Key) {
                 let _ = $name.remove(key);
             }
@@ -123,6 +128,9 @@ macro_rules! declare_one {
         static $name: RingBuf<(), { MapId::$map.default_capacity() as usize }> = RingBuf::new();
     };
 }
+
+/// `BPF_NOEXIST`.
+const NO_EXIST: u64 = 1;
 
 /// Bytes of a trie's key before the bits.
 const PREFIX_LENGTH: usize = size_of::<u32>();
@@ -171,27 +179,31 @@ fn clock() -> Clock {
     *clock
 }
 
-/// An address that is not the node's own, as this CPU found under an epoch.
+/// An address of which this CPU found out a fact under an epoch.
 #[derive(Clone, Copy)]
-struct ForeignAddress {
+struct KnownAddress {
     address: Address,
     epoch: u32,
     /// An entry begins empty, and its epoch and address are those of others.
     is_known: u32,
 }
 
-/// Foreign addresses, each at the place that its last bits name; the programs' own.
+/// The addresses of each fact, each at the place that its last bits name; the programs' own.
 #[btf_map]
-static NX_FOREIGN: PerCpuArray<ForeignAddress, FOREIGN_PLACES> = PerCpuArray::new();
+static NX_FACTS: PerCpuArray<KnownAddress, { 2 * PLACES as usize }> = PerCpuArray::new();
 
-const FOREIGN_PLACES: usize = 256;
+/// Places of the addresses of one fact.
+const PLACES: u32 = 256;
 
 /// The place of an address.
 #[inline(always)]
-fn foreign(address: &Address) -> Option<&'static mut ForeignAddress> {
-    let place = u32::from(address.0[15]);
+fn known(fact: AddressFact, address: &Address) -> Option<&'static mut KnownAddress> {
+    let first = match fact {
+        AddressFact::Foreign => 0,
+        AddressFact::Unmasqueraded => PLACES,
+    };
     // SAFETY: the row is this CPU's own, as that of `scratch` is.
-    NX_FOREIGN.get_ptr_mut(place).map(|known| unsafe { &mut *known })
+    NX_FACTS.get_ptr_mut(first + u32::from(address.0[15])).map(|known| unsafe { &mut *known })
 }
 
 impl PolicyRows for KernelMaps {
@@ -286,15 +298,15 @@ impl Maps for KernelMaps {
     }
 
     #[inline(always)]
-    fn is_foreign(&self, address: &Address, epoch: u32) -> bool {
-        foreign(address)
+    fn knows(&self, fact: AddressFact, address: &Address, epoch: u32) -> bool {
+        known(fact, address)
             .is_some_and(|known| known.is_known != 0 && known.epoch == epoch && known.address == *address)
     }
 
     #[inline(always)]
-    fn remember_foreign(&self, address: &Address, epoch: u32) {
-        if let Some(known) = foreign(address) {
-            *known = ForeignAddress { address: *address, epoch, is_known: 1 };
+    fn remember(&self, fact: AddressFact, address: &Address, epoch: u32) {
+        if let Some(known) = known(fact, address) {
+            *known = KnownAddress { address: *address, epoch, is_known: 1 };
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The node's TCP sockets, as the kernel looks them up.
+//! The node's sockets, as the kernel looks them up.
 
 use crate::packet::Skb;
+use abi::protocol::{TCP, UDP};
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
-use aya_ebpf::helpers::{bpf_sk_release, bpf_skc_lookup_tcp};
+use aya_ebpf::helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
 use datapath::{SocketState, SocketTuple, Sockets};
 
 /// States of `enum` in `net/tcp_states.h`.
@@ -61,6 +62,33 @@ impl Skb {
         }
     }
 
+    /// Whether there is a UDP socket for a tuple.
+    #[inline(never)]
+    fn has_udp_port(&self, tuple: &SocketTuple) -> bool {
+        let SocketTuple { source, destination, source_port, destination_port } = *tuple;
+        let socket = if source.is_v4() {
+            let four =
+                Tuple4 { source: source.v4(), destination: destination.v4(), source_port, destination_port };
+            self.find_udp(&four)
+        } else {
+            let six = Tuple6 { source: source.0, destination: destination.0, source_port, destination_port };
+            self.find_udp(&six)
+        };
+        if socket.is_null() {
+            return false;
+        }
+        // SAFETY: the lookup gave a reference, which is given back.
+        unsafe { bpf_sk_release(socket.cast()) };
+        true
+    }
+
+    #[inline(always)]
+    fn find_udp<T>(&self, tuple: &T) -> *mut bpf_sock {
+        let start = core::ptr::from_ref(tuple).cast_mut().cast::<bpf_sock_tuple>();
+        // SAFETY: see `find`.
+        unsafe { bpf_sk_lookup_udp(self.context.cast(), start, size_of::<T>() as u32, THIS_NAMESPACE, 0) }
+    }
+
     #[inline(always)]
     fn find<T>(&self, tuple: &T) -> *mut bpf_sock {
         let start = core::ptr::from_ref(tuple).cast_mut().cast::<bpf_sock_tuple>();
@@ -79,5 +107,14 @@ impl Sockets for Skb {
             TCP_TIME_WAIT => SocketState::TimeWait,
             _ => SocketState::Connected,
         })
+    }
+
+    #[inline(always)]
+    fn has_port(&self, protocol: u8, tuple: &SocketTuple) -> bool {
+        match protocol {
+            TCP => self.look_up(tuple) != 0,
+            UDP => self.has_udp_port(tuple),
+            _ => false,
+        }
     }
 }

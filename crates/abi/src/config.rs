@@ -1,5 +1,6 @@
 //! The configuration of the node.
 
+use crate::masquerade::MasqueradeConfig;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The single value of [`crate::map::Config`] (an array of one).
@@ -18,9 +19,11 @@ pub struct Config {
     pub padding: [u8; 2],
     /// A union of the `flag` constants.
     pub flags: u32,
+    /// What flows of workloads get outside the cluster, where [`flag::MASQUERADE`] is set.
+    pub masquerade: MasqueradeConfig,
 }
 
-const _: () = assert!(size_of::<Config>() == 16);
+const _: () = assert!(size_of::<Config>() == 52);
 
 /// Bits of [`Config::flags`].
 pub mod flag {
@@ -37,4 +40,6 @@ pub mod flag {
     /// The node's policy enforces nothing: the hooks of the node let every packet pass, without a lookup of the node's endpoint.
     /// Without this bit that endpoint decides.
     pub const NODE_OPEN: u32 = 32;
+    /// Flows of workloads to addresses outside the cluster get an address of the node.
+    pub const MASQUERADE: u32 = 64;
 }

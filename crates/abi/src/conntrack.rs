@@ -140,6 +140,9 @@ pub mod flag {
     /// The first segment that made the entry did not open the connection: [`LOCAL_OPENED`] tells who sent that segment, and
     /// the rules of both directions apply.
     pub const TAKEN_UP: u32 = 512;
+    /// A proxy of services gave the packets of the other end the node's address: that end is behind the interface of
+    /// [`ConnInfo::way_in`](super::ConnInfo::way_in).
+    pub const MASQUERADED: u32 = 1024;
     /// [`ConnInfo::way_out`](super::ConnInfo::way_out) is known.
     pub const WAY_OUT: u32 = 128;
     /// [`ConnInfo::way_in`](super::ConnInfo::way_in) is known.

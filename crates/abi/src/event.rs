@@ -124,6 +124,8 @@ drop_reasons! {
     NotForProxy = 15, "a packet on the proxy's interface that no policy sent there";
     InvalidDestination = 16, "the destination address is not the workload's own";
     IdentityUnknown = 17, "the identity of the other end is not known yet";
+    NoPort = 18, "no port is free to masquerade the connection";
+    NoNodeAddress = 19, "the node has no address to masquerade with";
 }
 
 /// Number of entries of [`crate::map::Counters`].

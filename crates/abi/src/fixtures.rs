@@ -14,7 +14,7 @@ use crate::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 
 /// One row of each map that user space writes, in the order of the list of maps. Each part that is a number or a port is
 /// another one where the types permit it, so that a mix-up of two parts changes a row.
-pub fn one_row_of_each_map() -> [Row; 10] {
+pub fn one_row_of_each_map() -> [Row; 11] {
     let address = Address::from_v4([10, 0, 0, 1]);
     let port = [0, 80];
     let verdict = VerdictKey {
@@ -39,6 +39,7 @@ pub fn one_row_of_each_map() -> [Row; 10] {
         Row::Service(service, ServiceInfo { backends: 1, count: 1 }),
         Row::Backend(BackendKey { backends: 1, index: 2 }, BackendInfo { address, port, padding: [0; 2] }),
         Row::Config(Config { epoch: 5, ..Config::default() }),
+        Row::Unmasqueraded(AddressKey::host(address), 1),
     ]
 }
 

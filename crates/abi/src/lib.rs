@@ -23,6 +23,7 @@ pub mod hook;
 pub mod identity;
 pub mod map;
 pub mod mark;
+pub mod masquerade;
 pub mod policy;
 pub mod protocol;
 pub mod row;
@@ -34,4 +35,4 @@ pub use hook::Hook;
 
 /// Version of the layout of all maps. It is part of the directory that maps are pinned under, so that an agent never adopts maps
 /// of another layout. `tests/layout.rs` compares the layout with the one that is written down in `layout.txt`.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;

@@ -16,6 +16,7 @@ use crate::address::{AddressInfo, AddressKey};
 use crate::conntrack::{ConnInfo, ConnKey, FragmentInfo, FragmentKey};
 use crate::endpoint::{EndpointInfo, EndpointKey};
 use crate::event::{COUNTER_ROWS, Counter, FlowEvent};
+use crate::masquerade::MasqueradeInfo;
 use crate::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
 use crate::service::{BackendInfo, BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey};
 use core::fmt;
@@ -113,6 +114,12 @@ macro_rules! with_maps {
             /// The backends that were chosen for flows to services. Room for as many as the connections' map holds where each
             /// flow has an entry at both of its ends.
             Choices = NX_CHOICES: LruHash<ChoiceKey, ChoiceInfo>,
+                capacity 128 * 1024, in tests 4096, written by Kernel;
+            /// Blocks outside the cluster to whose addresses workloads send packets under their own addresses; the value is 1.
+            Unmasqueraded = NX_UNMASQUERADED: LpmTrie<AddressKey, u32>,
+                capacity 1024, in tests 256, written by Control, row Unmasqueraded;
+            /// The flows that got an address of the node, two entries for each.
+            Masquerades = NX_MASQUERADES: LruHash<ConnKey, MasqueradeInfo>,
                 capacity 128 * 1024, in tests 4096, written by Kernel;
             /// The ports of fragmented packets, for the fragments that carry none.
             Fragments = NX_FRAGMENTS: LruHash<FragmentKey, FragmentInfo>,

@@ -8,3 +8,7 @@ pub const MASK: u32 = 0xffff_0000;
 pub const TO_PROXY: u32 = 0x4e58_0000;
 /// Sent by the node proxy, which has applied every layer-7 rule set that policy asks for.
 pub const FROM_PROXY: u32 = 0x4e59_0000;
+
+/// The marks of kube-proxy: packets to masquerade, and packets to drop.
+const KUBE_PROXY: u32 = 0x4000 | 0x8000;
+const _: () = assert!(MASK & KUBE_PROXY == 0, "marks of kube-proxy stay as they are");

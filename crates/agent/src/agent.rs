@@ -33,8 +33,8 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    cni_install, descriptors, events, families, identities, map_usage, recall, requests, signals, upkeep,
-    workloads,
+    cni_install, descriptors, events, families, identities, map_usage, masquerade, recall, requests, signals,
+    upkeep, workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -150,6 +150,18 @@ fn recall_cluster(
     Ok(Some(stored))
 }
 
+/// The node as its configuration and its network describe it.
+fn own_node(
+    config: &AgentConfig,
+    (kernel, wiring): (&mut Kernel, &mut Wiring),
+    proxy: ProxyLocation,
+    problems: &Problems,
+) -> anyhow::Result<Change> {
+    let masquerade = masquerade::wanted(config, kernel, problems);
+    let node = Node { masquerade, ..node(config, wiring.node_addresses()?, proxy) };
+    Ok(Change::Node(Box::new(node)))
+}
+
 /// The node as its configuration describes it.
 fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> Node {
     Node {
@@ -159,6 +171,7 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         labels: config.node_labels.clone(),
         pod_blocks: Vec::new(),
         cluster_blocks: config.pod_addresses.clone(),
+        masquerade: None,
         proxy: Some(proxy),
         monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
@@ -210,7 +223,7 @@ impl Agent {
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
         notes.extend(wiring.find_groups());
         let grace_periods = GracePeriods::new(wiring.expediter());
-        notes.extend(grace_periods.note());
+        notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (state_log, state) = StateLog::load(&paths)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
@@ -225,7 +238,7 @@ impl Agent {
         let devices = HostDevices::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;
-        let mut changes = vec![Change::Node(Box::new(node(&config, wiring.node_addresses()?, proxy)))];
+        let mut changes = vec![own_node(&config, (&mut kernel, &mut wiring), proxy, &problems)?];
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
@@ -361,6 +374,7 @@ impl Agent {
             }
             self.publish();
             workloads::save(&mut self.reconciler);
+            self.sources.iter_mut().for_each(|source| source.report(&self.reconciler));
         }
         let saved = self.reconciler.save();
         self.reconciler.note_saved(saved.map_err(message));

@@ -4,6 +4,8 @@
 //! is in force from the start while the API server is away. Pods and peers wait until every kind that decides about them was
 //! listed once.
 
+mod conditions;
+mod endpoints;
 mod inbox;
 mod kinds;
 mod names;
@@ -15,21 +17,24 @@ pub(crate) use names::is_cluster_source;
 pub(crate) use stored::StoredCluster;
 
 use crate::notifier::Notifier;
-use crate::objects::{FileState, FileStates};
+use crate::objects::{FileState, FileStates, ObjectId};
 use crate::problems::{Problem, message};
 use crate::reconciler::{Persistence, Reconciler};
 use crate::source::ChangeSource;
 use crate::workloads;
+use conditions::{PolicyConditions, without_positions};
 use control::Change;
+use endpoints::EndpointReports;
 use inbox::Inbox;
 use kinds::ObjectRole;
 pub use kinds::cluster_kinds;
 use kubernetes::{ClusterEvent, ClusterWatches, Connection, Report, ResourceName};
+use manifest::Object;
 use names::source_of;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How soon changes that failed are applied again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -61,7 +66,11 @@ pub(crate) struct ClusterObjects {
     stored: StoredCluster,
     inbox: Inbox,
     /// Ends the watches when it is dropped.
-    _watches: ClusterWatches,
+    watches: ClusterWatches,
+    endpoints: EndpointReports,
+    conditions: PolicyConditions,
+    /// When a condition is this node's turn.
+    turn: Option<Instant>,
     is_first: bool,
     /// The last texts that are not in force yet; none for an object that is gone.
     pending: BTreeMap<Key, Option<String>>,
@@ -91,7 +100,10 @@ impl ClusterObjects {
         Ok(Self {
             stored,
             inbox,
-            _watches: watches,
+            watches,
+            endpoints: EndpointReports::default(),
+            conditions: PolicyConditions::default(),
+            turn: None,
             is_first: true,
             pending: BTreeMap::new(),
             complete: BTreeSet::new(),
@@ -126,14 +138,10 @@ impl ClusterObjects {
         reconciler.problems.note_all(API_SERVER, self.troubles());
     }
 
-    /// The troubles, each with the kinds that have it.
+    /// The reasons, each once: what is wrong with the API server is wrong with most kinds. An answer of the server names the kind.
     fn troubles(&self) -> Vec<String> {
-        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (kind, why) in &self.troubles {
-            by_reason.entry(why).or_default().push(self.stored.kind(*kind));
-        }
-        let kinds = by_reason.into_iter().map(|(why, kinds)| format!("{}: {why}", kinds.join(", ")));
-        self.disconnected.iter().cloned().chain(kinds).collect()
+        let reasons: BTreeSet<&String> = self.troubles.values().chain(&self.disconnected).collect();
+        reasons.into_iter().cloned().collect()
     }
 
     /// Whether every kind that decides about pods and peers was listed.
@@ -178,6 +186,8 @@ impl ClusterObjects {
         };
         let states: FileStates = manifests.iter().map(state).collect();
         let is_one = states.len() == 1;
+        let mut validity: BTreeMap<String, Result<(), String>> =
+            states.iter().map(|(source, state)| (source.clone(), validity(source, state))).collect();
         let mut applied = apply_states(reconciler, states.clone());
         let mut failed = BTreeMap::new();
         if let (false, Err(_)) = (is_one, &applied) {
@@ -193,6 +203,9 @@ impl ClusterObjects {
         }
         for (key, text) in manifests {
             let source = self.source(&key);
+            let validity = validity.remove(&source).unwrap_or(Ok(()));
+            let of = (self.stored.kind(key.0), &key.1);
+            self.conditions.observe(of, text.as_deref(), validity, SystemTime::now());
             match failed.get(&source) {
                 Some(why) => {
                     failures.push(format!("{source}: {why}"));
@@ -215,13 +228,14 @@ impl ClusterObjects {
             return;
         }
         let world = reconciler.world().snapshot();
-        let own: BTreeSet<IpAddr> = world.node().addresses.iter().copied().collect();
+        let own: BTreeSet<IpAddr> = own_addresses(reconciler).into_iter().collect();
         let nodes =
             world.remote_nodes().flat_map(|node| node.addresses.iter().map(move |address| (*address, node)));
         let nodes: BTreeMap<IpAddr, _> = nodes.collect();
         let node_of = |address| nodes.get(&address).map(|node| node.name.clone());
         let mut changes: Vec<Change> = Vec::with_capacity(peers.len());
         for (key, text) in &peers {
+            self.endpoints.observe(&key.1, text.as_deref(), |node| own.contains(&node));
             match peers::peer_change(&key.1, text.as_deref(), node_of, |node| own.contains(&node)) {
                 Ok(change) => changes.push(change),
                 Err(why) => unreadable.push(format!("{}: {why}", self.source(key))),
@@ -265,6 +279,19 @@ impl ClusterObjects {
         }
     }
 
+    /// Writes the conditions of policies that are this node's turn.
+    fn report_conditions(&mut self, reconciler: &Reconciler) {
+        self.turn = None;
+        if self.conditions.are_done() {
+            return;
+        }
+        let world = reconciler.world().snapshot();
+        let nodes: Vec<String> = world.remote_nodes().map(|node| node.name.clone()).collect();
+        let (writes, turn) = self.conditions.writes(&reconciler.config.name_of_node(), &nodes);
+        self.turn = turn;
+        writes.into_iter().for_each(|write| self.watches.write(write));
+    }
+
     /// Stores the text of an object soon.
     fn keep(&mut self, source: String, text: Option<String>) {
         self.stored.keep(source, text);
@@ -273,6 +300,25 @@ impl ClusterObjects {
 
     fn source(&self, (kind, name): &Key) -> String {
         source_of(self.stored.kind(*kind), name)
+    }
+}
+
+/// The addresses of this node: first those by which other nodes know it.
+fn own_addresses(reconciler: &Reconciler) -> Vec<IpAddr> {
+    let world = reconciler.world().snapshot();
+    let name = ObjectId::Node(reconciler.config.name_of_node());
+    let known = match reconciler.objects.object(&name) {
+        Some(Object::Node(node)) => node.internal_addresses.clone(),
+        _ => Vec::new(),
+    };
+    known.into_iter().chain(world.node().addresses.iter().copied()).collect()
+}
+
+/// Whether an object is valid, or why not.
+fn validity(source: &str, state: &FileState) -> Result<(), String> {
+    match state {
+        FileState::Invalid(messages) => Err(without_positions(source, messages)),
+        _ => Ok(()),
     }
 }
 
@@ -293,6 +339,11 @@ impl ChangeSource for ClusterObjects {
         if std::mem::take(&mut self.is_first) {
             reconciler.pods.follow();
             self.stored.pods().for_each(|pod| reconciler.pods.put(pod));
+            // What is stored is valid. What differs at the API server is listed before a condition is written.
+            let now = SystemTime::now();
+            for (kind, name, text) in self.stored.manifests() {
+                self.conditions.observe((kind, &name), Some(text), Ok(()), now);
+            }
         }
         self.take_events(reconciler);
         self.apply(reconciler);
@@ -303,7 +354,18 @@ impl ChangeSource for ClusterObjects {
         }
     }
 
+    /// Other nodes learn the pods of this node from their CiliumEndpoints.
+    fn report(&mut self, reconciler: &Reconciler) {
+        if !self.is_decided() {
+            return;
+        }
+        self.report_conditions(reconciler);
+        for write in self.endpoints.writes(reconciler, || own_addresses(reconciler)) {
+            self.watches.write(write);
+        }
+    }
+
     fn due(&self) -> Option<Instant> {
-        [self.retry, self.save].into_iter().flatten().min()
+        [self.retry, self.save, self.turn].into_iter().flatten().min()
     }
 }

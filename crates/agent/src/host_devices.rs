@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use workload::{Link, Network};
@@ -52,6 +53,22 @@ impl HostDevices {
             self.known = found?;
         }
         Ok(self.known.clone())
+    }
+
+    /// The first address of each family that the interfaces have, in the order of their indices; link-local ones do not count.
+    pub(crate) fn addresses(&mut self) -> anyhow::Result<Vec<IpAddr>> {
+        let interfaces = self.interfaces()?;
+        let mut addresses = self.network.addresses_by_interface()?;
+        addresses.retain(|(interface, address)| {
+            let is_link_local = match address {
+                IpAddr::V4(v4) => v4.is_link_local(),
+                IpAddr::V6(v6) => v6.is_unicast_link_local(),
+            };
+            interfaces.contains(interface) && !is_link_local
+        });
+        addresses.sort_by_key(|(interface, _)| *interface);
+        let first = |is_v4: bool| addresses.iter().find(|(_, address)| address.is_ipv4() == is_v4);
+        Ok([true, false].into_iter().filter_map(first).map(|(_, address)| *address).collect())
     }
 
     fn find(&mut self) -> anyhow::Result<BTreeSet<u32>> {

@@ -17,6 +17,7 @@ use l7::rule::HttpRule;
 use loader::{AttachError, Attacher, Counters, EventRings, Loaded, Mode, Options, Upkeep, UsageReader};
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::time::Instant;
 
 /// The loaded programs and maps, and the world that the maps hold.
@@ -171,11 +172,15 @@ impl Kernel {
         Ok(())
     }
 
-    /// Attaches programs to every external interface while the node has a policy, and detaches them otherwise.
+    /// Attaches programs to every external interface while the node has a policy or masquerades, and detaches them otherwise.
     ///
     /// Called before the write that enforces the policy: until then these programs forward everything.
     pub(crate) fn guard_node(&mut self) -> anyhow::Result<()> {
-        let wanted = if self.node_enforces() { self.devices.interfaces()? } else { BTreeSet::new() };
+        let wanted = if self.node_enforces() || self.world.masquerade().is_some() {
+            self.devices.interfaces()?
+        } else {
+            BTreeSet::new()
+        };
         let guarded: BTreeSet<u32> = self
             .loaded
             .attached()
@@ -189,6 +194,11 @@ impl Kernel {
             self.loaded.detach_outside(interface)?;
         }
         Ok(())
+    }
+
+    /// The first address of each family at the external interfaces.
+    pub(crate) fn external_addresses(&mut self) -> anyhow::Result<Vec<IpAddr>> {
+        self.devices.addresses()
     }
 
     fn node_enforces(&self) -> bool {

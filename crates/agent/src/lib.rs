@@ -33,6 +33,7 @@ mod kernel;
 mod limits;
 mod locks;
 mod map_usage;
+mod masquerade;
 mod names;
 mod node_network;
 #[allow(dead_code, reason = "the source of the API server's pods calls it")]

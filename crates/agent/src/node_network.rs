@@ -1,6 +1,7 @@
 //! The node's network as a source of changes: its addresses, its external interfaces, the interfaces of workloads.
 
 use crate::host_devices::DeviceCache;
+use crate::masquerade;
 use crate::notifier::Notifier;
 use crate::problems::{Problem, Problems, message};
 use crate::reconciler::Reconciler;
@@ -84,11 +85,15 @@ impl NodeNetwork {
     fn update_addresses(&mut self, reconciler: &mut Reconciler) {
         let Some(addresses) = &self.addresses else { return };
         let addresses = routed(addresses);
+        let masquerade = {
+            let Reconciler { config, kernel, problems, .. } = reconciler;
+            masquerade::wanted(config, kernel, problems)
+        };
         let node = reconciler.world().node();
-        let updated = match node.addresses == addresses {
+        let updated = match node.addresses == addresses && node.masquerade == masquerade {
             true => Ok(()),
             false => {
-                let node = Node { addresses, ..node.clone() };
+                let node = Node { addresses, masquerade, ..node.clone() };
                 reconciler.apply(vec![Change::Node(Box::new(node))])
             }
         };
@@ -106,6 +111,10 @@ impl ChangeSource for NodeNetwork {
             reconciler.problems.note(UNKNOWN, read);
         }
         self.addresses = addresses.or(self.addresses.take());
+        if are_devices_new && self.addresses.is_none() {
+            // Workloads may get another address outside the cluster.
+            self.addresses = Some(reconciler.world().node().addresses.iter().copied().collect());
+        }
         self.update_addresses(reconciler);
         if !links.is_empty() {
             workloads::check_interfaces(reconciler, Some(&links));

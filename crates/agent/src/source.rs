@@ -22,6 +22,9 @@ pub(crate) trait ChangeSource: fmt::Debug {
     /// Delivers changes that the source cannot be notified of. Called at every tick of the agent.
     fn poll(&mut self, _reconciler: &mut Reconciler) {}
 
+    /// Passes on what the last turn changed, to where the source takes its changes from. Called after each turn of the agent.
+    fn report(&mut self, _reconciler: &Reconciler) {}
+
     /// Errors of the source itself, for the status.
     fn problems(&self) -> Vec<String> {
         Vec::new()

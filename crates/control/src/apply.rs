@@ -7,10 +7,12 @@ use crate::planner::{plan, plan_all};
 use crate::step::Step;
 use crate::world::World;
 use crate::writes::{Writes, concern_flows};
+use abi::Address;
 use abi::batch::Batch;
 use abi::config::{self, Config};
 use abi::endpoint;
 use abi::identity::HOST;
+use abi::masquerade::MasqueradeConfig;
 use abi::row::Row;
 use enforcement::Rows;
 use policy::book::{L7SetId, SetChanges};
@@ -192,7 +194,20 @@ impl World {
             self.node.proxy.map_or((0, [0; 2]), |proxy| (proxy.interface, proxy.port.to_be_bytes()));
         let is_node_open = self.node_row().is_none_or(|row| row.flags & endpoint::flag::ENFORCE == 0);
         let open = if is_node_open { config::flag::NODE_OPEN } else { 0 };
-        let flags = self.node.monitor_aggregation.flags() | open;
-        Config { proxy_interface, proxy_port, flags, ..Config::default() }
+        let masquerade = self.masquerade();
+        let masquerades = if masquerade.is_some() { config::flag::MASQUERADE } else { 0 };
+        let flags = self.node.monitor_aggregation.flags() | open | masquerades;
+        let masquerade = masquerade.unwrap_or_default();
+        Config { proxy_interface, proxy_port, flags, masquerade, ..Config::default() }
+    }
+
+    /// What the packet path masquerades with; nothing on a node without workloads.
+    pub fn masquerade(&self) -> Option<MasqueradeConfig> {
+        let masquerade = self.node.masquerade.as_ref().filter(|_| !self.endpoints.is_empty())?;
+        let of_family = |is_v4: bool| masquerade.addresses.iter().find(|address| address.is_ipv4() == is_v4);
+        let [v4, v6] = [true, false]
+            .map(|is_v4| of_family(is_v4).map_or_else(Address::default, |found| (*found).into()));
+        let (first, last) = (*masquerade.ports.start(), *masquerade.ports.end());
+        Some(MasqueradeConfig { v4, v6, first_port: first, ports: (last - first).saturating_add(1) })
     }
 }

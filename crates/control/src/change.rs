@@ -7,6 +7,7 @@ use policy::rule::{Cidr, EnforcementMode, Policy, PolicyId};
 use service::{EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// One change. Several may be applied together, and then take effect together.
@@ -160,6 +161,8 @@ pub struct Node {
     pub pod_blocks: Vec<Cidr>,
     /// The blocks of the addresses of all pods of the cluster, as the configuration knows them.
     pub cluster_blocks: Vec<Cidr>,
+    /// What packets of workloads to addresses outside the cluster get; none for their own addresses.
+    pub masquerade: Option<Masquerade>,
     /// Interface and port of the node proxy; none while there is no proxy.
     pub proxy: Option<ProxyLocation>,
     /// How far events of forwarded packets are aggregated.
@@ -168,6 +171,17 @@ pub struct Node {
     pub mode: EnforcementMode,
     /// Whether audit mode is on for the node and all workloads.
     pub audit: bool,
+}
+
+/// What packets of workloads to addresses outside the cluster get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Masquerade {
+    /// The node's addresses, at most one of each family. Packets of a family without one are dropped.
+    pub addresses: Vec<IpAddr>,
+    /// The ports: none of the node's own sockets takes one of them by itself.
+    pub ports: RangeInclusive<u16>,
+    /// Blocks outside the cluster whose addresses see the workloads' own addresses.
+    pub except: Vec<Cidr>,
 }
 
 /// Another node of the cluster.

@@ -67,8 +67,12 @@ impl Footprint {
             RowKey::Address(_) | RowKey::CidrParent(_) => self.blocks = true,
             RowKey::Group(key) => _ = self.groupings.insert(key.grouping),
             RowKey::Column(key) => self.columns.push(*key),
-            // Rows of a service are read by no other lookup. Classes and verdicts in force are not edited.
-            RowKey::Service(_) | RowKey::Backend(_) | RowKey::Class(_) | RowKey::Verdict(_) => {}
+            // Rows of a service and of masquerading are read by no other lookup. Classes and verdicts in force are not edited.
+            RowKey::Unmasqueraded(_)
+            | RowKey::Service(_)
+            | RowKey::Backend(_)
+            | RowKey::Class(_)
+            | RowKey::Verdict(_) => {}
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) enum RowSubject {
     Address(Cidr),
     /// The row that names the block around a block.
     Nesting(Cidr, AddressSide),
+    /// The row of a block whose addresses see the workloads' own addresses.
+    Unmasqueraded(Cidr),
 }
 
 /// A subject, and the part of its row that does not follow from the subject; none if the subject has no row.
@@ -29,6 +31,7 @@ pub(crate) enum Entry {
     Address(Cidr, Option<AddressInfo>),
     /// A block's class, and the class of the block around it.
     Nesting((Cidr, AddressSide), Option<(u32, u32)>),
+    Unmasqueraded(Cidr, Option<u32>),
 }
 
 /// The row of each subject that has one. A node with many workloads has many of them, so they are kept by kind, without the
@@ -38,6 +41,7 @@ pub(crate) struct Ledger {
     endpoints: SharedMap<u32, (EndpointKey, EndpointInfo)>,
     addresses: SharedMap<Cidr, AddressInfo>,
     nestings: SharedMap<(Cidr, AddressSide), (u32, u32)>,
+    unmasqueraded: SharedMap<Cidr, u32>,
 }
 
 impl Entry {
@@ -47,6 +51,7 @@ impl Entry {
             Self::Endpoint(_, row) => row.map(|(key, info)| Row::Endpoint(key, info)),
             Self::Address(block, row) => row.map(|info| Row::Address(address_key(block), info)),
             Self::Nesting(_, row) => row.map(|(class, around)| Row::CidrParent(class, around)),
+            Self::Unmasqueraded(block, row) => row.map(|value| Row::Unmasqueraded(address_key(block), value)),
         }
     }
 }
@@ -68,6 +73,9 @@ impl Ledger {
             Entry::Endpoint(id, row) => Entry::Endpoint(id, replace(&mut self.endpoints, id, row)),
             Entry::Address(block, row) => Entry::Address(block, replace(&mut self.addresses, block, row)),
             Entry::Nesting(block, row) => Entry::Nesting(block, replace(&mut self.nestings, block, row)),
+            Entry::Unmasqueraded(block, row) => {
+                Entry::Unmasqueraded(block, replace(&mut self.unmasqueraded, block, row))
+            }
         }
     }
 
@@ -76,18 +84,22 @@ impl Ledger {
         let endpoints = self.endpoints.iter().map(|(id, row)| Entry::Endpoint(*id, Some(*row)));
         let addresses = self.addresses.iter().map(|(block, row)| Entry::Address(*block, Some(*row)));
         let nestings = self.nestings.iter().map(|(block, row)| Entry::Nesting(*block, Some(*row)));
-        endpoints.chain(addresses).chain(nestings).filter_map(|entry| entry.row())
+        let unmasqueraded =
+            self.unmasqueraded.iter().map(|(block, row)| Entry::Unmasqueraded(*block, Some(*row)));
+        endpoints.chain(addresses).chain(nestings).chain(unmasqueraded).filter_map(|entry| entry.row())
     }
 }
 
 impl FromIterator<Entry> for Ledger {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
         let (mut endpoints, mut addresses, mut nestings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unmasqueraded = Vec::new();
         for entry in entries {
             match entry {
                 Entry::Endpoint(id, row) => endpoints.extend(row.map(|row| (id, row))),
                 Entry::Address(block, row) => addresses.extend(row.map(|row| (block, row))),
                 Entry::Nesting(block, row) => nestings.extend(row.map(|row| (block, row))),
+                Entry::Unmasqueraded(block, row) => unmasqueraded.extend(row.map(|row| (block, row))),
             }
         }
         // A map that is made of all its entries at once has full nodes; one that grows has nodes half empty.
@@ -95,6 +107,7 @@ impl FromIterator<Entry> for Ledger {
             endpoints: endpoints.into_iter().collect(),
             addresses: addresses.into_iter().collect(),
             nestings: nestings.into_iter().collect(),
+            unmasqueraded: unmasqueraded.into_iter().collect(),
         }
     }
 }

@@ -27,7 +27,8 @@ mod writes;
 
 pub use aggregation::MonitorAggregation;
 pub use change::{
-    Change, Endpoint, LAST_ENDPOINT, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire, Workload,
+    Change, Endpoint, LAST_ENDPOINT, Masquerade, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire,
+    Workload,
 };
 pub use enforcement::Rows;
 pub use footprint::{Footprint, WaitingStep};

@@ -60,6 +60,7 @@ fn rank(key: &RowKey) -> u32 {
         RowKey::Address(key) => ROOT + AddressKey::host(key.address).prefix_bits - key.prefix_bits,
         RowKey::Service(_) => 200,
         RowKey::Endpoint(_) => 201,
+        RowKey::Unmasqueraded(_) => 202,
     }
 }
 

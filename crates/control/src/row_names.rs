@@ -40,7 +40,9 @@ pub(crate) fn names_in_places(row: &Row) -> [Option<Name>; 3] {
         Row::Class(_, class) => {
             [Some(Name::Class(*class)).filter(|_| *class != VerdictKey::SILENT), None, None]
         }
-        Row::Group(..) | Row::Verdict(..) | Row::Backend(..) | Row::Config(_) => [None; 3],
+        Row::Group(..) | Row::Verdict(..) | Row::Backend(..) | Row::Unmasqueraded(..) | Row::Config(_) => {
+            [None; 3]
+        }
     }
 }
 
@@ -49,7 +51,7 @@ pub(crate) fn numbers(key: &RowKey) -> impl Iterator<Item = Name> {
     let peer = |peer| (peer >= FIRST_ALLOCATED).then_some(Name::Peer(peer));
     let block = |block| (block >= FIRST_BLOCK).then_some(Name::Block(block));
     let numbers = match key {
-        RowKey::Address(_) | RowKey::Endpoint(_) | RowKey::Service(_) => [None; 2],
+        RowKey::Address(_) | RowKey::Endpoint(_) | RowKey::Service(_) | RowKey::Unmasqueraded(_) => [None; 2],
         RowKey::Group(key) => [Some(Name::Grouping(key.grouping)), peer(key.peer)],
         RowKey::Column(key) => [Some(Name::Policy(key.policy)), block(key.cidr)],
         RowKey::CidrParent(class) => [block(*class), None],

@@ -27,7 +27,9 @@ impl World {
             [RowSubject::Address(class.block), RowSubject::Nesting(class.block, class.side)]
         });
         let pods = self.pod_blocks.iter().map(|block| RowSubject::Address(*block));
-        endpoints.chain(owned).chain(families).chain(blocks).chain(pods)
+        let unmasqueraded = self.node.masquerade.iter().flat_map(|masquerade| &masquerade.except);
+        let unmasqueraded = unmasqueraded.map(|block| RowSubject::Unmasqueraded(*block));
+        endpoints.chain(owned).chain(families).chain(blocks).chain(pods).chain(unmasqueraded)
     }
 
     /// The row of a subject as the world is now.
@@ -43,6 +45,10 @@ impl World {
                 Entry::Endpoint(id, row)
             }
             RowSubject::Address(block) => Entry::Address(block, self.address_info(&block)),
+            RowSubject::Unmasqueraded(block) => {
+                let is_there = self.node.masquerade.as_ref().is_some_and(|it| it.except.contains(&block));
+                Entry::Unmasqueraded(block, is_there.then_some(1))
+            }
             RowSubject::Nesting(block, side) => {
                 let class = self.enforcement.blocks().class(&block, side).filter(|class| class.parent != 0);
                 Entry::Nesting((block, side), class.map(|class| (class.number, class.parent)))

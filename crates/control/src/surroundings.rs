@@ -44,6 +44,10 @@ impl World {
             step.workloads.extend(self.endpoints.keys());
         }
         self.put_pod_blocks(node.pod_blocks.iter().chain(&node.cluster_blocks), step);
+        let excepted = [&node, &*self.node].into_iter().flat_map(|node| &node.masquerade);
+        excepted
+            .flat_map(|masquerade| &masquerade.except)
+            .for_each(|block| step.mark(RowSubject::Unmasqueraded(*block)));
         let before = std::mem::replace(&mut self.node, Arc::new(node));
         self.remove_pod_blocks(before.pod_blocks.iter().chain(&before.cluster_blocks), step);
         if self.node.labels != before.labels || self.is_api_server(&self.node) != self.is_api_server(&before)

@@ -6,6 +6,7 @@ use crate::decision::PacketDecision;
 use crate::found::Found;
 use crate::maps::{Keep, Maps};
 use crate::openings;
+use crate::origin;
 use crate::packet::{Bytes, Mark};
 use crate::policy::{self, FlowQuery};
 use crate::related;
@@ -138,6 +139,10 @@ fn pass(
     if found.way.is_known && takes_way && found.config.flags & config::flag::REPORT_PACKETS == 0 {
         store_way(row, traffic, found);
     }
+    if found.is_masqueraded {
+        row.flags |= flag::MASQUERADED;
+        row.way_in = Way::new(found.config.epoch, found.way.interface);
+    }
     let transition = conntrack::update(row, found, traffic.direction);
     let (row, decision) = (&**row, &mut **decision);
     if decision.transition == Transition::None {
@@ -228,12 +233,30 @@ fn judge_flow(
     scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
     let scratch = &mut Fresh::new(scratch);
+    if traffic.direction == Direction::Egress && scratch.flags & flag::MASQUERADED != 0 {
+        return judge_answer(maps, traffic, scratch);
+    }
     if scratch.flags & flag::TAKEN_UP != 0 {
         scratch.judged = opened(scratch.flags ^ flag::LOCAL_OPENED);
         judge_apart(maps, traffic, scratch)?;
     }
     scratch.judged = opened(scratch.flags);
     judge(maps, traffic, scratch)
+}
+
+/// Evaluates policy for a flow to the node's address that another sender opened, by the packet that answers that sender.
+#[inline(never)]
+fn judge_answer(
+    maps: &impl Maps,
+    traffic: &EndpointTraffic<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), DropReason> {
+    let interface = scratch.entry.way_in.interface();
+    let Some(peer) = origin::find(maps, interface, scratch.found.flow.source.is_v4()) else {
+        return origin::refuse_unknown(scratch);
+    };
+    scratch.judged = opened(scratch.flags);
+    judge(maps, &EndpointTraffic { peer, ..*traffic }, scratch)
 }
 
 /// The same as [`judge`], in a function of its own in the kernel: few connections are taken up.

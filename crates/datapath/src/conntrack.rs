@@ -72,10 +72,12 @@ pub(crate) fn opened(flags: u32) -> Direction {
     if flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
 }
 
-/// Whether the connection was allowed under the policy and epoch in force.
+/// Whether the connection was allowed under the policy and epoch in force, and to the packet's sender: a connection of the node
+/// itself allows nothing to others that have its address.
 #[inline(always)]
 pub(crate) fn is_current(row: &ConnInfo, found: &Found) -> bool {
-    row.policy == found.endpoint.policy && row.epoch == found.config.epoch
+    let is_of_sender = !found.is_masqueraded || row.flags & flag::MASQUERADED != 0;
+    row.policy == found.endpoint.policy && row.epoch == found.config.epoch && is_of_sender
 }
 
 /// Whether a flow has a connection: single ICMP messages have none.

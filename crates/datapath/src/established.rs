@@ -7,7 +7,7 @@
 //! options, extension headers, fragments, messages of ICMP, and marks other than the proxy's.
 
 use crate::delivery::Delivery;
-use crate::maps::{Keep, Maps};
+use crate::maps::{AddressFact, Keep, Maps};
 use crate::packet::{Bytes, Mark, PacketRoute};
 use crate::parse::{FIN, IP, RST, SYN};
 use crate::{checksum, conntrack};
@@ -25,7 +25,7 @@ pub(crate) fn from_workload(
     key: &mut ConnKey,
 ) -> Option<Delivery> {
     let ends = Ends { local: packet.interface(), other: None, is_from_proxy: false };
-    let tcp_flags = read_plain(packet, Direction::Egress, &ends, key)?;
+    let tcp_flags = read_plain(packet, Direction::Egress, false, key)?;
     let mut flow = find(tcp_flags, maps, key, Direction::Egress, ends)?;
     let interface = flow.entry.way_out.interface();
     if interface != 0 {
@@ -47,7 +47,7 @@ pub(crate) fn to_workload(
         other: Some(packet.ingress()),
         is_from_proxy: packet.is_from_proxy(),
     };
-    let tcp_flags = read_plain(packet, Direction::Ingress, &ends, key)?;
+    let tcp_flags = read_plain(packet, Direction::Ingress, ends.is_from_proxy, key)?;
     find(tcp_flags, maps, key, Direction::Ingress, ends)?.keep(packet, maps, Direction::Ingress);
     Some(Delivery::Pass)
 }
@@ -62,10 +62,10 @@ pub(crate) fn at_node(
     direction: Direction,
 ) -> Option<Delivery> {
     let ends = Ends { local: 0, other: Some(packet.ingress()), is_from_proxy: false };
-    let tcp_flags = read_plain(packet, direction, &ends, key)?;
+    let tcp_flags = read_plain(packet, direction, false, key)?;
     // What the node itself sends may have any source.
     let may_be_foreign = direction == Direction::Ingress || packet.ingress() != 0;
-    if may_be_foreign && maps.is_foreign(&key.local, maps.config()?.epoch) {
+    if may_be_foreign && maps.knows(AddressFact::Foreign, &key.local, maps.config()?.epoch) {
         return Some(Delivery::Pass);
     }
     find(tcp_flags, maps, key, direction, ends)?.keep(packet, maps, direction);
@@ -154,13 +154,13 @@ const CHANGING_OF_PROXY: u32 = flag::LOCAL_CLOSED | flag::REMOTE_CLOSED | flag::
 /// Reads the key of a plain packet's flow and returns the TCP flags; nothing for other packets, and for segments that open or
 /// reset a connection.
 #[inline(always)]
-fn read_plain(
+pub(crate) fn read_plain(
     packet: &(impl Bytes + Mark),
     direction: Direction,
-    ends: &Ends,
+    is_from_proxy: bool,
     key: &mut ConnKey,
 ) -> Option<u8> {
-    let mark = if ends.is_from_proxy { mark::FROM_PROXY } else { 0 };
+    let mark = if is_from_proxy { mark::FROM_PROXY } else { 0 };
     if packet.mark() & mark::MASK != mark || packet.is_tagged() {
         return None;
     }

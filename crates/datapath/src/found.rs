@@ -4,7 +4,9 @@ use crate::maps::Maps;
 use crate::parse::PacketFlow;
 use abi::Address;
 use abi::config::Config;
+use abi::conntrack::ConnKey;
 use abi::endpoint::EndpointInfo;
+use abi::masquerade::MasqueradeInfo;
 use abi::policy::Direction;
 use abi::service::BackendInfo;
 
@@ -27,6 +29,8 @@ pub(crate) struct Found {
     pub(crate) length: u32,
     /// Identity of the other end.
     pub(crate) peer_identity: u32,
+    /// Whether a proxy of services gave the packet the node's address as its source.
+    pub(crate) is_masqueraded: bool,
     /// The way of all packets of the flow in this direction, where the stages found one.
     pub(crate) way: FlowWay,
     /// The backend of the packet's flow, where the packet goes to a service.
@@ -49,6 +53,7 @@ impl Found {
             from_proxy: false,
             length: 0,
             peer_identity: 0,
+            is_masqueraded: false,
             way: FlowWay::UNKNOWN,
             backend: BackendInfo::default(),
             service: ServiceAddress::UNSET,
@@ -62,6 +67,7 @@ impl Found {
         self.time = 0;
         self.flow = PacketFlow::unknown();
         self.peer_identity = 0;
+        self.is_masqueraded = false;
         self.way = FlowWay::UNKNOWN;
         self.service = ServiceAddress::UNSET;
     }
@@ -108,4 +114,15 @@ impl ServiceAddress {
     pub(crate) fn is_set(&self) -> bool {
         self.port != [0, 0]
     }
+}
+
+/// What the stages find out about the masquerading of a flow.
+#[derive(Default)]
+pub(crate) struct Masquerading {
+    /// The key of the entry for packets from outside; the node's address and port are the local ones.
+    pub(crate) inward: ConnKey,
+    /// The entry that the packet is rewritten by.
+    pub(crate) info: MasqueradeInfo,
+    /// Whether the packet got another address.
+    pub(crate) is_done: bool,
 }

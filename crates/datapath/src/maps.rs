@@ -15,6 +15,15 @@ use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
 use abi::with_maps;
 use core::ops::DerefMut;
 
+/// What a packet finds out about an address and the packets after it need not look up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AddressFact {
+    /// The address is not the node's own.
+    Foreign,
+    /// Workloads send packets to the address under their own addresses.
+    Unmasqueraded,
+}
+
 /// A map that packets do not write.
 pub trait Find<M: Map> {
     /// The entry of a key; of a trie the one with the longest prefix.
@@ -34,6 +43,9 @@ pub trait Keep<M: Map> {
     /// Inserts an entry, or replaces the one with its key; false where that failed.
     fn insert(&self, key: &M::Key, value: &M::Value) -> bool;
 
+    /// Inserts an entry whose key has none; false where it has one, and where that failed.
+    fn insert_new(&self, key: &M::Key, value: &M::Value) -> bool;
+
     /// Removes the entry of a key, if there is one.
     fn remove(&self, key: &M::Key);
 }
@@ -49,11 +61,11 @@ pub trait Maps: PolicyRows + Entries {
     /// Reports an event; an event that finds no room is counted.
     fn report(&self, event: &FlowEvent);
 
-    /// Whether the address is known not to be the node's own, under this epoch; what is known may be forgotten at any time.
-    fn is_foreign(&self, address: &Address, epoch: u32) -> bool;
+    /// Whether the fact is known of an address, under this epoch; what is known may be forgotten at any time.
+    fn knows(&self, fact: AddressFact, address: &Address, epoch: u32) -> bool;
 
-    /// Remembers that the address is not the node's own under this epoch, which was read before the address was looked up.
-    fn remember_foreign(&self, address: &Address, epoch: u32);
+    /// Remembers a fact of an address under this epoch, which was read before the address was looked up.
+    fn remember(&self, fact: AddressFact, address: &Address, epoch: u32);
 
     /// The entry of a key; of a trie the one with the longest prefix.
     #[inline(always)]
@@ -80,6 +92,15 @@ pub trait Maps: PolicyRows + Entries {
         Self: Keep<M>,
     {
         Keep::<M>::insert(self, key, value)
+    }
+
+    /// Inserts an entry whose key has none; false where it has one, and where that failed.
+    #[inline(always)]
+    fn claim<M: Map>(&self, _map: M, key: &M::Key, value: &M::Value) -> bool
+    where
+        Self: Keep<M>,
+    {
+        Keep::<M>::insert_new(self, key, value)
     }
 
     /// Removes the entry of a key from a map that packets write, if there is one.

@@ -4,35 +4,42 @@ use crate::check::{self, EndpointTraffic};
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
 use crate::found::FlowWay;
-use crate::maps::Maps;
-use crate::packet::{Bytes, Mark, PacketRoute};
+use crate::maps::{AddressFact, Maps};
+use crate::packet::{Bytes, Checksums, Mark, PacketRoute};
 use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
+use crate::to_proxy::Sockets;
 use crate::verifier::Fresh;
-use crate::{established, fragment, host, neighbour, pipeline, workload};
+use crate::{established, fragment, host, masquerade, neighbour, pipeline, workload};
 use abi::DropReason;
 use abi::address::AddressKey;
 use abi::endpoint::flag;
 use abi::policy::Direction;
 
-/// Judges a packet that came in from outside, if it is for the node itself and the node's policy enforces something.
+/// Judges a packet that came in from outside, if it is for the node itself and the node's policy enforces something. One that
+/// answers a masqueraded flow gets the address of the flow's workload, whose policy judges it later.
 #[inline(always)]
 pub fn from_outside(
-    packet: &mut (impl Bytes + Mark + PacketRoute),
+    packet: &mut (impl Bytes + Checksums + Mark + PacketRoute),
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
+    if masquerade::inward(packet, maps, scratch)? {
+        return Ok(Delivery::Pass);
+    }
     run(packet, maps, Direction::Ingress, scratch)
 }
 
-/// Judges a packet that goes out, if the node itself sends it and the node's policy enforces something.
+/// Judges a packet that goes out, if the node itself sends it and the node's policy enforces something. One of a workload is
+/// masqueraded.
 #[inline(always)]
 pub fn to_outside(
-    packet: &mut (impl Bytes + Mark + PacketRoute),
+    packet: &mut (impl Bytes + Checksums + Mark + PacketRoute + Sockets),
     maps: &impl Maps,
     scratch: &mut Scratch,
 ) -> Result<Delivery, DropReason> {
-    run(packet, maps, Direction::Egress, scratch)
+    run(packet, maps, Direction::Egress, scratch)?;
+    masquerade::outward(packet, maps, scratch)
 }
 
 #[inline(always)]
@@ -138,7 +145,7 @@ fn is_nodes(
     };
     let is_own = host::owns(maps, &local)?;
     if !is_own {
-        maps.remember_foreign(&local, scratch.found.config.epoch);
+        maps.remember(AddressFact::Foreign, &local, scratch.found.config.epoch);
     }
     Ok(is_own)
 }

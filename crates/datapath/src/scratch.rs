@@ -3,7 +3,7 @@
 use crate::conntrack::Origin;
 use crate::decision::PacketDecision;
 use crate::delivery::Delivery;
-use crate::found::{FlowWay, Found, ServiceAddress};
+use crate::found::{FlowWay, Found, Masquerading, ServiceAddress};
 use crate::policy::Walk;
 use crate::related::Related;
 use abi::DropReason;
@@ -46,6 +46,8 @@ pub struct Scratch {
     pub(crate) related: Related,
     /// The direction in which the flow is opened as which policy judges it.
     pub(crate) judged: Direction,
+    /// The masquerading of the packet's flow.
+    pub(crate) masquerading: Masquerading,
     /// The evaluation of policy.
     pub(crate) walk: Walk,
     /// Why the packet is dropped.
@@ -74,6 +76,7 @@ impl Default for Scratch {
             is_midstream: false,
             related: Related::nothing(),
             judged: Direction::Ingress,
+            masquerading: Masquerading::default(),
             walk: Walk::UNUSED,
             refusal: None,
             delivery: Delivery::Pass,

@@ -41,10 +41,13 @@ pub enum SocketState {
     Connected,
 }
 
-/// The TCP sockets of the node's own network namespace.
+/// The sockets of the node's own network namespace.
 pub trait Sockets {
     /// The state of the socket that the stack would find for this tuple.
     fn state_of(&self, tuple: &SocketTuple) -> Option<SocketState>;
+
+    /// Whether a socket of the node itself would receive a packet of this protocol with this tuple.
+    fn has_port(&self, protocol: u8, tuple: &SocketTuple) -> bool;
 }
 
 /// Whether the node proxy's listener is the only one that may receive packets of this interface.

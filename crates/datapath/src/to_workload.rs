@@ -11,7 +11,7 @@ use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
 use crate::translate::{self, PacketEnd};
 use crate::verifier::Fresh;
-use crate::{established, fragment, host, neighbour, pipeline, related, workload};
+use crate::{established, fragment, host, neighbour, origin, pipeline, related, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
 use abi::{DropReason, identity};
@@ -56,11 +56,23 @@ fn judge(
         local: packet.interface(),
         interface: packet.ingress(),
     };
+    let mut peer = peer;
     if !workload::may_send(peer, packet.ingress()) {
-        return Err(DropReason::InvalidSource);
+        if peer.identity != identity::HOST {
+            return Err(DropReason::InvalidSource);
+        }
+        scratch.found.is_masqueraded = true;
+        scratch.found.peer_identity = identity::UNKNOWN;
+        match origin::find(maps, packet.ingress(), scratch.found.flow.source.is_v4()) {
+            Some(sender) => {
+                scratch.found.peer_identity = sender.identity;
+                peer = sender;
+            }
+            None => origin::refuse_unknown(scratch)?,
+        }
     }
     fragment::resolve_ports(maps, &mut scratch.found.flow)?;
-    if peer.identity == identity::HOST {
+    if peer.identity == identity::HOST && !scratch.found.is_masqueraded {
         host::send(packet, maps, scratch)?;
     }
 
@@ -79,7 +91,13 @@ fn judge(
 fn translate_back(packet: &mut (impl Bytes + Checksums), scratch: &Scratch) -> Result<(), DropReason> {
     let Scratch { found: Found { flow, .. }, decision: PacketDecision { service, .. }, .. } = scratch;
     if related::is_error(flow) {
-        return translate::rewrite_error(packet, flow, &service.address, service.port);
+        return translate::rewrite_error(
+            packet,
+            flow,
+            PacketEnd::Destination,
+            &service.address,
+            service.port,
+        );
     }
     translate::rewrite(packet, flow, PacketEnd::Source, &service.address, service.port)
 }

@@ -4,7 +4,7 @@ use crate::checksum;
 use crate::packet::{Bytes, Checksums, Covers};
 use crate::parse::{IP, PacketFlow};
 use crate::related;
-use abi::protocol::{SCTP, TCP, UDP};
+use abi::protocol::{ICMP, ICMP6, SCTP, TCP, UDP};
 use abi::{Address, DropReason};
 
 /// Which end of the packet is rewritten.
@@ -53,33 +53,68 @@ pub(crate) fn rewrite(
     }
 }
 
-/// Gives the packet inside an ICMP error the service address that the workload sent it to. `related` has found the
-/// connection by the bytes that are read here, so the packet holds them.
+/// Gives one end of an ICMP message another address, and an echo another identifier. A function of its own in the kernel.
+#[inline(never)]
+pub(crate) fn rewrite_message(
+    packet: &mut (impl Bytes + Checksums),
+    flow: &PacketFlow,
+    end: PacketEnd,
+    address: &Address,
+    identifier: [u8; 2],
+) -> Result<(), DropReason> {
+    let old = if end == PacketEnd::Source { &flow.source } else { &flow.destination };
+    let difference = readdress(packet, old, end, address)?;
+    if flow.transport == 0 {
+        return Ok(());
+    }
+    let sum = flow.transport + 2;
+    if flow.protocol == ICMP6 {
+        packet.fix_checksum(sum, difference, Covers::Address)?;
+    }
+    if !flow.is_echo() {
+        return Ok(());
+    }
+    packet.fix_checksum(sum, checksum::difference(&flow.source_port, &identifier), Covers::Segment)?;
+    packet.write(flow.transport + 4, identifier)
+}
+
+/// Gives one end of the packet inside an ICMP error another address and port. `related` has found the connection by the bytes
+/// that are read here, so the packet holds them.
 #[inline(always)]
 pub(crate) fn rewrite_error(
     packet: &mut (impl Bytes + Checksums),
     flow: &PacketFlow,
-    service: &Address,
+    end: PacketEnd,
+    address: &Address,
     port: [u8; 2],
 ) -> Result<(), DropReason> {
     let at = related::embedded(flow);
     let sum = flow.transport + 2;
-    let ports = if flow.source.is_v4() {
-        let old = packet.copy::<4>(at + 16)?;
+    let (protocol, ports) = if flow.source.is_v4() {
+        let place = if end == PacketEnd::Source { at + 12 } else { at + 16 };
+        let old = packet.copy::<4>(place)?;
         let header = u32::from(packet.copy::<2>(at)?[0] & 15) * 4;
         // The inner header's checksum changes by as much as its address does, so the sum over both stays.
-        packet.fix_header_checksum(at + 10, checksum::difference(&old, &service.v4()))?;
-        packet.write(at + 16, service.v4())?;
-        at + header
+        packet.fix_header_checksum(at + 10, checksum::difference(&old, &address.v4()))?;
+        packet.write(place, address.v4())?;
+        (packet.copy::<2>(at + 8)?[1], at + header)
     } else {
-        let old = packet.copy::<16>(at + 24)?;
-        packet.fix_checksum(sum, checksum::difference(&old, &service.0), Covers::Segment)?;
-        packet.write(at + 24, service.0)?;
-        at + 40
+        let place = if end == PacketEnd::Source { at + 8 } else { at + 24 };
+        let old = packet.copy::<16>(place)?;
+        packet.fix_checksum(sum, checksum::difference(&old, &address.0), Covers::Segment)?;
+        packet.write(place, address.0)?;
+        (packet.copy::<2>(at + 6)?[0], at + 40)
     };
-    let old_port = packet.copy::<2>(ports + 2)?;
+    let place = match protocol {
+        // The identifier of an echo.
+        ICMP | ICMP6 => ports + 4,
+        TCP | UDP | SCTP if end == PacketEnd::Source => ports,
+        TCP | UDP | SCTP => ports + 2,
+        _ => return Ok(()),
+    };
+    let old_port = packet.copy::<2>(place)?;
     packet.fix_checksum(sum, checksum::difference(&old_port, &port), Covers::Segment)?;
-    packet.write(ports + 2, port)
+    packet.write(place, port)
 }
 
 /// Rewrites the address in the IP header; returns the difference for the transport checksum.

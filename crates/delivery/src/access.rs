@@ -34,9 +34,7 @@ pub const OPERATOR_NAME: &str = "nexin-operator";
 
 /// What an agent requests, in all namespaces.
 pub const AGENT: &[Access] = &[
-    // An agent whose pod the watch has not shown yet reads it.
-    of("", &["pods"], &["get", "list", "watch"]),
-    of("", &["namespaces", "nodes", "services"], WATCH),
+    of("", &["namespaces", "nodes", "pods", "services"], WATCH),
     of("discovery.k8s.io", &["endpointslices"], WATCH),
     of("networking.k8s.io", &["networkpolicies"], WATCH),
     of(
@@ -46,20 +44,13 @@ pub const AGENT: &[Access] = &[
     ),
     of(
         "cilium.io",
-        &[
-            "ciliumnetworkpolicies",
-            "ciliumclusterwidenetworkpolicies",
-            "ciliumcidrgroups",
-            "ciliumidentities",
-            "ciliumnodes",
-        ],
+        &["ciliumnetworkpolicies", "ciliumclusterwidenetworkpolicies", "ciliumcidrgroups"],
         WATCH,
     ),
-    // One for each pod of the node, which the agent publishes and removes.
-    of("cilium.io", &["ciliumendpoints"], &["get", "list", "watch", "create", "patch", "delete"]),
+    // One for each pod of the node. Server-side apply of a new object needs `create` and `patch`.
+    of("cilium.io", &["ciliumendpoints"], &["list", "watch", "create", "patch", "delete"]),
     // Whether a policy is valid, and why not.
     of("cilium.io", &["ciliumnetworkpolicies/status", "ciliumclusterwidenetworkpolicies/status"], &["patch"]),
-    of("", &["events"], &["create", "patch"]),
 ];
 
 /// What the operator requests, in all namespaces.
@@ -96,12 +87,16 @@ const fn of(
     Access { group, resources, names: &[], verbs }
 }
 
-impl Access {
-    /// Whether it contains a request for any object.
-    pub fn contains(&self, group: &str, resource: &str, verb: &str) -> bool {
-        self.group == group && self.resources.contains(&resource) && self.verbs.contains(&verb)
-    }
+/// The resources that these requests watch, each as its group and its name in the plural, in order.
+pub fn watched(accesses: &[Access]) -> Vec<(&'static str, &'static str)> {
+    let watches = accesses.iter().filter(|access| WATCH.iter().all(|verb| access.verbs.contains(verb)));
+    let resources = watches.flat_map(|access| access.resources.iter().map(|name| (access.group, *name)));
+    let mut watched: Vec<_> = resources.collect();
+    watched.sort_unstable();
+    watched
+}
 
+impl Access {
     /// The rule of a role.
     pub(crate) fn rule(&self) -> Value {
         let mut rule = json!({"apiGroups": [self.group], "resources": self.resources});

@@ -27,6 +27,17 @@ pub struct CustomResource {
     pub(crate) schema: fn() -> Schema,
 }
 
+/// What the operator does about an installed definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefinitionStep {
+    /// Install it.
+    Create,
+    /// Replace it by that of this release.
+    Update,
+    /// Leave it as it is, and why.
+    Keep(&'static str),
+}
+
 /// A version of a resource.
 #[derive(Debug)]
 pub(crate) struct ServedVersion {
@@ -93,6 +104,18 @@ impl CustomResource {
         })
     }
 
+    /// What the operator does about the definition that is installed, if there is one.
+    pub fn step(&self, installed: Option<&Value>) -> DefinitionStep {
+        let Some(installed) = installed else { return DefinitionStep::Create };
+        let revision = installed["metadata"]["annotations"][SCHEMA_REVISION].as_str();
+        match revision.map(str::parse::<u32>) {
+            None => DefinitionStep::Keep("another program installed it"),
+            Some(Ok(revision)) if revision < REVISION => DefinitionStep::Update,
+            Some(Ok(REVISION)) => DefinitionStep::Keep("it is of this release"),
+            Some(_) => DefinitionStep::Keep("it is of a later release"),
+        }
+    }
+
     /// The schema of an object as the API server checks it.
     pub fn schema(&self) -> Value {
         (self.schema)().into()
@@ -142,4 +165,27 @@ impl PrinterColumn {
 pub(crate) fn root<const N: usize>(about: &str, fields: [(&str, Schema); N]) -> Schema {
     let head = object([("apiVersion", text()), ("kind", text()), ("metadata", object([]))]).about(about);
     fields.into_iter().fold(head, |root, (name, field)| root.and(name, field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::RESOURCES;
+
+    #[test]
+    fn a_later_definition_is_never_replaced() {
+        let resource = &RESOURCES[0];
+        let installed = |revision: &str| {
+            let mut definition = resource.definition();
+            definition["metadata"]["annotations"][SCHEMA_REVISION] = revision.into();
+            resource.step(Some(&definition))
+        };
+        assert_eq!(resource.step(None), DefinitionStep::Create);
+        assert_eq!(installed("0"), DefinitionStep::Update);
+        assert_eq!(installed(&REVISION.to_string()), DefinitionStep::Keep("it is of this release"));
+        for later in ["2", "1000000000000", "next"] {
+            assert_eq!(installed(later), DefinitionStep::Keep("it is of a later release"));
+        }
+        assert_eq!(resource.step(Some(&json!({}))), DefinitionStep::Keep("another program installed it"));
+    }
 }

@@ -6,9 +6,10 @@ mod operator;
 mod settings;
 
 use crate::resource::RESOURCES;
+use crate::yaml;
 use serde_json::{Value, json};
 
-pub use operator::{HEALTH_PORT, WEBHOOK_PORT};
+pub use operator::{HEALTH_PORT, WEBHOOK_NAME, WEBHOOK_PORT};
 pub use settings::InstallSettings;
 
 /// A file of an installation: its name, and its objects.
@@ -39,4 +40,45 @@ pub fn files(settings: &InstallSettings) -> Vec<InstallFile> {
         file("20-agent", agent::objects(settings)),
         file("30-operator", operator::objects(settings)),
     ]
+}
+
+/// A file of the chart: its path, and its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChartFile {
+    /// The path within the chart.
+    pub path: String,
+    /// The text.
+    pub text: String,
+}
+
+/// The Helm chart: the same objects, with placeholders for what differs between installations. Helm makes the namespace, and the
+/// operator installs the definitions, which Helm would not update.
+pub fn chart() -> Vec<ChartFile> {
+    let defaults = InstallSettings::default();
+    let description = json!({
+        "apiVersion": "v2",
+        "name": "nexin",
+        "description": "Identity-based network policy with eBPF",
+        "type": "application",
+        "version": env!("CARGO_PKG_VERSION"),
+        "appVersion": env!("CARGO_PKG_VERSION"),
+    });
+    let values = json!({
+        "image": defaults.image,
+        "clusterName": defaults.cluster_name,
+        "pools": {"ipv4": defaults.pool_v4, "ipv6": defaults.pool_v6},
+    });
+    let file = |path: &str, text: String| ChartFile { path: path.into(), text };
+    let mut chart =
+        vec![file("Chart.yaml", yaml::document(&description)), file("values.yaml", yaml::document(&values))];
+    for InstallFile { name, objects } in files(&InstallSettings::of_chart()) {
+        if objects
+            .iter()
+            .any(|object| object["kind"] == "Namespace" || object["kind"] == "CustomResourceDefinition")
+        {
+            continue;
+        }
+        chart.push(file(&format!("templates/{name}.yaml"), yaml::documents(&objects)));
+    }
+    chart
 }

@@ -7,10 +7,14 @@
 pub mod access;
 mod custom_resource;
 mod install;
+mod place;
 mod resource;
 mod schema;
 pub mod yaml;
 
-pub use custom_resource::{CustomResource, GROUP, REVISION, SCHEMA_REVISION};
-pub use install::{HEALTH_PORT, InstallFile, InstallSettings, WEBHOOK_PORT, files};
+pub use custom_resource::{CustomResource, DefinitionStep, GROUP, REVISION, SCHEMA_REVISION};
+pub use install::{
+    ChartFile, HEALTH_PORT, InstallFile, InstallSettings, WEBHOOK_NAME, WEBHOOK_PORT, chart, files,
+};
+pub use place::{ObjectPlace, place};
 pub use resource::RESOURCES;

@@ -29,6 +29,13 @@ fn the_manifests_are_as_described() {
 }
 
 #[test]
+fn the_chart_is_as_described() {
+    for file in delivery::chart() {
+        check(&format!("helm/nexin/{}", file.path), &file.text);
+    }
+}
+
+#[test]
 fn the_operator_may_change_its_own_definitions_only() {
     let all: BTreeSet<String> = RESOURCES.iter().map(|resource| resource.definition_name()).collect();
     assert_eq!(all, access::DEFINITIONS.iter().map(|name| (*name).to_owned()).collect());

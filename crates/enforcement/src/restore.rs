@@ -27,7 +27,7 @@ impl Enforcement {
             }
             Row::CidrParent(class, around) => blocks.number_above(*class.max(around)),
             Row::Address(_, info) => blocks.number_above(info.cidr),
-            Row::Backend(..) | Row::Service(..) | Row::Config(_) => {}
+            Row::Backend(..) | Row::Service(..) | Row::Unmasqueraded(..) | Row::Config(_) => {}
         }
     }
 

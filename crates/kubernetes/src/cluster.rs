@@ -17,13 +17,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 /// How long the server keeps a stream open: between this and twice as long, so that streams of many nodes end at different times.
 const STREAM: Duration = Duration::from_secs(290);
 /// How often a kubeconfig or a service account that cannot be used is read again.
 const CONNECTION: Duration = Duration::from_secs(5);
+/// Within which time the watches of a node return to a server that is back.
+const RETURN: Duration = Duration::from_millis(500);
 
 /// A kind to watch, and which of its objects the caller knows.
 #[derive(Clone, Debug)]
@@ -59,6 +61,8 @@ struct Shared<F> {
     deliver: F,
     load: Load,
     begin: Instant,
+    /// The server answers a watch again that had failed.
+    is_back: Notify,
 }
 
 impl ClusterWatches {
@@ -71,7 +75,8 @@ impl ClusterWatches {
         let load = Load::default();
         let (stop, stopped) = oneshot::channel();
         let (writes, written) = unbounded_channel();
-        let shared = Arc::new(Shared { deliver, load: load.clone(), begin: Instant::now() });
+        let shared =
+            Arc::new(Shared { deliver, load: load.clone(), begin: Instant::now(), is_back: Notify::new() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("kubernetes".into()).spawn(move || {
             runtime.block_on(async {
@@ -149,6 +154,7 @@ async fn watch_one<F: Fn(ClusterEvent)>(
 ) {
     let (mut watch, mut request) = Watch::new(endpoint.kind.versions.len(), known);
     let mut events: Option<Events> = None;
+    let mut has_failed = false;
     loop {
         let occurrence = match request {
             Request::List { version, rest, is_paged } => {
@@ -156,7 +162,7 @@ async fn watch_one<F: Fn(ClusterEvent)>(
             }
             Request::Check { version } => endpoint.check(version).await,
             Request::Watch { version, after } => {
-                let lasting = STREAM.mul_f64(1.0 + f64::from(random()) / f64::from(u32::MAX));
+                let lasting = STREAM + share(STREAM);
                 match endpoint.watch(version, &after, lasting).await {
                     Ok(body) => {
                         events = Some(Events::new(body, version));
@@ -175,12 +181,30 @@ async fn watch_one<F: Fn(ClusterEvent)>(
                 tokio::time::sleep(wait).await;
                 Occurrence::Due
             }
+            Request::WaitForServer(wait) => {
+                events = None;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = shared.is_back.notified() => tokio::time::sleep(share(RETURN)).await,
+                }
+                Occurrence::Due
+            }
         };
+        if let Occurrence::Failed(failure) = &occurrence {
+            has_failed = failure.may_end_with_others();
+        } else if !matches!(occurrence, Occurrence::Due) && std::mem::take(&mut has_failed) {
+            shared.is_back.notify_waiters();
+        }
         let moment = Moment { at: shared.begin.elapsed(), random: random() };
         let Step { reports, request: next } = watch.on(occurrence, moment);
         reports.into_iter().for_each(|report| (shared.deliver)(ClusterEvent::Report(index, report)));
         request = next;
     }
+}
+
+/// A random share of a time.
+fn share(time: Duration) -> Duration {
+    time.mul_f64(f64::from(random()) / f64::from(u32::MAX))
 }
 
 /// A random number of the hash tables' seeds, which suffices to spread requests.

@@ -1,5 +1,6 @@
 //! How the API server is reached: by a kubeconfig, or by the service account of the pod that this process runs in.
 
+use http::HeaderValue;
 use kube::config::{AuthInfo, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use std::path::{Path, PathBuf};
@@ -100,6 +101,8 @@ fn client(mut config: Config) -> Result<Client, ConnectionError> {
     config.read_timeout = None;
     // The caller decides what is tried again, and when.
     config.default_retry = false;
+    let agent = HeaderValue::from_static(concat!("nexin/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((http::header::USER_AGENT, agent));
     let server = config.cluster_url.to_string();
     Client::try_from(config).map_err(|why| ConnectionError::Tls { server, why })
 }

@@ -47,7 +47,7 @@ impl Events {
                 }
             }
             match timeout(SILENCE, self.body.frame()).await {
-                Err(_) => return Occurrence::Failed(Failure::connection(silent())),
+                Err(_) => return Occurrence::Failed(Failure::silence("no event", SILENCE)),
                 Ok(None) => return Occurrence::Ended,
                 Ok(Some(Err(error))) => return Occurrence::Failed(Failure::connection(error)),
                 Ok(Some(Ok(frame))) => {
@@ -70,10 +70,6 @@ impl Events {
         self.searched = 0;
         Some(std::mem::replace(&mut self.received, rest))
     }
-}
-
-fn silent() -> String {
-    format!("the watch was silent for {} s", SILENCE.as_secs())
 }
 
 /// Reads an event; none for an event of a kind that this release does not know.

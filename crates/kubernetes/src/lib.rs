@@ -8,12 +8,14 @@ mod backoff;
 mod cluster;
 mod connection;
 mod events;
+mod exchange;
 mod failure;
 mod kind;
 mod known;
 mod load;
 mod object;
 mod request;
+mod resources;
 mod snapshot;
 mod watch;
 mod write_queue;
@@ -21,12 +23,18 @@ mod writes;
 
 pub use cluster::{ClusterEvent, ClusterWatches, WatchRequest};
 pub use connection::{Connection, ConnectionError, UserConnection};
+pub use exchange::{ObjectRequest, RequestError, exchange};
 pub use kind::{KeptFields, WatchedKind};
 pub use known::KnownObjects;
 /// The client for further requests, on a runtime of the caller.
 pub use kube::Client;
 pub use load::ServerLoad;
 pub use object::{ObservedObject, ResourceName, text_hash};
+pub use resources::{
+    AddressPair, CiliumEndpoint, CiliumIdentity, CiliumNode, CiliumNodeAddress, CiliumNodeSpec, CustomKind,
+    EndpointIdentityStatus, EndpointNetworking, EndpointStatus, ExternalIdentifiers, IpamSpec,
+    NamedPortStatus, ObjectMetadata, OwnerOfObject,
+};
 pub use snapshot::{ClusterObject, SnapshotError, snapshot};
 pub use watch::Report;
 pub use write_queue::{ObjectWrite, WriteAction};

@@ -15,8 +15,8 @@ use std::time::Duration;
 /// For how long the API server must not serve a kind until its objects count as gone: an API server that starts does not serve
 /// every kind at once.
 pub(crate) const ABSENCE: Duration = Duration::from_secs(10);
-/// After an outage of this length the store may be another one with the same versions, so everything is listed again.
-const LONG_OUTAGE: Duration = Duration::from_secs(60);
+/// The longest wait for a kind that the API server does not serve.
+const DEFINITION: Duration = Duration::from_secs(15);
 /// A stream that lasted this long was no failed attempt.
 const LASTING: Duration = Duration::from_secs(5);
 /// The number of failures in succession that the status does not mention.
@@ -86,6 +86,8 @@ pub(crate) enum Request {
     Read,
     /// Wait.
     Wait(Duration),
+    /// Wait, but not longer than until the server answers the watch of another kind again.
+    WaitForServer(Duration),
 }
 
 /// What follows from an occurrence.
@@ -106,8 +108,7 @@ pub(crate) struct Watch {
     backoff: Backoff,
     is_complete: bool,
     is_troubled: bool,
-    /// Since when the API server has not been reached, or has not served the kind.
-    outage: Option<Duration>,
+    /// Since when the API server has not served the kind.
     absence: Option<Duration>,
 }
 
@@ -117,8 +118,8 @@ enum State {
     Listing { objects: Vec<ReadObject>, is_paged: bool },
     /// Checks whether the store still has this version.
     Checking { after: String },
-    /// Has a stream, or opens it.
-    Watching { after: String, opened: Duration },
+    /// Opens a stream, or has had it since a time.
+    Watching { after: String, opened: Option<Duration> },
     /// Waits, and lists then, or resumes after this version.
     Waiting { resume: Option<String>, is_paged: bool },
 }
@@ -135,7 +136,6 @@ impl Watch {
             backoff: Backoff::default(),
             is_complete: false,
             is_troubled: false,
-            outage: None,
             absence: None,
         };
         (watch, Request::List { version: 0, rest: None, is_paged: true })
@@ -144,22 +144,22 @@ impl Watch {
     /// What follows.
     pub(crate) fn on(&mut self, occurrence: Occurrence, moment: Moment) -> Step {
         match occurrence {
-            Occurrence::Listed(page) => self.listed(page, moment),
-            Occurrence::Checked(version) => self.checked(&version, moment),
-            Occurrence::Opened => self.recovered(moment),
+            Occurrence::Listed(page) => self.listed(page),
+            Occurrence::Checked(version) => self.checked(&version),
+            Occurrence::Opened => self.opened(moment),
             Occurrence::Put(object) => {
                 let version = object.resource_version.clone();
-                self.event(&version, moment, |known| known.put(object))
+                self.event(&version, |known| known.put(object))
             }
-            Occurrence::Deleted(name, version) => self.event(&version, moment, |known| known.remove(name)),
-            Occurrence::Bookmark(version) => self.event(&version, moment, |_| None),
+            Occurrence::Deleted(name, version) => self.event(&version, |known| known.remove(name)),
+            Occurrence::Bookmark(version) => self.event(&version, |_| None),
             Occurrence::Ended => self.ended(moment),
             Occurrence::Failed(failure) => self.failed(failure, moment),
             Occurrence::Due => self.due(),
         }
     }
 
-    fn listed(&mut self, page: Page, moment: Moment) -> Step {
+    fn listed(&mut self, page: Page) -> Step {
         let State::Listing { objects, is_paged } = &mut self.state else { return self.list(true) };
         objects.extend(page.objects);
         if page.rest.is_some() {
@@ -167,10 +167,9 @@ impl Watch {
             return Step { reports: Vec::new(), request };
         }
         let changed = self.known.replace(std::mem::take(objects));
-        self.outage = None;
         let mut reports = self.complete(changed);
-        let Step { reports: recovered, request } = self.watch(page.resource_version, moment);
-        reports.extend(recovered);
+        let Step { request, .. } = self.watch(page.resource_version);
+        reports.extend(self.recovered());
         Step { reports, request }
     }
 
@@ -187,22 +186,17 @@ impl Watch {
         reports
     }
 
-    fn checked(&mut self, version: &str, moment: Moment) -> Step {
+    fn checked(&mut self, version: &str) -> Step {
         let State::Checking { after } = &self.state else { return self.list(true) };
-        let outage = self.outage.map_or(Duration::ZERO, |since| moment.at.saturating_sub(since));
         let has_version = number(version).zip(number(after)).is_some_and(|(now, after)| now >= after);
-        if outage >= LONG_OUTAGE || !has_version {
-            return self.list(true);
-        }
         let after = after.clone();
-        self.watch(after, moment)
+        if has_version { self.watch(after) } else { self.list(true) }
     }
 
     /// One event of the stream, which also says up to which version the objects are known.
     fn event(
         &mut self,
         version: &str,
-        moment: Moment,
         apply: impl FnOnce(&mut KnownObjects) -> Option<ObservedObject>,
     ) -> Step {
         let State::Watching { after, .. } = &mut self.state else { return self.list(true) };
@@ -212,34 +206,30 @@ impl Watch {
         }
         version.clone_into(after);
         self.backoff.reset();
-        let mut step = self.recovered(moment);
-        if let Some(object) = apply(&mut self.known) {
-            step.reports.push(Report::Objects(vec![object]));
-        }
-        step
+        let object = apply(&mut self.known);
+        let reports = object.map(|object| Report::Objects(vec![object]));
+        Step { reports: reports.into_iter().collect(), request: Request::Read }
     }
 
-    /// The stream delivers.
-    fn recovered(&mut self, moment: Moment) -> Step {
-        if let State::Watching { opened, .. } = &mut self.state
-            && self.outage.take().is_some()
-        {
-            *opened = moment.at;
-        }
-        let reports = match std::mem::take(&mut self.is_troubled) {
-            true => vec![Report::Trouble(None)],
-            false => Vec::new(),
-        };
-        Step { reports, request: Request::Read }
+    fn opened(&mut self, moment: Moment) -> Step {
+        let State::Watching { opened, .. } = &mut self.state else { return self.list(true) };
+        *opened = Some(moment.at);
+        Step { reports: self.recovered(), request: Request::Read }
+    }
+
+    /// The kind is up to date.
+    fn recovered(&mut self) -> Vec<Report> {
+        let was_troubled = std::mem::take(&mut self.is_troubled);
+        was_troubled.then_some(Report::Trouble(None)).into_iter().collect()
     }
 
     /// A server ends each stream after the time that the client asks for. That is no failure.
     fn ended(&mut self, moment: Moment) -> Step {
         let State::Watching { after, opened } = &self.state else { return self.list(true) };
         let after = after.clone();
-        if moment.at.saturating_sub(*opened) >= LASTING {
+        if opened.is_some_and(|opened| moment.at.saturating_sub(opened) >= LASTING) {
             self.backoff.reset();
-            return self.watch(after, moment);
+            return self.watch(after);
         }
         self.wait(None, Some(after), moment)
     }
@@ -251,13 +241,15 @@ impl Watch {
         let was_paged = matches!(self.state, State::Listing { is_paged: true, .. });
         let resume = match (&self.state, failure.cause) {
             (_, FailureCause::Expired | FailureCause::Garbled) => None,
-            (State::Checking { after } | State::Watching { after, .. }, _) => {
-                self.outage.get_or_insert(moment.at);
-                Some(after.clone())
-            }
+            // A server that was away may return with an older store, whose versions have passed the last one that was seen.
+            (State::Checking { .. } | State::Watching { opened: None, .. }, FailureCause::Connection) => None,
+            (State::Checking { after } | State::Watching { after, .. }, _) => Some(after.clone()),
             _ => None,
         };
         let mut step = self.wait(failure.retry_after, resume, moment);
+        if let (true, Request::Wait(wait)) = (failure.may_end_with_others(), &step.request) {
+            step.request = Request::WaitForServer(*wait);
+        }
         if failure.cause == FailureCause::Expired && was_paged {
             // The pages of one list expire when the list takes too long; one page does not.
             self.state = State::Waiting { resume: None, is_paged: false };
@@ -282,16 +274,18 @@ impl Watch {
         let mut reports = Vec::new();
         if is_absent {
             let gone = self.known.replace(Vec::new());
-            let absence = self.absence;
             reports = self.complete(gone);
-            self.absence = absence;
-            if std::mem::take(&mut self.is_troubled) {
-                reports.push(Report::Trouble(None));
-            }
+            self.absence = Some(since);
+            reports.extend(self.recovered());
         }
-        let mut step = self.wait(None, None, moment);
-        step.reports = reports;
-        step
+        let Step { request, .. } = self.wait(None, None, moment);
+        let request = match request {
+            // The objects are gone as soon as that is certain.
+            Request::Wait(wait) if !is_absent => Request::Wait(wait.min(ABSENCE / 4)),
+            Request::Wait(wait) => Request::Wait(wait.min(DEFINITION)),
+            other => other,
+        };
+        Step { reports, request }
     }
 
     fn due(&mut self) -> Step {
@@ -309,8 +303,8 @@ impl Watch {
         Step { reports: Vec::new(), request: Request::List { version: self.version, rest: None, is_paged } }
     }
 
-    fn watch(&mut self, after: String, moment: Moment) -> Step {
-        self.state = State::Watching { after: after.clone(), opened: moment.at };
+    fn watch(&mut self, after: String) -> Step {
+        self.state = State::Watching { after: after.clone(), opened: None };
         Step { reports: Vec::new(), request: Request::Watch { version: self.version, after } }
     }
 

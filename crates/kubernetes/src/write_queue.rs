@@ -18,7 +18,7 @@ const IN_FLIGHT: usize = 4;
 /// A write to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectWrite {
-    /// The path of the object, or for [`WriteAction::Create`] of the objects of its kind and namespace.
+    /// The path of the object.
     pub path: String,
     /// What is written.
     pub action: WriteAction,
@@ -31,12 +31,8 @@ pub enum WriteAction {
     Apply(String),
     /// JSON merge patch of an object that exists.
     Merge(String),
-    /// Creates this JSON object.
-    Create(String),
-    /// Replaces an object by this JSON object, whose version must still be the object's.
-    Replace(String),
-    /// Deletes the object.
-    Delete,
+    /// Deletes the object with this UID, and no later object with its name.
+    Delete(String),
 }
 
 /// The writes that were not answered yet.

@@ -66,32 +66,25 @@ pub(crate) async fn send_all(
 
 async fn send(client: Client, write: ObjectWrite) -> (ObjectWrite, Result<(), Failure>) {
     let answer = timeout(ANSWER, request(&client, &write)).await;
-    let answer = answer.unwrap_or_else(|_| Err(Failure::connection("no answer")));
+    let answer = answer.unwrap_or_else(|_| Err(Failure::silence("no answer", ANSWER)));
     (write, answer)
 }
 
 async fn request(client: &Client, ObjectWrite { path, action }: &ObjectWrite) -> Result<(), Failure> {
+    let own = format!("?fieldManager={MANAGER}");
     let (method, content, query, body) = match action {
-        WriteAction::Apply(body) => (
-            Method::PATCH,
-            "application/apply-patch+yaml",
-            format!("?fieldManager={MANAGER}&force=true"),
-            body,
-        ),
-        WriteAction::Merge(body) => {
-            (Method::PATCH, "application/merge-patch+json", format!("?fieldManager={MANAGER}"), body)
+        WriteAction::Apply(body) => {
+            (Method::PATCH, "application/apply-patch+yaml", format!("{own}&force=true"), body.clone())
         }
-        WriteAction::Create(body) => {
-            (Method::POST, "application/json", format!("?fieldManager={MANAGER}"), body)
+        WriteAction::Merge(body) => (Method::PATCH, "application/merge-patch+json", own, body.clone()),
+        WriteAction::Delete(uid) => {
+            let options = format!(r#"{{"preconditions":{{"uid":"{uid}"}}}}"#);
+            (Method::DELETE, "application/json", String::new(), options)
         }
-        WriteAction::Replace(body) => {
-            (Method::PUT, "application/json", format!("?fieldManager={MANAGER}"), body)
-        }
-        WriteAction::Delete => (Method::DELETE, "application/json", String::new(), &String::new()),
     };
     let request = http::Request::builder().method(method).uri(format!("{path}{query}"));
     let request = request.header(http::header::CONTENT_TYPE, content);
-    let request = request.body(Body::from(body.clone().into_bytes())).map_err(Failure::garbled)?;
+    let request = request.body(Body::from(body.into_bytes())).map_err(Failure::garbled)?;
     let answer = client.send(request).await.map_err(Failure::connection)?;
     let status = answer.status();
     let retry_after = answer.headers().get(http::header::RETRY_AFTER).cloned();

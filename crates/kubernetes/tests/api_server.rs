@@ -1,12 +1,13 @@
 //! Watches against an API server in this process, which has the faults of real ones.
 
 #[path = "api_server/fake.rs"]
+#[allow(dead_code, reason = "tests of the agent use it, too")]
 mod fake;
 
 use fake::{FakeServer, Fault};
 use kubernetes::{
-    ClusterEvent, ClusterWatches, Connection, KeptFields, KnownObjects, Report, ResourceName, WatchRequest,
-    WatchedKind,
+    ClusterEvent, ClusterObject, ClusterWatches, Connection, KeptFields, KnownObjects, Report, ResourceName,
+    UserConnection, WatchRequest, WatchedKind, snapshot,
 };
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -125,6 +126,26 @@ fn a_list_comes_in_pages_and_is_one_change() {
 }
 
 #[test]
+fn a_snapshot_has_all_pages_or_an_error_that_names_the_kind() {
+    let server = server_with_two();
+    server.page_of(1);
+    let connection = UserConnection { kubeconfig: Some(server.kubeconfig()), context: None };
+    let read = || snapshot(&connection, vec![kind()]).map_err(|error| error.to_string());
+    let names = |objects: Vec<ClusterObject>| -> Vec<String> {
+        objects.iter().map(|object| format!("{}/{}", object.kind, object.name)).collect()
+    };
+    assert_eq!(
+        read().map(names),
+        Ok(["CiliumNetworkPolicy/shop/a", "CiliumNetworkPolicy/shop/b"].map(String::from).to_vec())
+    );
+    server.fault(Fault::NotServed);
+    assert_eq!(read().map(names), Ok(vec![]), "its definition is not installed");
+    server.fault(Fault::Internal);
+    let refused = read().unwrap_err();
+    assert!(refused.starts_with("ciliumnetworkpolicies cannot be read from the API server: "), "{refused}");
+}
+
+#[test]
 fn a_server_that_is_away_at_the_start_is_waited_for() {
     let server = server_with_two();
     server.fault(Fault::Away);
@@ -139,6 +160,7 @@ fn a_dropped_watch_resumes_without_a_list() {
     let server = server_with_two();
     let watched = Watched::start(&server);
     watched.expect(&["a=1 b=1", "complete"]);
+    server.wait_for_watches(1);
     server.drop_streams();
     server.put("a", "2");
     watched.expect(&["a=2"]);
@@ -181,6 +203,7 @@ fn a_storm_of_errors_meets_few_requests_and_takes_nothing_away() {
     let server = server_with_two();
     let watched = Watched::start(&server);
     watched.expect(&["a=1 b=1", "complete"]);
+    server.wait_for_watches(1);
     let before = server.requests();
     server.fault(Fault::Internal);
     server.drop_streams();
@@ -191,6 +214,31 @@ fn a_storm_of_errors_meets_few_requests_and_takes_nothing_away() {
     server.put("a", "2");
     watched.expect_after_troubles("a=2");
     assert_eq!(watched.watches.load().lists, 1, "nothing was listed again");
+}
+
+#[test]
+fn watches_return_together_to_a_server_that_was_away_for_long() {
+    let server = server_with_two();
+    let (sender, events) = channel();
+    let connection = Connection { kubeconfig: Some(server.kubeconfig()) };
+    let requests = vec![WatchRequest { kind: kind(), known: KnownObjects::default() }; 8];
+    let deliver = move |event| {
+        let _ = sender.send(event);
+    };
+    server.fault(Fault::Away);
+    let _watches = ClusterWatches::start(connection, requests, deliver).unwrap();
+    // By now the waits are 8 s and longer.
+    std::thread::sleep(Duration::from_secs(17));
+    server.fault(Fault::None);
+    let mut complete = Vec::new();
+    while complete.len() < 8 {
+        match events.recv_timeout(PATIENCE).unwrap() {
+            ClusterEvent::Report(kind, Report::Complete) => complete.push((kind, Instant::now())),
+            _ => {}
+        }
+    }
+    let (first, last) = (complete[0].1, complete[7].1);
+    assert!(last - first < Duration::from_secs(2), "{:?}", last - first);
 }
 
 #[test]
@@ -216,6 +264,24 @@ fn objects_of_a_kind_that_is_removed_are_gone_and_come_back_with_it() {
     assert!(begin.elapsed() >= Duration::from_secs(9), "{:?}", begin.elapsed());
     server.fault(Fault::None);
     watched.expect(&["a=1 b=1"]);
+}
+
+#[test]
+fn a_server_that_was_away_is_followed_by_a_list() {
+    let server = server_with_two();
+    let watched = Watched::start(&server);
+    watched.expect(&["a=1 b=1", "complete"]);
+    server.wait_for_watches(1);
+    let mut old = server.backup();
+    server.put("a", "2");
+    watched.expect(&["a=2"]);
+    server.fault(Fault::Away);
+    // The older store gets as many versions as the later one had, before anyone sees it.
+    (0..5).for_each(|_| old.put("c", "1"));
+    server.restore(old);
+    std::thread::sleep(Duration::from_secs(1));
+    server.fault(Fault::None);
+    watched.expect_after_troubles("a=1 c=1");
 }
 
 #[test]

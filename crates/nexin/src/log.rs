@@ -21,7 +21,9 @@ pub(crate) fn start() {
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level
+        // The client of the API server warns of what its kubeconfig asks for, with every connection.
+        let is_clients = metadata.target().starts_with("kube_client");
+        *metadata.level() <= if is_clients { self.level.min(Level::ERROR) } else { self.level }
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -1,5 +1,7 @@
 //! Tests of a whole node: agent, proxy, workloads and packet path, through restarts, crashes and invalid input.
 
+#[path = "node/api_server.rs"]
+mod api_server;
 #[path = "node/attachment_faults.rs"]
 mod attachment_faults;
 #[path = "node/attachments.rs"]
@@ -16,6 +18,9 @@ mod descriptors;
 mod endings;
 #[path = "node/events.rs"]
 mod events;
+#[path = "../../kubernetes/tests/api_server/fake.rs"]
+#[allow(dead_code, reason = "tests of watches use all of it")]
+mod fake;
 #[path = "node/families.rs"]
 mod families;
 #[path = "node/files.rs"]
@@ -32,6 +37,8 @@ mod leftovers;
 mod lifecycle;
 #[path = "node/many.rs"]
 mod many;
+#[path = "node/masquerade.rs"]
+mod masquerade;
 #[path = "node/neighbours.rs"]
 mod neighbours;
 #[path = "node/privileges.rs"]

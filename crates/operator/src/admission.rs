@@ -16,11 +16,20 @@ pub enum NotAReview {
     Uid,
 }
 
+/// The answer to a review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Review {
+    /// Whether the object is admitted.
+    pub is_allowed: bool,
+    /// The AdmissionReview to send.
+    pub answer: String,
+}
+
 /// The longest message; the API server cuts longer ones.
 const MAX_MESSAGE: usize = 4_096;
 
 /// The answer to an AdmissionReview (admission.k8s.io/v1), both as JSON.
-pub fn review(request: &str) -> Result<String, NotAReview> {
+pub fn review(request: &str) -> Result<Review, NotAReview> {
     let review: Value = serde_json::from_str(request)?;
     let request = &review["request"];
     let uid = request["uid"].as_str().ok_or(NotAReview::Uid)?;
@@ -43,7 +52,7 @@ pub fn review(request: &str) -> Result<String, NotAReview> {
         "kind": "AdmissionReview",
         "response": response,
     });
-    Ok(answer.to_string())
+    Ok(Review { is_allowed: answer["response"]["allowed"] == true, answer: answer.to_string() })
 }
 
 /// Whether the request changes what agents read. Another change of an object must pass, so that an object from before the
@@ -94,7 +103,7 @@ mod tests {
             r#"{{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {{"uid": "42", "operation": "CREATE", "object": {object}, "oldObject": {old}}}}}"#
         );
-        let answer: Value = serde_json::from_str(&review(&request).unwrap()).unwrap();
+        let answer: Value = serde_json::from_str(&review(&request).unwrap().answer).unwrap();
         assert_eq!(answer["response"]["uid"], "42");
         answer["response"].clone()
     }

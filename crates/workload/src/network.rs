@@ -155,6 +155,14 @@ impl Network {
         Ok(answers.into_iter().filter_map(address_of).collect())
     }
 
+    /// Every address, with the index of its interface, in the order in which the kernel prefers them as sources.
+    pub fn addresses_by_interface(&mut self) -> Result<Vec<(u32, IpAddr)>, NetworkError> {
+        let answers = self.socket.dump(Message::GetAddress(AddressMessage::default()));
+        let answers =
+            answers.map_err(|source| NetworkError::Kernel { what: "addresses".to_owned(), source })?;
+        Ok(answers.into_iter().filter_map(address_with_index).collect())
+    }
+
     /// The indices of the interfaces of all default routes.
     pub fn ways_out(&mut self) -> Result<BTreeSet<u32>, NetworkError> {
         let answers = self.socket.dump(Message::GetRoute(RouteMessage::default()));
@@ -320,6 +328,12 @@ pub(crate) fn address_of(answer: Message) -> Option<IpAddr> {
             _ => None,
         })
     })
+}
+
+pub(crate) fn address_with_index(message: Message) -> Option<(u32, IpAddr)> {
+    let Message::NewAddress(address) = &message else { return None };
+    let index = address.header.index;
+    address_of(message).map(|address| (index, address))
 }
 
 /// The interfaces of a default route.

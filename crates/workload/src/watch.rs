@@ -1,7 +1,7 @@
 //! The interfaces and addresses of a network namespace, kept current by the kernel's notifications.
 
 use crate::namespace::NetworkNamespace;
-use crate::network::{Link, Network, NetworkError, address_of, ways_out_by};
+use crate::network::{Link, Network, NetworkError, address_with_index, ways_out_by};
 use netlink::message::RouteNetlinkMessage as Message;
 use netlink::message::address::AddressMessage;
 use netlink::{Notice, Subscription, Topic};
@@ -161,12 +161,6 @@ impl KnownLink {
     fn of(link: Link) -> Self {
         Self { name: link.name, alias: link.alias, is_up: link.is_up }
     }
-}
-
-fn address_with_index(message: Message) -> Option<(u32, IpAddr)> {
-    let Message::NewAddress(address) = &message else { return None };
-    let index = address.header.index;
-    address_of(message).map(|address| (index, address))
 }
 
 fn kernel(source: std::io::Error) -> NetworkError {

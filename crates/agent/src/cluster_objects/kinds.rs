@@ -78,7 +78,7 @@ const KINDS: [(ObjectRole, WatchedKind); 13] = [
 ];
 
 /// A policy of the incumbent has one spec or several.
-const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], ..SPEC };
+const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], status: &["conditions"], ..SPEC };
 
 /// The watched kinds and their roles, for the agent of this node.
 pub(crate) fn watched_kinds(node: &str) -> Vec<(ObjectRole, WatchedKind)> {
@@ -120,4 +120,17 @@ const fn watched(
     fields: KeptFields,
 ) -> (ObjectRole, WatchedKind) {
     (role, WatchedKind { group, versions, kind, plural, field_selector: None, fields })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use delivery::access;
+
+    #[test]
+    fn the_role_lets_an_agent_watch_its_kinds_and_no_others() {
+        let mut kinds: Vec<_> = KINDS.iter().map(|(_, kind)| (kind.group, kind.plural)).collect();
+        kinds.sort_unstable();
+        assert_eq!(access::watched(access::AGENT), kinds);
+    }
 }

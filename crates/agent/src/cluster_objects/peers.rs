@@ -1,53 +1,10 @@
 //! A CiliumEndpoint, as a peer: its addresses, and the labels of its identity.
 
 use control::{Change, RemoteWorkload, Workload};
-use kubernetes::ResourceName;
-use serde::Deserialize;
+use kubernetes::{CiliumEndpoint, EndpointNetworking, EndpointStatus, NamedPortStatus, ResourceName};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct EndpointObject {
-    status: EndpointStatus,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
-struct EndpointStatus {
-    identity: EndpointIdentity,
-    networking: EndpointNetworking,
-    named_ports: Vec<EndpointPort>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct EndpointIdentity {
-    labels: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct EndpointNetworking {
-    addressing: Vec<EndpointAddresses>,
-    node: Option<IpAddr>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct EndpointAddresses {
-    ipv4: String,
-    ipv6: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct EndpointPort {
-    name: String,
-    port: u16,
-    protocol: String,
-}
 
 /// The change that the text of a peer makes. A pod of this node is known by itself.
 ///
@@ -62,9 +19,10 @@ pub(crate) fn peer_change(
     let namespace = name.namespace.clone().unwrap_or_default();
     let gone = Change::RemoveRemoteWorkload { namespace: namespace.clone(), name: name.name.clone() };
     let Some(text) = text else { return Ok(gone) };
-    let EndpointObject { status } = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let EndpointStatus { identity, networking, named_ports } = status;
-    let Some(node) = networking.node.filter(|node| !is_here(*node)) else { return Ok(gone) };
+    let endpoint: CiliumEndpoint = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let EndpointStatus { identity, networking, named_ports, .. } = endpoint.status;
+    let Some((identity, networking)) = identity.zip(networking) else { return Ok(gone) };
+    let Some(node) = node_address(&networking).filter(|node| !is_here(*node)) else { return Ok(gone) };
     let addresses = networking.addressing.iter().flat_map(|both| [&both.ipv4, &both.ipv6]);
     let addresses = addresses.filter(|text| !text.is_empty()).map(|text| {
         text.parse().map_err(|_| format!("status.networking.addressing: {text:?} is not an address"))
@@ -85,6 +43,11 @@ pub(crate) fn peer_change(
     Ok(Change::RemoteWorkload(Box::new(RemoteWorkload { node, workload })))
 }
 
+/// The address of the node that an endpoint is on.
+pub(crate) fn node_address(networking: &EndpointNetworking) -> Option<IpAddr> {
+    networking.node.parse().ok()
+}
+
 /// The workload's own labels among those of its identity: `k8s:app=web`. Those of its namespace are known by the namespace.
 fn own_labels(labels: &[String]) -> BTreeMap<String, String> {
     let own = labels.iter().filter_map(|label| {
@@ -100,7 +63,7 @@ fn own_labels(labels: &[String]) -> BTreeMap<String, String> {
     own.collect()
 }
 
-fn named_port(port: &EndpointPort) -> Option<((String, u8), u16)> {
+fn named_port(port: &NamedPortStatus) -> Option<((String, u8), u16)> {
     let protocol = abi::protocol::number(&port.protocol.to_ascii_uppercase())?;
     Some(((port.name.to_ascii_lowercase(), protocol), port.port))
 }
@@ -109,7 +72,7 @@ fn named_port(port: &EndpointPort) -> Option<((String, u8), u16)> {
 mod tests {
     use super::*;
 
-    const PEER: &str = r#"{"status": {
+    const PEER: &str = r#"{"apiVersion": "cilium.io/v2", "kind": "CiliumEndpoint", "metadata": {"name": "web-0"}, "status": {
         "identity": {"id": 4711, "labels": ["k8s:app=web", "k8s:io.kubernetes.pod.namespace=shop",
             "k8s:io.cilium.k8s.namespace.labels.team=a", "k8s:io.cilium.k8s.policy.cluster=default",
             "k8s:io.cilium.k8s.policy.serviceaccount=default"]},
@@ -138,7 +101,7 @@ mod tests {
             None,
             Some(PEER.replace("192.0.2.2", "192.0.2.1")),
             Some(PEER.replace("\"identity\"", "\"other\"")),
-            Some(r#"{"status": {}}"#.to_owned()),
+            Some(PEER.replace("\"networking\"", "\"other\"")),
         ] {
             assert_eq!(change(text.as_deref()), Ok(gone.clone()), "{text:?}");
         }

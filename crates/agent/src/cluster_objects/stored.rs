@@ -9,7 +9,7 @@ use crate::objects::{FileState, FileStates, Objects};
 use crate::paths::Paths;
 use anyhow::Context;
 use control::Change;
-use kubernetes::{KnownObjects, WatchRequest, WatchedKind, text_hash};
+use kubernetes::{KnownObjects, ResourceName, WatchRequest, WatchedKind, text_hash};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -72,6 +72,14 @@ impl StoredCluster {
     /// The stored pods of this node.
     pub(crate) fn pods(&self) -> impl Iterator<Item = NodePod> {
         self.texts_of(ObjectRole::NodePod).filter_map(|(source, text)| pods::read_pod(source, text).ok()?)
+    }
+
+    /// The stored manifests: kind, name and text.
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = (&str, ResourceName, &str)> {
+        self.texts_of(ObjectRole::Manifest).filter_map(|(source, text)| {
+            let (kind, name) = object_of(source)?;
+            Some((kind, name, text))
+        })
     }
 
     /// The kinds to watch, each with the objects that are known.

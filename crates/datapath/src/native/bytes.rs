@@ -263,10 +263,10 @@ mod tests {
     #[test]
     fn an_array_has_every_entry_from_the_start_and_none_outside() {
         let mut map = ByteMap::new(MapId::Config, 1);
-        assert_eq!(map.lookup(&value(0)), Some([0; 16].as_slice()));
-        assert_eq!(map.update(&value(1), &[1; 16]), Err(NoRoom));
-        map.update(&value(0), &[1; 16]).unwrap();
+        assert_eq!(map.lookup(&value(0)), Some([0; 52].as_slice()));
+        assert_eq!(map.update(&value(1), &[1; 52]), Err(NoRoom));
+        map.update(&value(0), &[1; 52]).unwrap();
         assert!(!map.delete(&value(0)));
-        assert_eq!(map.lookup(&value(0)), Some([1; 16].as_slice()));
+        assert_eq!(map.lookup(&value(0)), Some([1; 52].as_slice()));
     }
 }

@@ -5,6 +5,7 @@ use crate::checksum;
 use crate::packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, PacketRoute};
 use crate::to_proxy::{SocketState, SocketTuple, Sockets};
 use abi::DropReason;
+use std::collections::HashSet;
 
 /// A packet in memory, with what the kernel keeps beside its bytes.
 pub(super) struct Frame {
@@ -14,12 +15,17 @@ pub(super) struct Frame {
     ingress: u32,
     sockets: ProxySockets,
     proxy_port: [u8; 2],
+    ports: HashSet<(u8, u16)>,
 }
 
 impl Frame {
-    pub(super) fn new(arrival: Arrival<'_>, (sockets, proxy_port): (ProxySockets, [u8; 2])) -> Self {
+    pub(super) fn new(
+        arrival: Arrival<'_>,
+        (sockets, proxy_port): (ProxySockets, [u8; 2]),
+        ports: HashSet<(u8, u16)>,
+    ) -> Self {
         let Arrival { interface, ingress, mark, frame, now: _ } = arrival;
-        Self { bytes: frame.to_vec(), mark, interface, ingress, sockets, proxy_port }
+        Self { bytes: frame.to_vec(), mark, interface, ingress, sockets, proxy_port, ports }
     }
 
     fn fix(&mut self, offset: u32, difference: u32) -> Result<(), DropReason> {
@@ -142,5 +148,9 @@ impl Sockets for Frame {
             Some(SocketState::Listen(_)) => connected,
             _ => None,
         }
+    }
+
+    fn has_port(&self, protocol: u8, tuple: &SocketTuple) -> bool {
+        self.ports.contains(&(protocol, u16::from_be_bytes(tuple.destination_port)))
     }
 }

@@ -3,7 +3,7 @@
 use super::arrival::ProxySockets;
 use super::bytes::ByteMap;
 use crate::policy::PolicyRows;
-use crate::{Find, Keep, Maps};
+use crate::{AddressFact, Find, Keep, Maps};
 use abi::Address;
 use abi::capacity::Capacities;
 use abi::conntrack::{ConnInfo, ConnKey};
@@ -24,8 +24,10 @@ pub struct Tables {
     sockets: ProxySockets,
     connection_limit: Option<usize>,
     events: RefCell<Vec<FlowEvent>>,
-    /// Addresses that are not the node's own, with their epochs.
-    foreign: RefCell<HashSet<(Address, u32)>>,
+    /// Facts of addresses, with their epochs.
+    facts: RefCell<HashSet<(AddressFact, Address, u32)>>,
+    /// Ports of the node's own sockets, by protocol.
+    ports: HashSet<(u8, u16)>,
     now: Cell<u64>,
 }
 
@@ -54,7 +56,8 @@ impl Tables {
             sockets: ProxySockets::default(),
             connection_limit: None,
             events: RefCell::default(),
-            foreign: RefCell::default(),
+            facts: RefCell::default(),
+            ports: HashSet::new(),
             now: Cell::default(),
         }
     }
@@ -77,6 +80,11 @@ impl Tables {
         self.sockets = sockets;
     }
 
+    /// Takes a port as one of the node's own sockets does.
+    pub fn take_port(&mut self, protocol: u8, port: u16) {
+        self.ports.insert((protocol, port));
+    }
+
     /// From `limit` flows on, answered or not, no new one is remembered.
     pub fn set_connection_limit(&mut self, limit: usize) {
         self.connection_limit = Some(limit);
@@ -85,7 +93,7 @@ impl Tables {
     /// Forgets what packets wrote: connections, choices of backends, fragments, counters.
     pub fn forget(&mut self) {
         self.kept.iter_mut().for_each(|map| map.get_mut().clear());
-        self.foreign.get_mut().clear();
+        self.facts.get_mut().clear();
     }
 
     /// The remembered flows, answered and not, by key.
@@ -117,6 +125,11 @@ impl Tables {
     /// The proxy's sockets and the port that it listens at.
     pub(super) fn proxy_sockets(&self) -> (ProxySockets, [u8; 2]) {
         (self.sockets, self.config().map_or([0; 2], |config| config.proxy_port))
+    }
+
+    /// The ports of the node's own sockets, by protocol.
+    pub(super) fn ports(&self) -> HashSet<(u8, u16)> {
+        self.ports.clone()
     }
 
     pub(super) fn take_events(&self) -> Vec<FlowEvent> {
@@ -157,6 +170,10 @@ impl<M: Map> Keep<M> for Tables {
             return false;
         }
         map.update(key.as_bytes(), value.as_bytes()).is_ok()
+    }
+
+    fn insert_new(&self, key: &M::Key, value: &M::Value) -> bool {
+        Keep::<M>::find_mut(self, key).is_none() && Keep::<M>::insert(self, key, value)
     }
 
     fn remove(&self, key: &M::Key) {
@@ -203,12 +220,12 @@ impl Maps for Tables {
         self.events.borrow_mut().push(*event);
     }
 
-    fn is_foreign(&self, address: &Address, epoch: u32) -> bool {
-        self.foreign.borrow().contains(&(*address, epoch))
+    fn knows(&self, fact: AddressFact, address: &Address, epoch: u32) -> bool {
+        self.facts.borrow().contains(&(fact, *address, epoch))
     }
 
-    fn remember_foreign(&self, address: &Address, epoch: u32) {
-        self.foreign.borrow_mut().insert((*address, epoch));
+    fn remember(&self, fact: AddressFact, address: &Address, epoch: u32) {
+        self.facts.borrow_mut().insert((fact, *address, epoch));
     }
 }
 

@@ -32,7 +32,7 @@ impl Tables {
     pub fn run(&self, hook: Hook, arrival: Arrival<'_>) -> Outcome {
         self.set_now(arrival.now);
         let scratch = &mut Scratch::default();
-        let mut frame = Frame::new(arrival, self.proxy_sockets());
+        let mut frame = Frame::new(arrival, self.proxy_sockets(), self.ports());
         let verdict = match hook {
             Hook::FromWorkload => from_workload(&mut frame, self, scratch),
             Hook::ToWorkload => to_workload(&mut frame, self, scratch),

@@ -51,16 +51,13 @@ pub(super) fn objects(settings: &InstallSettings) -> Vec<Value> {
     objects
 }
 
-/// The configuration; the name of the node comes from the environment.
+/// The configuration; the name of the node comes from the environment. It is text, so that a chart can have placeholders.
 fn configuration(settings: &InstallSettings) -> String {
-    let pools = [&settings.pool_v4, &settings.pool_v6].into_iter().filter(|pool| !pool.is_empty());
-    let pools: Vec<&String> = pools.collect();
-    let mut configuration =
-        json!({"kubernetes": {}, "clusterName": settings.cluster_name, "masquerade": true});
-    if !pools.is_empty() {
-        configuration["podAddresses"] = json!(pools);
-    }
-    format!("{configuration:#}\n")
+    let cluster = Value::from(settings.cluster_name.clone());
+    let pools = settings.pod_addresses();
+    format!(
+        "{{\n  \"kubernetes\": {{}},\n  \"clusterName\": {cluster},\n  \"masquerade\": true,\n  \"cni\": {{}},\n  \"podAddresses\": {pools}\n}}\n"
+    )
 }
 
 fn pod(settings: &InstallSettings) -> Value {

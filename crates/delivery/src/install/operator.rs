@@ -10,6 +10,9 @@ pub const WEBHOOK_PORT: u16 = 9_443;
 /// The port of `/healthz` and `/metrics` on the node's loopback address.
 pub const HEALTH_PORT: u16 = 9_234;
 
+/// The name of the webhook in its configuration.
+pub const WEBHOOK_NAME: &str = "policies.nexin.io";
+
 /// The objects of the operator.
 pub(super) fn objects(settings: &InstallSettings) -> Vec<Value> {
     let mut objects = account(settings, NAME, access::OPERATOR);
@@ -117,7 +120,7 @@ fn webhook(settings: &InstallSettings) -> Value {
         "kind": "ValidatingWebhookConfiguration",
         "metadata": clusterwide(NAME),
         "webhooks": [{
-            "name": "policies.nexin.io",
+            "name": WEBHOOK_NAME,
             "admissionReviewVersions": ["v1"],
             "clientConfig": {"service": {"namespace": settings.namespace, "name": NAME, "path": "/review", "port": 443}},
             "failurePolicy": "Ignore",

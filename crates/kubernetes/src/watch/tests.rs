@@ -92,6 +92,10 @@ fn watch_after(version: &str) -> Request {
     Request::Watch { version: 0, after: version.into() }
 }
 
+fn wait_for_server(milliseconds: u64) -> Request {
+    Request::WaitForServer(Duration::from_millis(milliseconds))
+}
+
 fn wait(milliseconds: u64) -> Request {
     Request::Wait(Duration::from_millis(milliseconds))
 }
@@ -129,7 +133,7 @@ fn an_event_that_changes_nothing_of_interest_is_not_reported() {
 #[test]
 fn a_dropped_connection_resumes_after_a_check_of_the_store() {
     let mut scene = Scene::watching();
-    scene.on(failure(FailureCause::Connection)).requests(wait(500)).reports(&[]);
+    scene.on(failure(FailureCause::Connection)).requests(wait_for_server(500)).reports(&[]);
     scene.on(Occurrence::Due).requests(Request::Check { version: 0 });
     scene.on(Occurrence::Checked("15".into())).requests(watch_after("10"));
 }
@@ -161,17 +165,21 @@ fn an_older_store_is_listed_again() {
 }
 
 #[test]
-fn a_long_outage_is_followed_by_a_list_whatever_the_version() {
+fn a_server_that_was_away_is_followed_by_a_list_whatever_its_version() {
     let mut scene = Scene::watching();
-    scene.on(failure(FailureCause::Connection)).after(61).on(Occurrence::Due);
-    scene.on(Occurrence::Checked("1000".into())).requests(LIST);
+    scene.on(failure(FailureCause::Connection)).on(Occurrence::Due).requests(Request::Check { version: 0 });
+    scene.on(failure(FailureCause::Connection)).on(Occurrence::Due).requests(LIST);
+    scene.on(list(&["a"], "1000")).reports(&["trouble: why", "-b", "recovered"]);
 }
 
 #[test]
 fn a_storm_of_errors_is_waited_out_with_growing_waits_and_one_problem() {
     let mut scene = Scene::watching();
     for milliseconds in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
-        scene.on(failure(FailureCause::Overloaded)).requests(wait(milliseconds)).on(Occurrence::Due);
+        scene
+            .on(failure(FailureCause::Overloaded))
+            .requests(wait_for_server(milliseconds))
+            .on(Occurrence::Due);
     }
     scene.reports(&["trouble: why"; 7]);
     scene.on(Occurrence::Checked("11".into())).reports(&[]).on(Occurrence::Opened).reports(&["recovered"]);

@@ -1,4 +1,5 @@
-//! An API server with one kind of objects, over HTTP on a loopback address: lists, watches, and faults on demand.
+//! An API server over HTTP on a loopback address: lists, watches, writes that it only records, and faults on demand. It has
+//! CiliumNetworkPolicies; of the other kinds it has no object.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -50,6 +51,10 @@ struct State {
     /// Watches of an earlier generation end.
     generation: usize,
     streams: Vec<TcpStream>,
+    /// The number of watches that were opened.
+    watches: usize,
+    /// Paths and bodies of the writes.
+    writes: Vec<(String, String)>,
 }
 
 /// The server; it runs until the test's process ends.
@@ -60,16 +65,12 @@ pub(crate) struct FakeServer {
 
 impl FakeServer {
     pub(crate) fn start() -> Self {
-        let state = State {
-            store: Store { version: 100, ..Store::default() },
-            fault: Fault::None,
-            page: 500,
-            requests: 0,
-            generation: 0,
-            streams: Vec::new(),
-        };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// A server at this socket, which may be of another network namespace.
+    pub(crate) fn at(listener: TcpListener) -> Self {
+        let shared = Arc::new(Shared { state: Mutex::new(State::new()), changed: Condvar::new() });
         let address = listener.local_addr().unwrap();
         let served = Arc::clone(&shared);
         thread::spawn(move || {
@@ -117,6 +118,21 @@ impl FakeServer {
         self.lock().requests
     }
 
+    /// The bodies of the writes to a path.
+    pub(crate) fn writes_to(&self, path: &str) -> Vec<String> {
+        let state = self.lock();
+        let writes = state.writes.iter().filter(|(to, _)| to == path);
+        writes.map(|(_, body)| body.clone()).collect()
+    }
+
+    /// Waits until this many watches were opened since the start.
+    pub(crate) fn wait_for_watches(&self, count: usize) {
+        let mut state = self.lock();
+        while state.watches < count {
+            state = self.shared.changed.wait(state).unwrap();
+        }
+    }
+
     pub(crate) fn backup(&self) -> Store {
         self.lock().store.clone()
     }
@@ -151,6 +167,19 @@ impl FakeServer {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            store: Store { version: 100, ..Store::default() },
+            fault: Fault::None,
+            page: 500,
+            requests: 0,
+            generation: 0,
+            streams: Vec::new(),
+            watches: 0,
+            writes: Vec::new(),
+        }
+    }
+
     fn drop_streams(&mut self) {
         self.generation += 1;
         for stream in self.streams.drain(..) {
@@ -174,32 +203,73 @@ impl Store {
     }
 }
 
+/// An object; a spec that is not a JSON object is a text.
 fn object(name: &str, spec: &str, version: u64) -> Value {
-    json!({"metadata": {"name": name, "namespace": "shop", "resourceVersion": version.to_string()}, "spec": spec})
+    let spec = serde_json::from_str(spec).ok().filter(Value::is_object).unwrap_or_else(|| spec.into());
+    let version = version.to_string();
+    let metadata =
+        json!({"name": name, "namespace": "shop", "uid": name, "generation": 1, "resourceVersion": version});
+    json!({"metadata": metadata, "spec": spec})
 }
 
 /// Serves the requests of a connection.
 fn serve(shared: &Shared, stream: TcpStream) {
     shared.state.lock().unwrap().streams.push(stream.try_clone().unwrap());
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    while let Some(Ok(request)) = lines.next() {
-        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-        let path = request.split(' ').nth(1).unwrap_or_default();
-        if answer(shared, &stream, path).is_none() {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    while let Some((request, body)) = read_request(&mut reader) {
+        let mut words = request.split(' ');
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let answered = match method {
+            "GET" => answer(shared, &stream, path),
+            _ => write(shared, &stream, (path, body)),
+        };
+        if answered.is_none() {
             let _ = stream.shutdown(Shutdown::Both);
             return;
         }
     }
 }
 
+/// Reads the first line of a request, and its body.
+fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok().filter(|length| *length > 0)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((first, String::from_utf8(body).ok()?))
+}
+
+fn write(shared: &Shared, stream: &TcpStream, (path, body): (&str, String)) -> Option<()> {
+    let path = path.split('?').next().unwrap_or_default().to_owned();
+    let mut state = shared.state.lock().unwrap();
+    if state.fault != Fault::None {
+        return None;
+    }
+    state.writes.push((path, body));
+    drop(state);
+    send(stream, "200 OK", "", &json!({}))
+}
+
 /// Answers one request; none to close the connection.
 fn answer(shared: &Shared, stream: &TcpStream, path: &str) -> Option<()> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    assert_eq!(path, "/apis/cilium.io/v2/ciliumnetworkpolicies");
+    let has_objects = path == "/apis/cilium.io/v2/ciliumnetworkpolicies";
     let query: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
     let mut state = shared.state.lock().unwrap();
     state.requests += 1;
     let status = |code: u16| json!({"kind": "Status", "code": code, "message": format!("fault {code}")});
+    let not_found = |stream| send(stream, "404 Not Found", "", &json!("404 page not found"));
     match state.fault {
         Fault::None => {}
         Fault::Away => return None,
@@ -212,14 +282,18 @@ fn answer(shared: &Shared, stream: &TcpStream, path: &str) -> Option<()> {
             );
         }
         Fault::Internal => return send(stream, "500 Internal Server Error", "", &status(500)),
-        Fault::NotServed => return send(stream, "404 Not Found", "", &json!("404 page not found")),
+        Fault::NotServed => return not_found(stream),
+    }
+    if path.starts_with("/apis/policy.networking.k8s.io/") {
+        return not_found(stream);
     }
     if query.contains_key("watch") {
-        let after = query["resourceVersion"].parse().unwrap();
+        let after = if has_objects { query["resourceVersion"].parse().unwrap() } else { u64::MAX };
         drop(state);
         return watch(shared, stream, after);
     }
-    let list = list(&state, &query);
+    let none = State { store: Store { version: state.store.version, ..Store::default() }, ..State::new() };
+    let list = list(if has_objects { &state } else { &none }, &query);
     drop(state);
     send(stream, "200 OK", "", &list)
 }
@@ -248,6 +322,8 @@ fn watch(shared: &Shared, mut stream: &TcpStream, after: u64) -> Option<()> {
         chunk(stream, &json!({"type": "ERROR", "object": expired}))?;
         return None;
     }
+    state.watches += 1;
+    shared.changed.notify_all();
     let mut sent = after;
     while state.generation == generation {
         let last = sent;

@@ -6,7 +6,7 @@ use crate::log;
 use crate::outcome::{BadInput, Outcome};
 use clap::Args;
 use settings::EnforcementSetting;
-pub(crate) use settings::Settings;
+pub(crate) use settings::{Settings, block};
 use std::fs;
 use std::path::PathBuf;
 

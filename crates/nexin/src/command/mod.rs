@@ -9,7 +9,9 @@ mod demo;
 mod endpoint;
 mod exec;
 mod identity;
+mod install;
 mod observe;
+mod operator;
 mod policy;
 mod run;
 mod service;
@@ -26,6 +28,8 @@ use clap::Subcommand;
 pub(crate) enum Command {
     Demo(demo::Demo),
     Agent(agent::AgentCommand),
+    Operator(operator::OperatorCommand),
+    Install(install::Install),
     Run(run::Run),
     Exec(exec::Exec),
     Policy(policy::PolicyCommand),
@@ -54,6 +58,8 @@ impl Command {
         match self {
             Self::Demo(demo) => demo.run(session),
             Self::Agent(agent) => agent.run(),
+            Self::Operator(operator) => operator.run(),
+            Self::Install(install) => install.run(session),
             Self::Run(run) => run.run(session),
             Self::Exec(exec) => exec.run(session),
             Self::Policy(policy) => policy.run(session),

@@ -9,7 +9,7 @@ use workload::NetworkNamespace;
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Bed>,
     /// Name of the namespace of the network between the nodes, which has the address of a host outside.
-    network: String,
+    pub(crate) network: String,
 }
 
 /// The host outside the cluster, behind the nodes' default routes.

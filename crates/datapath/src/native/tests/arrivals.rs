@@ -1,6 +1,7 @@
 //! Source addresses that a packet may have, by the interface that it came into the node by.
 
 use super::*;
+use crate::craft::flag::{ACK, SYN};
 use abi::mark;
 
 #[test]
@@ -20,16 +21,67 @@ fn a_packet_from_outside_with_a_workloads_source_is_dropped() {
     });
 }
 
+/// A node in which the node may connect to the server and the client may not; and a frame to the server with the node's
+/// address.
+fn forwarding(family: FamilyAddresses) -> (NativeNode, Vec<u8>) {
+    let mut node = NativeNode::new(family);
+    node.own(family.other);
+    node.enforce(SERVER, family.server, BOTH);
+    // What policy allows the node does not count for others that have its address.
+    node.rule(SERVER, identity::HOST, Direction::Ingress, (6, 80), ALLOW);
+    node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), DENY);
+    (node, craft::tcp(at(family.other, 4000), at(family.server, 80)).flags(SYN).frame())
+}
+
 #[test]
-fn a_packet_from_outside_with_the_nodes_source_is_dropped() {
+fn a_packet_with_the_nodes_source_is_the_nodes_only_if_the_node_made_it() {
     each_family(|family| {
-        let mut node = NativeNode::new(family);
-        node.own(family.other);
-        let frame = craft::tcp(at(family.other, 4000), at(family.server, 80)).frame();
+        let (node, frame) = forwarding(family);
+        dropped(&node, &node.forward(OUTSIDE, SERVER, &frame), DropReason::IdentityUnknown);
+        let refused = node.forward(CLIENT.interface, SERVER, &frame);
+        dropped(&node, &refused, DropReason::PolicyDeny);
+        assert_eq!(refused.events[0].source_identity, CLIENT.identity, "judged as the workload that sent it");
+        assert_eq!(node.tables.connections(), [], "nothing is remembered");
+        let own = node.to(SERVER, &frame);
+        assert_eq!((own.verdict, own.events[0].source_identity), (Ok(Delivery::Pass), identity::HOST));
+        // The connection of the node itself lets no one else in.
+        let segment = craft::tcp(at(family.other, 4000), at(family.server, 80)).flags(ACK).frame();
+        let answer = craft::tcp(at(family.server, 80), at(family.other, 4000)).flags(SYN | ACK).frame();
+        assert_eq!(node.from(SERVER, &answer).verdict, Ok(Delivery::Pass));
+        assert_eq!(node.to(SERVER, &segment).verdict, Ok(Delivery::Pass));
+        assert!(node.forward(OUTSIDE, SERVER, &segment).verdict.is_err());
+        assert!(node.forward(CLIENT.interface, SERVER, &segment).verdict.is_err());
+    });
+}
+
+#[test]
+fn without_enforcement_a_packet_with_the_nodes_source_may_come_from_anywhere() {
+    each_family(|family| {
+        let (mut node, frame) = forwarding(family);
+        node.enforce(SERVER, family.server, 0);
         for ingress in [OUTSIDE, CLIENT.interface] {
-            dropped(&node, &node.forward(ingress, SERVER, &frame), DropReason::InvalidSource);
+            assert_eq!(node.forward(ingress, SERVER, &frame).verdict, Ok(Delivery::Pass));
         }
-        assert_eq!(node.to(SERVER, &frame).verdict, Ok(Delivery::Pass));
+    });
+}
+
+#[test]
+fn a_workload_behind_the_nodes_address_is_judged_as_itself_also_by_the_answers() {
+    each_family(|family| {
+        let (mut node, opening) = forwarding(family);
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), ALLOW);
+        let answer = craft::tcp(at(family.server, 80), at(family.other, 4000)).flags(SYN | ACK).frame();
+        let data = craft::tcp(at(family.server, 80), at(family.other, 4000)).flags(ACK).payload(b"x").frame();
+        let more = craft::tcp(at(family.other, 4000), at(family.server, 80)).flags(ACK).frame();
+        assert_eq!(node.forward(CLIENT.interface, SERVER, &opening).verdict, Ok(Delivery::Pass));
+        assert_eq!(node.from(SERVER, &answer).verdict, Ok(Delivery::Pass));
+        assert_eq!(node.forward(CLIENT.interface, SERVER, &more).verdict, Ok(Delivery::Pass));
+        assert_eq!(node.from(SERVER, &data).verdict, Ok(Delivery::Pass));
+        // The rule goes. The node itself may still connect, but the connection is the client's.
+        node.rule(SERVER, CLIENT.identity, Direction::Ingress, (6, 80), DENY);
+        node.configure(Config { proxy_interface: PROXY, flags: MEDIUM, epoch: 1, ..Config::default() });
+        dropped(&node, &node.from(SERVER, &data), DropReason::PolicyDeny);
+        dropped(&node, &node.forward(CLIENT.interface, SERVER, &more), DropReason::PolicyDeny);
     });
 }
 

@@ -279,7 +279,7 @@ fn an_address_whose_identity_is_not_known_is_judged_by_no_rule() {
 
 #[test]
 fn every_reason_is_tried_above() {
-    let text = include_str!("drops.rs");
+    let text = [include_str!("drops.rs"), include_str!("masquerade.rs")].concat();
     for reason in DropReason::ALL {
         assert!(text.contains(&format!("DropReason::{reason:?}")), "no test drops for {reason:?}");
     }

@@ -8,6 +8,7 @@ mod flows;
 mod fragments;
 mod host;
 mod lengths;
+mod masquerade;
 mod neighbours;
 mod openings;
 mod proxied;

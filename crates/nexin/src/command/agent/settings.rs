@@ -279,7 +279,8 @@ fn parse_blocks(field: &str, written: &[String]) -> Result<Vec<Cidr>, String> {
     written.iter().map(|text| block(text).ok_or_else(|| wrong(text))).collect()
 }
 
-fn block(text: &str) -> Option<Cidr> {
+/// A block of addresses as `10.244.0.0/16`.
+pub(crate) fn block(text: &str) -> Option<Cidr> {
     let (address, length) = text.split_once('/')?;
     Cidr::new(address.parse().ok()?, length.parse().ok()?)
 }
