@@ -74,6 +74,8 @@ pub(crate) struct ClusterObjects {
     is_first: bool,
     /// The last texts that are not in force yet; none for an object that is gone.
     pending: BTreeMap<Key, Option<String>>,
+    /// Why the last texts of pods and peers cannot be read.
+    unreadable: BTreeMap<Key, String>,
     /// The kinds that were listed once.
     complete: BTreeSet<usize>,
     /// Why kinds are not up to date, and why there is no client.
@@ -106,6 +108,7 @@ impl ClusterObjects {
             turn: None,
             is_first: true,
             pending: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             complete: BTreeSet::new(),
             troubles: BTreeMap::new(),
             disconnected: None,
@@ -159,12 +162,9 @@ impl ClusterObjects {
         let mut failures = Vec::new();
         self.apply_manifests(reconciler, &mut failures);
         if self.is_decided() {
-            let mut unreadable = Vec::new();
-            self.apply_peers(reconciler, (&mut failures, &mut unreadable));
-            self.apply_pods(reconciler, (&mut failures, &mut unreadable));
-            if !unreadable.is_empty() {
-                reconciler.problems.note_all(UNREADABLE, unreadable);
-            }
+            self.apply_peers(reconciler, &mut failures);
+            self.apply_pods(reconciler, &mut failures);
+            reconciler.problems.note_all(UNREADABLE, self.unreadable.values().cloned().collect());
         }
         self.retry = (!failures.is_empty()).then(|| Instant::now() + RETRY);
         reconciler.problems.note_all(APPLY, failures);
@@ -218,11 +218,7 @@ impl ClusterObjects {
         }
     }
 
-    fn apply_peers(
-        &mut self,
-        reconciler: &mut Reconciler,
-        (failures, unreadable): (&mut Vec<String>, &mut Vec<String>),
-    ) {
+    fn apply_peers(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
         let peers = self.take_pending(ObjectRole::Peer);
         if peers.is_empty() {
             return;
@@ -235,10 +231,14 @@ impl ClusterObjects {
         let node_of = |address| nodes.get(&address).map(|node| node.name.clone());
         let mut changes: Vec<Change> = Vec::with_capacity(peers.len());
         for (key, text) in &peers {
+            self.unreadable.remove(key);
             self.endpoints.observe(&key.1, text.as_deref(), |node| own.contains(&node));
             match peers::peer_change(&key.1, text.as_deref(), node_of, |node| own.contains(&node)) {
                 Ok(change) => changes.push(change),
-                Err(why) => unreadable.push(format!("{}: {why}", self.source(key))),
+                Err(why) => {
+                    let source = self.source(key);
+                    self.unreadable.insert(key.clone(), format!("{source}: {why}"));
+                }
             }
         }
         match reconciler.apply(changes) {
@@ -254,13 +254,10 @@ impl ClusterObjects {
         }
     }
 
-    fn apply_pods(
-        &mut self,
-        reconciler: &mut Reconciler,
-        (failures, unreadable): (&mut Vec<String>, &mut Vec<String>),
-    ) {
+    fn apply_pods(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
         for (key, text) in self.take_pending(ObjectRole::NodePod) {
             let source = self.source(&key);
+            self.unreadable.remove(&key);
             let pod = text.as_deref().map(|text| pods::read_pod(&source, text)).transpose();
             match pod {
                 Ok(Some(Some(pod))) => {
@@ -273,7 +270,9 @@ impl ClusterObjects {
                     }
                 }
                 Ok(_) => reconciler.pods.remove(key.1.namespace.as_deref().unwrap_or_default(), &key.1.name),
-                Err(why) => unreadable.push(why),
+                Err(why) => {
+                    self.unreadable.insert(key, why);
+                }
             }
             self.keep(source, text);
         }
