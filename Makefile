@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy differential differential-incumbent connections kubernetes bench bench-agent bench-http bench-policy fuzz clean
+.PHONY: help setup build demo test check tidy differential differential-incumbent connections kubernetes test-kubernetes bench bench-agent bench-http bench-policy fuzz clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -58,6 +58,11 @@ connections: setup ## Open 2,000 connections a second through the proxy for a mi
 
 kubernetes: setup ## Build the programs of Kubernetes for a real cluster (`cargo xtask cluster`) outside the tree (needs Go)
 	@$(CARGO) xtask kubernetes
+
+test-kubernetes: build ## Run the tests on real clusters of Kubernetes, or TESTS="tutorial crash" of them (needs Go; asks for root)
+	@$(CARGO) run --quiet --locked --package xtask --config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root', \
+		'env', 'PATH=$(PATH)', 'NEXIN_KUBERNETES=$(or $(NEXIN_KUBERNETES),$(dir $(TOOLS))kubernetes)']" \
+		-- cluster test --nexin $(abspath $(NEXIN)) $(TESTS)
 
 fuzz: setup ## Run each fuzz target for FUZZ_SECONDS (600) from seeds of the tree's cases; FUZZ_JOBS at a time
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) FUZZ_JOBS=$(or $(FUZZ_JOBS),1) scripts/fuzz $(FUZZ_TARGETS)

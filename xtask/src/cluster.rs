@@ -1,5 +1,6 @@
 //! A real cluster on one machine: a control plane and nodes in namespaces of their own.
 
+mod acceptance;
 mod cgroups;
 mod down;
 mod e2e;
@@ -21,6 +22,7 @@ mod tutorial;
 mod up;
 mod users;
 
+use acceptance::Settings;
 use anyhow::{Context, Result, bail};
 use options::Options;
 use plan::{Machine, Plan};
@@ -38,8 +40,9 @@ usage: cargo xtask cluster up [--nodes N] [--network bridge|nexin|none] [--nexin
        cargo xtask cluster tutorial                                  run the tutorial: an application, a policy, requests
        cargo xtask cluster e2e FOCUS [SKIP]                          run upstream's tests whose names match a regular
                                                                      expression, and show the result of each
+       cargo xtask cluster test [--nexin BINARY] [TEST...]           run the tests, on clusters of their own
 
-Each takes --name NAME (or NEXIN_CLUSTER) before its other arguments; the name is `test` otherwise.";
+Each but `test` takes --name NAME (or NEXIN_CLUSTER) before its other arguments; the name is `test` otherwise.";
 
 /// Runs a command on a cluster.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
@@ -63,10 +66,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         ("stop", [machine, program]) => programs::stop(&Plan::load(name)?, machine.parse()?, program)?,
         ("start", [machine, program]) => programs::start(&Plan::load(name)?, machine.parse()?, program)?,
         ("restart", [machine, program]) => programs::restart(&Plan::load(name)?, machine.parse()?, program)?,
-        ("e2e", [focus]) => return e2e::run(&Plan::load(name)?, focus, None),
-        ("e2e", [focus, skip]) => return e2e::run(&Plan::load(name)?, focus, Some(skip)),
+        ("e2e", [focus]) => e2e::run(&Plan::load(name)?, focus, None)?,
+        ("e2e", [focus, skip]) => e2e::run(&Plan::load(name)?, focus, Some(skip))?,
         ("tutorial", []) => tutorial::run(&Plan::load(name)?)?,
         ("reboot", [machine]) => programs::reboot(&Plan::load(name)?, machine.parse()?)?,
+        ("test", names) => return acceptance::run(&Settings { nexin: options.nexin }, names),
         _ => {
             eprintln!("{USAGE}");
             return Ok(ExitCode::from(2));

@@ -68,6 +68,12 @@ impl Addresses {
         }
     }
 
+    /// Whether workloads get addresses from these blocks and no others.
+    pub(crate) fn are_blocks(&self, blocks: &[Cidr]) -> bool {
+        blocks.len() == self.workloads.len()
+            && blocks.iter().all(|block| self.workloads.iter().any(|pool| pool.block() == *block))
+    }
+
     /// Whether there is no pool for workloads.
     pub(crate) fn are_none(&self) -> bool {
         self.workloads.is_empty()
@@ -230,6 +236,7 @@ mod tests {
         assert_eq!(own, ["fd00:1::1", "10.1.0.1"].map(|address| address.parse::<IpAddr>().unwrap()));
         let first = addresses.for_workload(&[]).unwrap();
         assert_eq!(first, ["10.1.0.3", "fd00:1::2"].map(|address| address.parse::<IpAddr>().unwrap()));
+        assert!(addresses.are_blocks(&[v4, v6]) && !addresses.are_blocks(&[v4]));
         // The same blocks again: nothing is new, and nothing that is taken is given again.
         assert_eq!(addresses.replace_workload_blocks(&[v4], &first), Ok(Vec::new()));
         let second = addresses.for_workload(&[]).unwrap();

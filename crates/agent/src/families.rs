@@ -15,7 +15,7 @@ pub(crate) fn fit(config: &mut AgentConfig, ipv6: Ipv6) -> anyhow::Result<Vec<St
         blocks.retain(|block| block.address().is_ipv4());
     }
     anyhow::ensure!(
-        !config.workload_addresses.is_empty(),
+        !config.workload_addresses.is_empty() || config.kubernetes.is_some(),
         "workloadAddresses has an IPv6 block alone, and {ipv6}; add an IPv4 block, or enable IPv6"
     );
     let consequence = if lacks {

@@ -36,7 +36,6 @@ mod map_usage;
 mod masquerade;
 mod names;
 mod node_network;
-#[allow(dead_code, reason = "the source of the API server's pods calls it")]
 mod node_pods;
 mod node_routes;
 mod notifier;

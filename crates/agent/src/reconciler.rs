@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::node_pods::NodePods;
 use crate::objects::{ObjectChanges, Objects};
 use crate::paths::Paths;
-use crate::problems::{Problem, Problems};
+use crate::problems::{Problem, Problems, message};
 use crate::state::State;
 use crate::wiring::Wiring;
 use crate::workloads::Lifecycle;
@@ -46,6 +46,12 @@ pub(crate) struct Reconciler {
     /// The pods of this node, as the API server describes them.
     pub(crate) pods: NodePods,
 }
+
+/// The failure to use the blocks of the Node object, as status and log name it.
+const POD_BLOCKS: Problem = Problem::new(
+    "the addresses of the Node object's podCIDRs cannot be used",
+    "pods get no addresses of those blocks until the agent has started again",
+);
 
 /// When the addresses of services must be on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +92,7 @@ impl Reconciler {
         });
         if applied.is_ok() {
             self.objects.commit(objects);
+            self.follow_pod_blocks();
         } else {
             (self.addresses, self.state.services) = before;
         }
@@ -96,12 +103,24 @@ impl Reconciler {
     /// Applies changes that no object describes, such as addresses of the node; all or none.
     pub(crate) fn apply(&mut self, changes: Vec<Change>) -> anyhow::Result<()> {
         let changes = self.assign_addresses(changes)?;
-        self.kernel.apply(changes)
+        self.kernel.apply(changes)?;
+        self.follow_pod_blocks();
+        Ok(())
     }
 
-    /// Replaces the blocks that new workloads get addresses from, at most one of each family, by the node's podCIDRs.
-    #[allow(dead_code, reason = "the source of the API server's objects calls it")]
-    pub(crate) fn set_workload_blocks(&mut self, blocks: &[Cidr]) -> anyhow::Result<()> {
+    /// Lets new workloads get addresses from the blocks of the node's Node object, unless the configuration has blocks.
+    fn follow_pod_blocks(&mut self) {
+        let blocks = self.world().node().pod_blocks.clone();
+        let is_configured = !self.config.workload_addresses.is_empty();
+        if is_configured || blocks.is_empty() || self.addresses.are_blocks(&blocks) {
+            return;
+        }
+        let set = self.set_workload_blocks(&blocks);
+        self.problems.note(POD_BLOCKS, set.map_err(message));
+    }
+
+    /// Replaces the blocks that new workloads get addresses from, at most one of each family.
+    fn set_workload_blocks(&mut self, blocks: &[Cidr]) -> anyhow::Result<()> {
         let taken = self.state.workloads.values().flat_map(|known| &known.wanted.addresses);
         let own = self.addresses.replace_workload_blocks(blocks, taken)?;
         match self.world().node().proxy {

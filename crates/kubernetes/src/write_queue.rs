@@ -15,6 +15,9 @@ const EVERY: Duration = Duration::from_millis(50);
 /// How many writes may wait for their answers.
 const IN_FLIGHT: usize = 4;
 
+/// How often a write is sent to a kind or a namespace that does not exist: for about ten minutes.
+const ATTEMPTS: u32 = 24;
+
 /// A write to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectWrite {
@@ -106,20 +109,25 @@ impl WriteQueue {
         let ObjectWrite { path, action } = write;
         let mut backoff = self.in_flight.remove(&path).unwrap_or_default();
         let failure = answer.err()?;
-        let may_pass = matches!(
-            failure.cause,
-            FailureCause::Overloaded | FailureCause::Connection | FailureCause::Forbidden
-        );
-        // An object that is gone needs no write any more.
-        if failure.cause == FailureCause::NotServed {
-            return None;
-        }
+        let may_pass = match failure.cause {
+            FailureCause::Overloaded | FailureCause::Connection | FailureCause::Forbidden => true,
+            // The definition of a kind may come later than its first object.
+            FailureCause::NotServed if creates(&path, &action) => backoff.attempts() < ATTEMPTS,
+            // An object that is gone needs no write any more.
+            FailureCause::NotServed => return None,
+            FailureCause::Expired | FailureCause::Garbled => false,
+        };
         if may_pass {
             let due = moment.at + backoff.next(failure.retry_after, moment.random);
             self.waiting.entry(path).or_insert(WaitingWrite { action, due, backoff });
         }
         Some(failure)
     }
+}
+
+/// Whether a write creates its object. The status of an object is not created.
+fn creates(path: &str, action: &WriteAction) -> bool {
+    matches!(action, WriteAction::Apply(_)) && !path.ends_with("/status")
 }
 
 #[cfg(test)]
@@ -165,6 +173,28 @@ mod tests {
             queue.answered(write("/a", "2"), failure(cause), moment(START));
             assert_eq!(queue.next(START), NextWrite::Idle);
         }
+    }
+
+    #[test]
+    fn an_object_whose_kind_is_not_defined_yet_is_written_later() {
+        let retries = |path: &str| {
+            let write = ObjectWrite { path: path.into(), action: WriteAction::Apply("1".into()) };
+            let (mut queue, mut at) = (WriteQueue::new(), START);
+            queue.put(write, at);
+            let mut sent = 0;
+            loop {
+                match queue.next(at) {
+                    NextWrite::Send(write) => {
+                        sent += 1;
+                        queue.answered(write, failure(FailureCause::NotServed), moment(at));
+                    }
+                    NextWrite::Wait(wait) => at += wait,
+                    NextWrite::Idle => return (sent, (at - START).as_secs() / 60),
+                }
+            }
+        };
+        assert_eq!(retries("/apis/cilium.io/v2/namespaces/a/ciliumendpoints/b"), (25, 9));
+        assert_eq!(retries("/apis/cilium.io/v2/namespaces/a/ciliumnetworkpolicies/b/status"), (1, 0));
     }
 
     #[test]

@@ -232,9 +232,8 @@ fn watches_return_together_to_a_server_that_was_away_for_long() {
     server.fault(Fault::None);
     let mut complete = Vec::new();
     while complete.len() < 8 {
-        match events.recv_timeout(PATIENCE).unwrap() {
-            ClusterEvent::Report(kind, Report::Complete) => complete.push((kind, Instant::now())),
-            _ => {}
+        if let ClusterEvent::Report(kind, Report::Complete) = events.recv_timeout(PATIENCE).unwrap() {
+            complete.push((kind, Instant::now()));
         }
     }
     let (first, last) = (complete[0].1, complete[7].1);

@@ -85,11 +85,10 @@ pub(super) fn processes(name: &Name, machine: Option<Machine>) -> Result<BTreeSe
 pub(super) fn remove(name: &Name) -> Result<()> {
     let started = Instant::now();
     loop {
-        let mut left = Vec::new();
-        for hierarchy in hierarchies()? {
-            let cgroups = below(&hierarchy.join(name.cgroup()));
-            left.extend(cgroups.into_iter().rev().filter(|cgroup| std::fs::remove_dir(cgroup).is_err()));
-        }
+        // Those below a cgroup are removed before it.
+        let mut left = existing(name)?;
+        left.reverse();
+        left.retain(|cgroup| std::fs::remove_dir(cgroup).is_err());
         match left.first() {
             None => return Ok(()),
             Some(cgroup) if started.elapsed() > REMOVAL => {
@@ -98,6 +97,11 @@ pub(super) fn remove(name: &Name) -> Result<()> {
             Some(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// The cgroups of a cluster that exist, of all hierarchies.
+pub(super) fn existing(name: &Name) -> Result<Vec<PathBuf>> {
+    Ok(hierarchies()?.iter().flat_map(|hierarchy| below(&hierarchy.join(name.cgroup()))).collect())
 }
 
 /// A cgroup and all below it, each before those below it; none where it does not exist.

@@ -81,12 +81,14 @@ pub(super) fn command_within(name: &Name, machine: Machine, program: &Path) -> C
 
 /// Removes the namespaces of a cluster, and with them all interfaces and routes.
 pub(super) fn remove(name: &Name) -> Result<()> {
+    namespaces(name)?.iter().try_for_each(|namespace| ip(&["netns", "delete", namespace]).map(drop))
+}
+
+/// The namespaces of a cluster that exist.
+pub(super) fn namespaces(name: &Name) -> Result<Vec<String>> {
     let listed = ip(&["netns", "list"])?;
     let namespaces = listed.lines().filter_map(|line| line.split_whitespace().next());
-    for namespace in namespaces.filter(|namespace| name.machine_of(namespace).is_some()) {
-        ip(&["netns", "delete", namespace])?;
-    }
-    Ok(())
+    Ok(namespaces.filter(|namespace| name.machine_of(namespace).is_some()).map(str::to_owned).collect())
 }
 
 fn within(name: &Name, machine: Machine, arguments: &[&str]) -> Result<()> {

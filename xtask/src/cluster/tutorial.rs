@@ -3,8 +3,9 @@
 use super::kubectl;
 use super::plan::Plan;
 use crate::tree;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -79,9 +80,13 @@ fn servers(plan: &Plan) -> Result<Vec<String>> {
     let of_pods = lasting.flat_map(|pod| pod["status"]["podIPs"].as_array().into_iter().flatten());
     let of_service = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
     let addresses = of_service.chain(of_pods.map(|address| &address["ip"])).filter_map(Value::as_str);
+    let addresses: Vec<&str> = addresses.collect();
+    // Two pods with one address would answer for each other, each on its own node.
+    let distinct: BTreeSet<&str> = addresses.iter().copied().collect();
+    ensure!(distinct.len() == addresses.len(), "several pods have one address: {}", addresses.join(", "));
     let in_url =
         |address: &str| if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-    Ok(std::iter::once("app1-service".to_owned()).chain(addresses.map(in_url)).collect())
+    Ok(std::iter::once("app1-service".to_owned()).chain(addresses.into_iter().map(in_url)).collect())
 }
 
 /// Sends every request to every server. A change of policy takes effect on each node a moment after it was applied.

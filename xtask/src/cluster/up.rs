@@ -38,10 +38,7 @@ pub(super) fn run(plan: &Plan, nexin: Option<PathBuf>) -> Result<()> {
     create_nodes(plan)?;
     std::fs::write(plan.name.ready_mark(), "")?;
     if plan.network == Network::Nexin {
-        kubectl::run(
-            plan,
-            &["apply", "--filename", &tree::root().join("deploy/manifests").display().to_string()],
-        )?;
+        install(plan)?;
     }
     if plan.network != Network::None {
         wait_for_nodes(plan)?;
@@ -105,6 +102,15 @@ fn wait_for_server(plan: &Plan) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Applies our own manifests. The definitions come first, since the agent waits for what they define.
+fn install(plan: &Plan) -> Result<()> {
+    for directory in ["deploy/crds", "deploy/manifests"] {
+        let directory = tree::root().join(directory).display().to_string();
+        kubectl::run(plan, &["apply", "--server-side", "--filename", &directory])?;
+    }
+    Ok(())
 }
 
 fn create_nodes(plan: &Plan) -> Result<()> {

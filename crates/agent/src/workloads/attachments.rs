@@ -15,6 +15,7 @@ use crate::queue::Reply;
 use crate::reconciler::Reconciler;
 use crate::state::{SandboxRecord, WorkloadRecord, WorkloadStage, boot};
 use crate::views;
+use crate::wiring::Wiring;
 use api::{AttachmentName, AttachmentSpec, Cause, Failure};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -123,12 +124,18 @@ fn existing(reconciler: &mut Reconciler, spec: &AttachmentSpec) -> Existing {
     match record.stage {
         _ if is_leaving || !is_same => Existing::Leaving(id),
         WorkloadStage::Making => Existing::Making(id),
-        WorkloadStage::Made if wiring.has_interface(record).is_ok_and(|has| has) => {
+        WorkloadStage::Made if is_intact(wiring, record) => {
             let summary = views::attachment(&kernel.world().snapshot(), record);
             Existing::Made(summary.ok_or_else(|| unknown(&spec.name)).and_then(|summary| value(&summary)))
         }
         WorkloadStage::Made | WorkloadStage::Ending => Existing::Leaving(id),
     }
+}
+
+/// Whether interface and network namespace of an attachment exist. The kernel removes the interfaces of a namespace some time
+/// after the namespace's name is gone.
+fn is_intact(wiring: &mut Wiring, record: &WorkloadRecord) -> bool {
+    wiring.has_namespace(record).is_ok_and(|has| has) && wiring.has_interface(record).is_ok_and(|has| has)
 }
 
 /// The attachment behind another plugin that has one of these addresses: the plugin has given it to a new container, so that

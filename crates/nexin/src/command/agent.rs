@@ -16,7 +16,8 @@ use std::path::PathBuf;
 /// configuration is a JSON object with any of: directory, stateDirectory, instance, policies, networkNamespace,
 /// workloadAddresses, givenAddresses, serviceAddresses, podAddresses, masquerade, unmasqueradedAddresses, proxyPort, proxy, hostDevices, nodeName, clusterName,
 /// nodeLabels, policyEnforcement (default, always or never), policyAuditMode, monitorAggregation (none, low, medium or
-/// maximum; see nexin config --help), attach (automatic or clsact), cni. "cni" is an object, which may be empty, with any of
+/// maximum; see nexin config --help), attach (automatic or clsact), kubernetes, cni. "kubernetes" is an object, which may be empty, with any of kubeconfig and
+/// nodeName: the cluster that the node is in (docs/api-server.md). "cni" is an object, which may be empty, with any of
 /// binaries, configurations, file and behind: where the CNI plugin is installed for container runtimes. "proxy"
 /// is an object with any of: connections (maximum), clientShare and serverShare (maximum share of one client identity
 /// and of one server, in percent), and in seconds: firstByteTimeout, headTimeout, idleTimeout, stallTimeout,

@@ -173,7 +173,8 @@ impl Settings {
             workload_addresses: blocks(
                 "workloadAddresses",
                 self.workload_addresses,
-                default.workload_addresses,
+                // A node of a cluster gets blocks by its Node object.
+                if self.kubernetes.is_some() { Vec::new() } else { default.workload_addresses },
             )?,
             given_addresses: parse_blocks("givenAddresses", &self.given_addresses.unwrap_or_default())?,
             service_addresses: match &self.kubernetes {
@@ -306,6 +307,14 @@ mod tests {
         assert_eq!(config.host_devices, ["eth0"]);
         assert_eq!((config.enforcement, config.audit), (EnforcementMode::Always, false));
         assert_eq!(config.node_labels["role"], "edge");
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_has_no_block_of_its_own() {
+        let config = |text: &str| Settings::parse(text).unwrap().config().unwrap();
+        assert_eq!(config(r#"{"kubernetes": {"nodeName": "node1"}}"#).workload_addresses, []);
+        let text = r#"{"kubernetes": {"nodeName": "node1"}, "workloadAddresses": ["10.1.0.0/24"]}"#;
+        assert_eq!(config(text).workload_addresses, [block("10.1.0.0/24").unwrap()]);
     }
 
     #[test]

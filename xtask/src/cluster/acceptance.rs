@@ -1,0 +1,120 @@
+//! The tests of real clusters: of the clusters themselves, and of our agent in one.
+
+use super::plan::{Name, Network, Plan};
+use super::{down, e2e, kubectl, tutorial, up};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// A test, by the name that the command line takes.
+type Test = (&'static str, fn(&Settings) -> Result<()>);
+
+const TESTS: &[Test] = &[
+    ("side-by-side", two_clusters_do_not_meet),
+    ("crash", an_interrupted_start_leaves_nothing),
+    ("control", upstream_tests_pass_with_the_reference_plugins),
+    ("tutorial", the_tutorial_runs_under_our_agent),
+];
+
+/// Upstream's tests that need no policy: they pass with the reference plugins, so a failure under our agent is its own.
+const NEED_NO_POLICY: &str = "Netpol.*should support allow-all policy|Services should function for (pod-Service|endpoint-Service): http";
+/// The time that an interrupted start has before its end.
+const BEFORE_INTERRUPTION: Duration = Duration::from_secs(4);
+
+/// What the tests need to know.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) nexin: Option<PathBuf>,
+}
+
+/// Runs the tests of these names, or all; each makes and removes clusters of its own.
+pub(super) fn run(settings: &Settings, names: &[String]) -> Result<ExitCode> {
+    let unknown = names.iter().find(|name| !TESTS.iter().any(|(test, _)| test == name));
+    if let Some(name) = unknown {
+        let known: Vec<&str> = TESTS.iter().map(|(test, _)| *test).collect();
+        bail!("no test `{name}`; the tests are {}", known.join(", "));
+    }
+    let mut failed = Vec::new();
+    for (name, test) in
+        TESTS.iter().filter(|(test, _)| names.is_empty() || names.iter().any(|name| name == test))
+    {
+        let started = Instant::now();
+        println!("cluster: test {name}");
+        match test(settings) {
+            Ok(()) => println!("cluster: test {name} passed ({:.0} s)", started.elapsed().as_secs_f32()),
+            // What is missing here is missing for all tests.
+            Err(error) if error.is::<crate::lacking::Lacking>() => return Err(error),
+            Err(error) => {
+                println!("cluster: test {name} failed: {error:#}");
+                failed.push(*name);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(ExitCode::SUCCESS) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+/// A cluster that lasts as long as this value.
+struct Temporary(Plan);
+
+impl Temporary {
+    fn up(name: &str, nodes: u8, network: Network, settings: &Settings) -> Result<Self> {
+        let plan = Plan { name: name.parse()?, nodes, network };
+        // An earlier test that was killed may have left one.
+        down::run(&plan.name)?;
+        let cluster = Self(plan);
+        up::run(&cluster.0, settings.nexin.clone())?;
+        Ok(cluster)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = down::run(&self.0.name) {
+            eprintln!("cluster: could not remove `{}`: {error:#}", self.0.name);
+        }
+    }
+}
+
+fn two_clusters_do_not_meet(settings: &Settings) -> Result<()> {
+    let one = Temporary::up("sideone", 1, Network::Bridge, settings)?;
+    let other = Temporary::up("sidetwo", 2, Network::Bridge, settings)?;
+    kubectl::run(&one.0, &["create", "namespace", "of-one"])?;
+    let found = kubectl::run(&other.0, &["get", "namespaces", "--output=name"])?;
+    ensure!(!found.contains("of-one"), "both clusters have one API server");
+    let name = other.0.name.clone();
+    drop(other);
+    let left = down::leftovers(&name)?;
+    ensure!(left.is_empty(), "left of the cluster that was removed: {}", left.join(", "));
+    kubectl::run(&one.0, &["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=5s"])?;
+    kubectl::run(&one.0, &["get", "namespace", "of-one"]).map(drop)
+}
+
+fn an_interrupted_start_leaves_nothing(settings: &Settings) -> Result<()> {
+    let name: Name = "crash".parse()?;
+    drop(Temporary::up("crash", 1, Network::Bridge, settings)?);
+    let mut start = Command::new(std::env::current_exe()?);
+    start
+        .args(["cluster", "up", "--name", "crash", "--nodes", "2"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let mut start = start.spawn().context("could not run xtask")?;
+    std::thread::sleep(BEFORE_INTERRUPTION);
+    start.kill()?;
+    start.wait()?;
+    ensure!(!down::leftovers(&name)?.is_empty(), "the start was too quick to be interrupted");
+    down::run(&name)?;
+    let left = down::leftovers(&name)?;
+    ensure!(left.is_empty(), "left of the interrupted cluster: {}", left.join(", "));
+    Ok(())
+}
+
+fn upstream_tests_pass_with_the_reference_plugins(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("control", 2, Network::Bridge, settings)?;
+    e2e::run(&cluster.0, NEED_NO_POLICY, None)
+}
+
+fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("tutorial", 2, Network::Nexin, settings)?;
+    tutorial::run(&cluster.0)
+}
