@@ -41,6 +41,8 @@ mod many;
 mod masquerade;
 #[path = "node/neighbours.rs"]
 mod neighbours;
+#[path = "node/node_ports.rs"]
+mod node_ports;
 #[path = "node/privileges.rs"]
 mod privileges;
 #[path = "node/rule_sets.rs"]
