@@ -88,7 +88,7 @@ fn node() -> Change {
 
 fn remote_node() -> Change {
     let addresses = addresses(REMOTE_NODE).to_vec();
-    Change::RemoteNode(Box::new(RemoteNode { name: "other".into(), labels: BTreeMap::new(), addresses }))
+    Change::RemoteNode(Box::new(RemoteNode { name: "other".into(), addresses, ..RemoteNode::default() }))
 }
 
 fn service() -> Change {
