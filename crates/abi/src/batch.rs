@@ -234,7 +234,7 @@ mod tests {
         let operations: Vec<_> = puts.chain(deletes).collect();
         let batch = Batch::from(&operations[..]);
         assert_eq!(batch.iter().collect::<Vec<_>>(), operations);
-        assert_eq!((batch.len(), batch.is_empty()), (19, false));
+        assert_eq!((batch.len(), batch.is_empty()), (operations.len(), false));
         assert_eq!(batch, operations.iter().copied().collect());
     }
 
