@@ -1,5 +1,5 @@
-//! The schemas of the policies against the parser of the agent: what the parser accepts, the schemas accept, and what
-//! the schemas leave to the agent is written down in `left_to_agent.txt`.
+//! The schemas of the policies against the parser of the agent: the schemas accept what the parser accepts, and
+//! `left_to_agent.txt` lists what the schemas accept and the agent refuses.
 
 #[cfg(feature = "api-server")]
 mod server;
@@ -83,7 +83,7 @@ impl Judged {
         judged
     }
 
-    /// Judges the cases of the parser's messages, and returns the specs that the schemas leave to the agent.
+    /// Judges the cases of the parser's messages, and returns the specs that the agent refuses and the schemas accept.
     fn of_messages() -> (Self, String) {
         let mut judged = Judged::default();
         let mut left = String::new();

@@ -45,8 +45,11 @@ fn file(ClusterObject { kind, name, text }: ClusterObject) -> ManifestFile {
     ManifestFile { name: format!("cluster:{kind}/{name}"), text, origin: Origin::Cluster }
 }
 
-/// The objects of a cluster after files were applied to it.
+/// The objects of a cluster after files were applied to it. Without a cluster no file is parsed here.
 pub(super) fn applied(mut cluster: Vec<ManifestFile>, files: Vec<ManifestFile>) -> Vec<ManifestFile> {
+    if cluster.is_empty() {
+        return files;
+    }
     let replaced: BTreeSet<ObjectName> = files.iter().flat_map(names).collect();
     cluster.retain(|object| !names(object).iter().any(|name| replaced.contains(name)));
     cluster.extend(files);
