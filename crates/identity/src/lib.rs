@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod cluster_numbers;
 pub mod filter;
 mod holders;
 mod identities;
@@ -22,7 +23,7 @@ mod values;
 
 pub use allocator::Allocator;
 pub use holders::Holders;
-pub use identities::{Identities, IdentityRequests, Missing};
+pub use identities::{Identities, Renumbered};
 pub use interned::{Interned, Shared};
 pub use label::{Label, LabelKey, Labels, Source};
 pub use name::Name;
