@@ -170,7 +170,11 @@ fn workloads_have_the_clusters_identities_and_keep_their_connections_when_these_
     assert!(
         eventually(|| server.writes_to(path).last().filter(|body| is_reported(body)).map(drop)).is_some()
     );
-    [702, 701, 700].into_iter().for_each(|number| server.delete_object(IDENTITIES, "", &number.to_string()));
+    for number in [702, 701, 700] {
+        server.delete_object(IDENTITIES, "", &number.to_string());
+        // Of deletions that come together, the lowest number would be the first.
+        thread::sleep(Duration::from_millis(400));
+    }
     thread::sleep(Duration::from_millis(1200));
     server.fault(Fault::Away);
     server.drop_streams();
