@@ -76,7 +76,7 @@ fn a_workload_has_the_clusters_number_from_the_start_if_it_is_known() {
             namespace: "x".into(),
             name: "remote".into(),
             labels: Arc::new(own("web")),
-            addresses: vec![address_of(9).into()],
+            addresses: vec![address_of(9)],
             ..Workload::default()
         },
     };
