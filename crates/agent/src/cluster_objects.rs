@@ -10,6 +10,7 @@ mod identities;
 mod inbox;
 mod kinds;
 mod names;
+mod node_objects;
 mod peers;
 mod pods;
 mod stored;
@@ -30,9 +31,10 @@ use identities::{AwaitedIdentities, identity_change};
 use inbox::Inbox;
 use kinds::ObjectRole;
 pub use kinds::cluster_kinds;
-use kubernetes::{ClusterEvent, ClusterWatches, Connection, Report, ResourceName};
+use kubernetes::{ClusterEvent, ClusterWatches, Connection, ObservedObject, Report, ResourceName};
 use manifest::Object;
 use names::source_of;
+use node_objects::NodeObjects;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -71,6 +73,7 @@ pub(crate) struct ClusterObjects {
     watches: ClusterWatches,
     endpoints: EndpointReports,
     conditions: PolicyConditions,
+    nodes: NodeObjects,
     /// The pods that wait for their identities.
     awaited: AwaitedIdentities,
     /// When a condition is this node's turn.
@@ -92,7 +95,7 @@ pub(crate) struct ClusterObjects {
 impl ClusterObjects {
     /// Watches the API server. The agent knows the stored objects already.
     pub(crate) fn watch(
-        kubeconfig: Option<std::path::PathBuf>,
+        (kubeconfig, node): (Option<std::path::PathBuf>, String),
         mut stored: StoredCluster,
         notifier: Notifier,
     ) -> io::Result<Self> {
@@ -102,6 +105,7 @@ impl ClusterObjects {
             events.put(event);
             notifier.notify();
         };
+        let nodes = NodeObjects::new(&node, stored.of_kind("Node"), stored.of_kind("CiliumNode"));
         let watches = ClusterWatches::start(Connection { kubeconfig }, stored.requests(), deliver)?;
         Ok(Self {
             stored,
@@ -109,6 +113,7 @@ impl ClusterObjects {
             watches,
             endpoints: EndpointReports::default(),
             conditions: PolicyConditions::default(),
+            nodes,
             awaited: AwaitedIdentities::default(),
             turn: None,
             is_first: true,
@@ -127,8 +132,7 @@ impl ClusterObjects {
         for event in self.inbox.take() {
             match event {
                 ClusterEvent::Report(kind, Report::Objects(objects)) => {
-                    let pending = objects.into_iter().map(|object| ((kind, object.name), object.text));
-                    self.pending.extend(pending);
+                    objects.into_iter().for_each(|object| self.take_object(kind, object));
                 }
                 ClusterEvent::Report(kind, Report::Complete) => {
                     self.complete.insert(kind);
@@ -144,6 +148,21 @@ impl ClusterObjects {
             }
         }
         reconciler.problems.note_all(API_SERVER, self.troubles());
+    }
+
+    /// Takes an object over that is to be applied. A Node object has the blocks of its CiliumNode.
+    fn take_object(&mut self, kind: usize, ObservedObject { name, text }: ObservedObject) {
+        let text = match self.stored.kind(kind) {
+            "Node" => self.nodes.put_node(&name.name, text),
+            "CiliumNode" => {
+                let completed = self.nodes.put_cilium_node(&name.name, text.as_deref());
+                let node = self.stored.index_of("Node").zip(completed);
+                self.pending.extend(node.map(|(node, completed)| ((node, name.clone()), Some(completed))));
+                text
+            }
+            _ => text,
+        };
+        self.pending.insert((kind, name), text);
     }
 
     /// The reasons, each once: what is wrong with the API server is wrong with most kinds. An answer of the server names the kind.
@@ -165,6 +184,9 @@ impl ClusterObjects {
 
     fn apply(&mut self, reconciler: &mut Reconciler) {
         let mut failures = Vec::new();
+        for (key, text) in self.take_pending(ObjectRole::NodeBlocks) {
+            self.keep(self.source(&key), text);
+        }
         self.apply_manifests(reconciler, &mut failures);
         self.apply_identities(reconciler, &mut failures);
         if self.is_decided() {
@@ -411,6 +433,9 @@ impl ChangeSource for ClusterObjects {
             return;
         }
         self.report_conditions(reconciler);
+        if self.stored.index_of("CiliumNode").is_some_and(|kind| self.complete.contains(&kind)) {
+            self.nodes.write().into_iter().for_each(|write| self.watches.write(write));
+        }
         for write in self.endpoints.writes(reconciler, || own_addresses(reconciler)) {
             self.watches.write(write);
         }

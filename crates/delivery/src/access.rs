@@ -54,6 +54,8 @@ pub const AGENT: &[Access] = &[
     ),
     // One for each pod of the node. Server-side apply of a new object needs `create` and `patch`.
     of("cilium.io", &["ciliumendpoints"], &["list", "watch", "create", "patch", "delete"]),
+    // One for the node itself.
+    of("cilium.io", &["ciliumnodes"], &["list", "watch", "create", "patch"]),
     // Whether a policy is valid, and why not.
     of("cilium.io", &["ciliumnetworkpolicies/status", "ciliumclusterwidenetworkpolicies/status"], &["patch"]),
 ];

@@ -9,6 +9,8 @@ pub(crate) enum ObjectRole {
     Manifest,
     /// A pod of this node.
     NodePod,
+    /// The blocks of a node without `podCIDRs`.
+    NodeBlocks,
     /// The number of a set of labels.
     Identity,
     /// A pod of any node, with its addresses and the labels of its identity.
@@ -20,7 +22,7 @@ const NONE: KeptFields = KeptFields { metadata: &[], whole: &[], spec: &[], stat
 const SPEC: KeptFields = KeptFields { metadata: &["annotations"], whole: &["spec"], ..NONE };
 
 /// The watched kinds. Namespaces and nodes come first: what selects by their labels comes later.
-const KINDS: [(ObjectRole, WatchedKind); 14] = [
+const KINDS: [(ObjectRole, WatchedKind); 15] = [
     manifest("", &["v1"], ("Namespace", "namespaces"), NONE),
     manifest(
         "",
@@ -71,6 +73,13 @@ const KINDS: [(ObjectRole, WatchedKind); 14] = [
         },
     ),
     watched(
+        ObjectRole::NodeBlocks,
+        "cilium.io",
+        &["v2"],
+        ("CiliumNode", "ciliumnodes"),
+        KeptFields { spec: &["addresses", "ipam"], ..NONE },
+    ),
+    watched(
         ObjectRole::Identity,
         "cilium.io",
         &["v2"],
@@ -107,7 +116,7 @@ pub fn cluster_kinds() -> Vec<WatchedKind> {
     let kinds = KINDS.into_iter().filter_map(|(role, kind)| match role {
         ObjectRole::Manifest => Some(kind),
         ObjectRole::NodePod => Some(WatchedKind { fields: POD, ..kind }),
-        ObjectRole::Identity | ObjectRole::Peer => None,
+        ObjectRole::NodeBlocks | ObjectRole::Identity | ObjectRole::Peer => None,
     });
     kinds.collect()
 }
