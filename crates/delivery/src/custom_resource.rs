@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 pub const SCHEMA_REVISION: &str = "nexin.io/schema-revision";
 
 /// The revision of the schemas; every change of a definition raises it.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// The API group of all resources.
 pub const GROUP: &str = "cilium.io";
