@@ -12,6 +12,7 @@ mod kinds;
 mod names;
 mod node_objects;
 mod peers;
+mod pod_events;
 mod pods;
 mod stored;
 
@@ -35,6 +36,7 @@ use kubernetes::{ClusterEvent, ClusterWatches, Connection, ObservedObject, Repor
 use manifest::Object;
 use names::source_of;
 use node_objects::NodeObjects;
+use pod_events::{EventReason, EventSubject, PodEvents};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -61,6 +63,10 @@ const COPIES: Problem = Problem::new(
     "free space on the disk or make it writable; the agent writes again until that succeeds",
 );
 
+/// The message of the event that a pod's identity did not come in time.
+const IDENTITY_PENDING: &str = "the operator has not allocated an identity for the pod's labels yet; the pod has a number of its \
+                                node until then, and policies apply to it";
+
 /// The kind, by its index, and the name of an object.
 type Key = (usize, ResourceName);
 
@@ -74,6 +80,7 @@ pub(crate) struct ClusterObjects {
     endpoints: EndpointReports,
     conditions: PolicyConditions,
     nodes: NodeObjects,
+    events: PodEvents,
     /// The pods that wait for their identities.
     awaited: AwaitedIdentities,
     /// When a condition is this node's turn.
@@ -114,6 +121,7 @@ impl ClusterObjects {
             endpoints: EndpointReports::default(),
             conditions: PolicyConditions::default(),
             nodes,
+            events: PodEvents::new(&node),
             awaited: AwaitedIdentities::default(),
             turn: None,
             is_first: true,
@@ -286,6 +294,14 @@ impl ClusterObjects {
         for name in ended.assigned.iter().chain(late) {
             reconciler.pods.end_wait(name.namespace.as_deref().unwrap_or_default(), &name.name);
         }
+        for (name, uid) in ended.late {
+            self.note_event(EventSubject { name, uid }, EventReason::IdentityPending, IDENTITY_PENDING);
+        }
+    }
+
+    fn note_event(&mut self, subject: EventSubject, reason: EventReason, message: &str) {
+        let write = self.events.note(subject, reason, message, (Instant::now(), SystemTime::now()));
+        write.into_iter().for_each(|write| self.watches.write(write));
     }
 
     fn apply_peers(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
@@ -342,6 +358,7 @@ impl ClusterObjects {
                 }
                 Ok(_) => {
                     self.awaited.remove(&key.1);
+                    self.events.forget(&key.1);
                     reconciler.pods.remove(key.1.namespace.as_deref().unwrap_or_default(), &key.1.name);
                 }
                 Err(why) => {
@@ -424,6 +441,15 @@ impl ChangeSource for ClusterObjects {
             let saved = self.stored.save();
             self.save = saved.is_err().then(|| Instant::now() + RETRY);
             reconciler.problems.note(COPIES, saved);
+        }
+    }
+
+    /// Reports attachments that failed.
+    fn poll(&mut self, reconciler: &mut Reconciler) {
+        for (pod, why) in reconciler.pods.take_failures() {
+            let Some(uid) = pod.uid else { continue };
+            let name = ResourceName { namespace: Some(pod.namespace), name: pod.name };
+            self.note_event(EventSubject { name, uid }, EventReason::FailedAttachment, &why);
         }
     }
 

@@ -58,6 +58,17 @@ pub const AGENT: &[Access] = &[
     of("cilium.io", &["ciliumnodes"], &["list", "watch", "create", "patch"]),
     // Whether a policy is valid, and why not.
     of("cilium.io", &["ciliumnetworkpolicies/status", "ciliumclusterwidenetworkpolicies/status"], &["patch"]),
+    of(
+        "policy.networking.k8s.io",
+        &[
+            "clusternetworkpolicies/status",
+            "adminnetworkpolicies/status",
+            "baselineadminnetworkpolicies/status",
+        ],
+        &["patch"],
+    ),
+    // On pods of the node.
+    of("", &["events"], &["create", "patch"]),
 ];
 
 /// What the operator requests, in all namespaces.

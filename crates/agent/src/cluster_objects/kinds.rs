@@ -50,14 +50,19 @@ const KINDS: [(ObjectRole, WatchedKind); 15] = [
         "policy.networking.k8s.io",
         &["v1beta1", "v1alpha2"],
         ("ClusterNetworkPolicy", "clusternetworkpolicies"),
-        SPEC,
+        SPEC_AND_CONDITIONS,
     ),
-    manifest("policy.networking.k8s.io", &["v1alpha1"], ("AdminNetworkPolicy", "adminnetworkpolicies"), SPEC),
+    manifest(
+        "policy.networking.k8s.io",
+        &["v1alpha1"],
+        ("AdminNetworkPolicy", "adminnetworkpolicies"),
+        SPEC_AND_CONDITIONS,
+    ),
     manifest(
         "policy.networking.k8s.io",
         &["v1alpha1"],
         ("BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
-        SPEC,
+        SPEC_AND_CONDITIONS,
     ),
     watched(
         ObjectRole::NodePod,
@@ -96,7 +101,9 @@ const KINDS: [(ObjectRole, WatchedKind); 15] = [
 ];
 
 /// A policy of the incumbent has one spec or several.
-const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], status: &["conditions"], ..SPEC };
+const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], ..SPEC_AND_CONDITIONS };
+/// The status has the condition `Valid`.
+const SPEC_AND_CONDITIONS: KeptFields = KeptFields { status: &["conditions"], ..SPEC };
 
 /// The watched kinds and their roles, for the agent of this node.
 pub(crate) fn watched_kinds(node: &str) -> Vec<(ObjectRole, WatchedKind)> {
