@@ -33,8 +33,8 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    cni_install, descriptors, events, families, identities, map_usage, masquerade, recall, requests, signals,
-    upkeep, workloads,
+    cni_install, descriptors, events, families, identities, map_usage, masquerade, node_ports, recall,
+    requests, signals, upkeep, workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -224,6 +224,7 @@ impl Agent {
         notes.extend(wiring.find_groups());
         let grace_periods = GracePeriods::new(wiring.expediter());
         notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
+        notes.extend(node_ports::note(&config));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (state_log, state) = StateLog::load(&paths)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
