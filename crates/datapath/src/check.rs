@@ -234,9 +234,16 @@ fn judge_flow(
     scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
     let scratch = &mut Fresh::new(scratch);
+    let mut traffic = EndpointTraffic { ..*traffic };
     if traffic.direction == Direction::Egress && scratch.flags & flag::MASQUERADED != 0 {
-        return judge_answer(maps, traffic, scratch);
+        // The packet answers a sender behind the node's address.
+        let (interface, sender) = (scratch.entry.way_in.interface(), scratch.entry.untranslated);
+        match origin::row(maps, interface, &sender) {
+            Some(peer) => traffic.peer = peer,
+            None => return origin::refuse_unknown(scratch),
+        }
     }
+    let traffic = &traffic;
     if scratch.found.sender == Sender::Backend && opened(scratch.flags) == Direction::Ingress {
         // The endpoint opened the flow, and its entry is lost.
         return origin::refuse_unknown(scratch);
@@ -247,21 +254,6 @@ fn judge_flow(
     }
     scratch.judged = opened(scratch.flags);
     judge(maps, traffic, scratch)
-}
-
-/// Evaluates policy for a flow to the node's address that another sender opened, by the packet that answers that sender.
-#[inline(never)]
-fn judge_answer(
-    maps: &impl Maps,
-    traffic: &EndpointTraffic<'_>,
-    scratch: &mut Scratch,
-) -> Result<(), DropReason> {
-    let (interface, sender) = (scratch.entry.way_in.interface(), scratch.entry.untranslated);
-    let Some(peer) = origin::row(maps, interface, &sender) else {
-        return origin::refuse_unknown(scratch);
-    };
-    scratch.judged = opened(scratch.flags);
-    judge(maps, &EndpointTraffic { peer, ..*traffic }, scratch)
 }
 
 /// The same as [`judge`], in a function of its own in the kernel: few connections are taken up.

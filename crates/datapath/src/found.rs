@@ -137,6 +137,6 @@ pub(crate) struct Masquerading {
     pub(crate) inward: ConnKey,
     /// The entry that the packet is rewritten by.
     pub(crate) info: MasqueradeInfo,
-    /// Whether the packet got another address.
+    /// Whether the packet got another address, and a new flow a port.
     pub(crate) is_done: bool,
 }

@@ -10,27 +10,49 @@ use crate::workload;
 use abi::address::{AddressInfo, AddressKey};
 use abi::endpoint::{EndpointKey, flag};
 use abi::policy::Direction;
-use abi::{Address, DropReason};
+use abi::{Address, DropReason, identity};
 
-/// Finds out who sent the packet. A workload of the node is known by its interface; other senders by the kernel's connection
-/// tracking, which translated the packet. If the packet's receiver opened the flow, the packet is an answer to it.
+/// Finds out who sent the packet, and returns the row of the address that the packet is judged by; none for an unknown sender. A
+/// workload of the node is known by its interface; other senders by the kernel's connection tracking, which translated the
+/// packet. If the packet's receiver opened the flow, the packet is an answer to it.
 ///
 /// A function of its own in the kernel: few packets have another sender than their source.
 #[inline(never)]
-pub(crate) fn find(packet: &impl PacketRoute, maps: &impl Maps, found: &mut Found) {
+pub(crate) fn find<'a>(
+    packet: &impl PacketRoute,
+    maps: &'a impl Maps,
+    scratch: &mut Scratch,
+) -> Option<&'a AddressInfo> {
+    let found = &mut scratch.found;
+    let address = match sender(packet, maps, found) {
+        Sender::Backend => {
+            found.sender = Sender::Backend;
+            return maps.address(&AddressKey::host(found.flow.source));
+        }
+        _ => found.hidden,
+    };
     found.sender = Sender::Hidden;
+    found.peer_identity = identity::UNKNOWN;
+    let row = row(maps, packet.ingress(), &address)?;
+    found.peer_identity = row.identity;
+    Some(row)
+}
+
+/// Who sent the packet; stores the address of a hidden sender.
+#[inline(always)]
+fn sender(packet: &impl PacketRoute, maps: &impl Maps, found: &mut Found) -> Sender {
     let is_v4 = found.flow.source.is_v4();
     if let Some(endpoint) = maps.endpoint(&EndpointKey { interface: packet.ingress() }) {
         found.hidden = if is_v4 { endpoint.v4 } else { endpoint.v6 };
-        return;
+        return Sender::Hidden;
     }
     found.hidden = Address([0; 16]);
-    let Some(opener) = packet.opener() else { return };
-    if opener == found.flow.destination {
-        found.sender = Sender::Backend;
-    } else if opener.is_v4() == is_v4 {
-        found.hidden = opener;
+    match packet.opener() {
+        Some(opener) if opener == found.flow.destination => return Sender::Backend,
+        Some(opener) if opener.is_v4() == is_v4 => found.hidden = opener,
+        _ => {}
     }
+    Sender::Hidden
 }
 
 /// The row of a sender behind an interface; none for an unknown one, and for one that does not send by that interface.

@@ -61,18 +61,9 @@ fn judge(
         if peer.identity != identity::HOST {
             return Err(DropReason::InvalidSource);
         }
-        origin::find(packet, maps, &mut scratch.found);
-        if scratch.found.sender == Sender::Hidden {
-            match origin::row(maps, packet.ingress(), &scratch.found.hidden) {
-                Some(sender) => {
-                    scratch.found.peer_identity = sender.identity;
-                    peer = sender;
-                }
-                None => {
-                    scratch.found.peer_identity = identity::UNKNOWN;
-                    origin::refuse_unknown(scratch)?;
-                }
-            }
+        match origin::find(packet, maps, scratch) {
+            Some(sender) => peer = sender,
+            None => origin::refuse_unknown(scratch)?,
         }
     }
     fragment::resolve_ports(maps, &mut scratch.found.flow)?;
