@@ -58,8 +58,7 @@ enum Quick {
 fn quick_outward(packet: &(impl Bytes + Mark), maps: &impl Maps, scratch: &mut Scratch) -> Quick {
     let is_from_proxy = packet.is_from_proxy();
     let Some(Config { epoch, .. }) = maps.config() else { return Quick::TakesStages };
-    let Some(tcp_flags) =
-        established::read_plain(packet, Direction::Egress, is_from_proxy, &mut scratch.key)
+    let Some(tcp_flags) = established::read_plain(packet, Direction::Egress, is_from_proxy, &mut scratch.key)
     else {
         return Quick::TakesStages;
     };
