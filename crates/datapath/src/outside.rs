@@ -52,8 +52,8 @@ fn run(
     if host::is_open(maps) {
         return Ok(Delivery::Pass);
     }
-    if is_established(packet, maps, direction, scratch) {
-        return Ok(Delivery::Pass);
+    if let Some(delivery) = established::at_node(packet, maps, &mut scratch.key, direction) {
+        return Ok(delivery);
     }
     let Some(node) = host::enforced(maps) else { return Ok(Delivery::Pass) };
     scratch.found.endpoint = *node;
@@ -62,18 +62,6 @@ fn run(
         judge(packet, maps, direction, scratch)
     });
     pipeline::verdict(scratch)
-}
-
-/// Whether the packet passes as one of an established flow. A function of its own in the kernel: the verifier follows its many
-/// paths once, and not into the stages.
-#[inline(never)]
-fn is_established(
-    packet: &(impl Bytes + Mark + PacketRoute),
-    maps: &impl Maps,
-    direction: Direction,
-    scratch: &mut Scratch,
-) -> bool {
-    established::at_node(packet, maps, &mut scratch.key, direction).is_some()
 }
 
 #[inline(always)]

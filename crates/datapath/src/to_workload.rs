@@ -41,7 +41,7 @@ fn judge(
     if parse::kind(packet)? == Kind::Arp {
         return Ok(deliver::exempt(scratch, Delivery::Pass));
     }
-    parse::headers(packet, &mut scratch.found.flow)?;
+    parse::headers_apart(packet, &mut scratch.found.flow)?;
     if neighbour::is_discovery_on_link(&scratch.found.flow) {
         return Ok(deliver::exempt(scratch, Delivery::Pass));
     }
