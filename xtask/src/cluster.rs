@@ -1,9 +1,14 @@
 //! A real cluster on one machine: a control plane and nodes in namespaces of their own.
 
 mod acceptance;
+mod births;
 mod cgroups;
+mod dial;
 mod down;
 mod e2e;
+mod faults;
+mod figures;
+mod flows;
 mod images;
 mod init;
 mod kubectl;
@@ -15,9 +20,12 @@ mod options;
 mod packages;
 mod plan;
 mod plane;
+mod pods;
 mod program;
 mod programs;
+mod restarts;
 mod status;
+mod timed_plugin;
 mod tutorial;
 mod up;
 mod users;
@@ -27,6 +35,7 @@ use anyhow::{Context, Result, bail};
 use options::Options;
 use plan::{Machine, Plan};
 use std::process::{Command, ExitCode};
+pub(crate) use timed_plugin::run as run_timed_plugin;
 
 const USAGE: &str = "\
 usage: cargo xtask cluster up [--nodes N] [--network bridge|nexin|none] [--nexin BINARY]
@@ -40,7 +49,11 @@ usage: cargo xtask cluster up [--nodes N] [--network bridge|nexin|none] [--nexin
        cargo xtask cluster tutorial                                  run the tutorial: an application, a policy, requests
        cargo xtask cluster e2e FOCUS [SKIP]                          run upstream's tests whose names match a regular
                                                                      expression, and show the result of each
-       cargo xtask cluster test [--nexin BINARY] [TEST...]           run the tests, on clusters of their own
+       cargo xtask cluster births [--pods N]                         bear and kill pods, and check each from its first instant
+       cargo xtask cluster faults [--outage SECONDS] [FAULT...]      cause faults while pods exchange messages
+       cargo xtask cluster restarts [--pods N]                       restart the agent of a node with many pods
+       cargo xtask cluster test [--nexin BINARY] [--pods N] [--outage SECONDS] [TEST...]
+                                                                     run the tests, on clusters of their own
 
 Each but `test` takes --name NAME (or NEXIN_CLUSTER) before its other arguments; the name is `test` otherwise.";
 
@@ -50,6 +63,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     if command == "machine" {
         let [name, machine] = arguments else { bail!("a machine has a cluster and a name") };
         return init::run(&Plan::load(&name.parse()?)?, machine.parse()?).map(|()| ExitCode::SUCCESS);
+    }
+    if let ("newborn", [task]) = (command, arguments) {
+        return births::run_newborn(task).map(|()| ExitCode::SUCCESS);
     }
     let (options, rest) = Options::parse(arguments)?;
     let name = &options.name;
@@ -70,7 +86,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         ("e2e", [focus, skip]) => e2e::run(&Plan::load(name)?, focus, Some(skip))?,
         ("tutorial", []) => tutorial::run(&Plan::load(name)?)?,
         ("reboot", [machine]) => programs::reboot(&Plan::load(name)?, machine.parse()?)?,
-        ("test", names) => return acceptance::run(&Settings { nexin: options.nexin }, names),
+        ("faults", names) => faults::run_test(&Plan::load(name)?, names, options.outage)?,
+        ("restarts", []) => restarts::run_test(&Plan::load(name)?, options.pods)?,
+        ("births", []) => births::run_test(&Plan::load(name)?, options.pods)?,
+        ("test", names) => {
+            let Options { nexin, pods, outage, .. } = options;
+            return acceptance::run(&Settings { nexin, pods, outage }, names);
+        }
         _ => {
             eprintln!("{USAGE}");
             return Ok(ExitCode::from(2));

@@ -1,7 +1,7 @@
 //! The tests of real clusters: of the clusters themselves, and of our agent in one.
 
 use super::plan::{Name, Network, Plan};
-use super::{down, e2e, kubectl, tutorial, up};
+use super::{births, down, e2e, faults, kubectl, restarts, tutorial, up};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -15,6 +15,9 @@ const TESTS: &[Test] = &[
     ("crash", an_interrupted_start_leaves_nothing),
     ("control", upstream_tests_pass_with_the_reference_plugins),
     ("tutorial", the_tutorial_runs_under_our_agent),
+    ("births", newborns_are_under_policy_from_their_first_instant),
+    ("faults", exchanges_survive_faults),
+    ("restarts", an_agent_is_back_soon_on_a_node_with_many_pods),
 ];
 
 /// Upstream's tests that need no policy: they pass with the reference plugins, so a failure under our agent is its own.
@@ -26,6 +29,10 @@ const BEFORE_INTERRUPTION: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) nexin: Option<PathBuf>,
+    /// How many pods a test creates.
+    pub(super) pods: usize,
+    /// How long a test cuts a node off and stops the API server.
+    pub(super) outage: Duration,
 }
 
 /// Runs the tests of these names, or all; each makes and removes clusters of its own.
@@ -117,4 +124,19 @@ fn upstream_tests_pass_with_the_reference_plugins(settings: &Settings) -> Result
 fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("tutorial", 2, Network::Nexin, settings)?;
     tutorial::run(&cluster.0)
+}
+
+fn newborns_are_under_policy_from_their_first_instant(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("births", 3, Network::Nexin, settings)?;
+    births::run_test(&cluster.0, settings.pods)
+}
+
+fn exchanges_survive_faults(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("faults", 2, Network::Nexin, settings)?;
+    faults::run_test(&cluster.0, &[], settings.outage)
+}
+
+fn an_agent_is_back_soon_on_a_node_with_many_pods(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("restarts", 2, Network::Nexin, settings)?;
+    restarts::run_test(&cluster.0, settings.pods)
 }

@@ -41,6 +41,8 @@ pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
     agnhost.program("bin/nc", Path::new("/bin/nc.openbsd"))?;
     agnhost.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
     agnhost.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
+    // What newborns of the test of births run.
+    agnhost.program("xtask", &std::env::current_exe()?)?;
     // Without this file the C library queries the DNS server for `localhost`.
     agnhost.text("etc/nsswitch.conf", "hosts: files dns\n");
     let mut pause = Layer::default();
