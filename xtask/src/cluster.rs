@@ -1,6 +1,7 @@
 //! A real cluster on one machine: a control plane and nodes in namespaces of their own.
 
 mod acceptance;
+mod api_server;
 mod births;
 mod cgroups;
 mod dial;

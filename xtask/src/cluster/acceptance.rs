@@ -1,7 +1,7 @@
 //! The tests of real clusters: of the clusters themselves, and of our agent in one.
 
 use super::plan::{Name, Network, Plan};
-use super::{births, down, e2e, faults, kubectl, restarts, tutorial, up};
+use super::{api_server, births, down, e2e, faults, kubectl, restarts, tutorial, up};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -17,6 +17,7 @@ const TESTS: &[Test] = &[
     ("tutorial", the_tutorial_runs_under_our_agent),
     ("births", newborns_are_under_policy_from_their_first_instant),
     ("faults", exchanges_survive_faults),
+    ("api-server", nothing_is_lost_with_the_api_servers_store),
     ("restarts", an_agent_is_back_soon_on_a_node_with_many_pods),
 ];
 
@@ -134,6 +135,11 @@ fn newborns_are_under_policy_from_their_first_instant(settings: &Settings) -> Re
 fn exchanges_survive_faults(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("faults", 2, Network::Nexin, settings)?;
     faults::run_test(&cluster.0, &[], settings.outage)
+}
+
+fn nothing_is_lost_with_the_api_servers_store(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("apiserver", 2, Network::Nexin, settings)?;
+    api_server::run_test(&cluster.0)
 }
 
 fn an_agent_is_back_soon_on_a_node_with_many_pods(settings: &Settings) -> Result<()> {

@@ -118,7 +118,14 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
         ("services", status.services.to_string()),
         ("packets", packets),
         ("events lost", lost_events(status)),
+        ("API server", status.api_server.as_ref().map_or("none".into(), api_server)),
     ]
+}
+
+/// What the agent requested from the API server since its start.
+fn api_server(load: &view::ApiServerLoad) -> String {
+    let view::ApiServerLoad { lists, watches, writes, received_bytes } = load;
+    format!("{lists} lists, {watches} watches, {writes} writes, {received_bytes} bytes received")
 }
 
 /// The number of lost events, and where they were lost.
