@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod cgroups;
+mod conformance;
 mod down;
 mod e2e;
 mod images;
@@ -18,6 +19,7 @@ mod plane;
 mod program;
 mod programs;
 mod status;
+mod suites;
 mod tutorial;
 mod up;
 mod users;
@@ -38,8 +40,12 @@ usage: cargo xtask cluster up [--nodes N] [--network bridge|nexin|none] [--nexin
        cargo xtask cluster stop|start|restart MACHINE PROGRAM        kill a program of a machine; start it again
        cargo xtask cluster reboot NODE                               kill a node, and start it again
        cargo xtask cluster tutorial                                  run the tutorial: an application, a policy, requests
+       cargo xtask cluster e2e SUITE                                 run upstream's tests, and show the result of each: the
+                                                                     suite policy, conformance, services or short
        cargo xtask cluster e2e FOCUS [SKIP]                          run upstream's tests whose names match a regular
-                                                                     expression, and show the result of each
+                                                                     expression
+       cargo xtask cluster conformance [TEST]                        run the conformance tests of ClusterNetworkPolicy, all
+                                                                     or those whose names match a regular expression
        cargo xtask cluster test [--nexin BINARY] [TEST...]           run the tests, on clusters of their own
 
 Each but `test` takes --name NAME (or NEXIN_CLUSTER) before its other arguments; the name is `test` otherwise.";
@@ -66,8 +72,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         ("stop", [machine, program]) => programs::stop(&Plan::load(name)?, machine.parse()?, program)?,
         ("start", [machine, program]) => programs::start(&Plan::load(name)?, machine.parse()?, program)?,
         ("restart", [machine, program]) => programs::restart(&Plan::load(name)?, machine.parse()?, program)?,
-        ("e2e", [focus]) => e2e::run(&Plan::load(name)?, focus, None)?,
-        ("e2e", [focus, skip]) => e2e::run(&Plan::load(name)?, focus, Some(skip))?,
+        ("e2e", [tests]) => e2e::run_named(&Plan::load(name)?, tests, None)?,
+        ("e2e", [focus, skip]) => e2e::run_named(&Plan::load(name)?, focus, Some(skip))?,
+        ("conformance", []) => conformance::run(&Plan::load(name)?, None)?,
+        ("conformance", [test]) => conformance::run(&Plan::load(name)?, Some(test))?,
         ("tutorial", []) => tutorial::run(&Plan::load(name)?)?,
         ("reboot", [machine]) => programs::reboot(&Plan::load(name)?, machine.parse()?)?,
         ("test", names) => return acceptance::run(&Settings { nexin: options.nexin }, names),

@@ -3,7 +3,7 @@
 use super::plan::{Network, Plan};
 use crate::image::{self, Image, Layer};
 use crate::lacking::Lacking;
-use crate::tree;
+use crate::{agnhost, tree};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub(super) const PAUSE: &str = "localhost/pause:1";
 /// The image of the pods in tests, by the name that upstream's tests use.
 pub(super) const AGNHOST: &str = "registry.k8s.io/e2e-test-images/agnhost:2.63.0";
+/// Its names: the tests of ClusterNetworkPolicy use an older one.
+const AGNHOSTS: [&str; 2] = [AGNHOST, "registry.k8s.io/e2e-test-images/agnhost:2.45"];
 /// The image of the agent, by the name that `deploy/manifests` use.
 const NEXIN: &str = "ghcr.io/nexin-io/nexin:latest";
 
@@ -29,26 +31,32 @@ pub(super) fn archives(plan: &Plan) -> impl Iterator<Item = PathBuf> {
 
 /// Writes the archive of agnhost and pause.
 pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
-    let mut agnhost = Layer::default();
-    agnhost.directory("tmp", 0o1777);
-    agnhost.program("agnhost", &plan.name.program("agnhost"))?;
-    agnhost.program("bin/busybox", Path::new("/bin/busybox"))?;
+    let mut layer = Layer::default();
+    layer.directory("tmp", 0o1777);
+    let program = plan.name.program("agnhost");
+    if agnhost::kernel_has_sctp() {
+        layer.program(agnhost::NAME, &program)?;
+    } else {
+        layer.program(agnhost::NAME, &std::env::current_exe()?)?;
+        layer.program(agnhost::ITSELF, &program)?;
+    }
+    layer.program("bin/busybox", Path::new("/bin/busybox"))?;
     for applet in APPLETS {
-        agnhost.link(&format!("bin/{applet}"), "/bin/busybox");
+        layer.link(&format!("bin/{applet}"), "/bin/busybox");
     }
     // The tests call OpenBSD's nc; busybox as `sh` would prefer its own.
-    agnhost.program("bin/sh", Path::new("/bin/dash"))?;
-    agnhost.program("bin/nc", Path::new("/bin/nc.openbsd"))?;
-    agnhost.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
-    agnhost.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
+    layer.program("bin/sh", Path::new("/bin/dash"))?;
+    layer.link("bin/bash", "/bin/sh");
+    layer.program("bin/nc", Path::new("/bin/nc.openbsd"))?;
+    layer.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
+    layer.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
     // Without this file the C library queries the DNS server for `localhost`.
-    agnhost.text("etc/nsswitch.conf", "hosts: files dns\n");
+    layer.text("etc/nsswitch.conf", "hosts: files dns\n");
     let mut pause = Layer::default();
     pause.program("sleep", Path::new("/bin/busybox"))?;
-    let images = [
-        Image { reference: AGNHOST, entrypoint: &["/agnhost"], layer: &agnhost },
-        Image { reference: PAUSE, entrypoint: &["/sleep", "2147483647"], layer: &pause },
-    ];
+    let agnhosts = AGNHOSTS.map(|reference| Image { reference, entrypoint: &["/agnhost"], layer: &layer });
+    let pause = Image { reference: PAUSE, entrypoint: &["/sleep", "2147483647"], layer: &pause };
+    let images: Vec<_> = agnhosts.into_iter().chain([pause]).collect();
     image::write(&plan.name.state().join("images/agnhost.tar"), &images)
 }
 
