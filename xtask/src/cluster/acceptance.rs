@@ -1,7 +1,7 @@
 //! The tests of real clusters: of the clusters themselves, and of our agent in one.
 
 use super::plan::{Name, Network, Plan};
-use super::{down, e2e, kubectl, tutorial, up};
+use super::{conformance, down, e2e, kubectl, tutorial, up};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -14,7 +14,12 @@ const TESTS: &[Test] = &[
     ("side-by-side", two_clusters_do_not_meet),
     ("crash", an_interrupted_start_leaves_nothing),
     ("control", upstream_tests_pass_with_the_reference_plugins),
+    ("short", the_tutorial_and_ten_tests_of_policies_pass),
     ("tutorial", the_tutorial_runs_under_our_agent),
+    ("policy", upstream_tests_of_policies_pass),
+    ("conformance", upstream_conformance_tests_of_the_network_pass),
+    ("services", upstream_tests_of_services_pass),
+    ("cluster-policy", conformance_tests_of_cluster_network_policy_pass),
 ];
 
 /// Upstream's tests that need no policy: they pass with the reference plugins, so a failure under our agent is its own.
@@ -112,6 +117,33 @@ fn an_interrupted_start_leaves_nothing(settings: &Settings) -> Result<()> {
 fn upstream_tests_pass_with_the_reference_plugins(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("control", 2, Network::Bridge, settings)?;
     e2e::run(&cluster.0, &e2e::Selection::matching(NEED_NO_POLICY, None))
+}
+
+/// The part that CI runs.
+fn the_tutorial_and_ten_tests_of_policies_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("short", 2, Network::Nexin, settings)?;
+    tutorial::run(&cluster.0)?;
+    e2e::run_named(&cluster.0, "short", None)
+}
+
+fn upstream_tests_of_policies_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("policy", 2, Network::Nexin, settings)?;
+    e2e::run_named(&cluster.0, "policy", None)
+}
+
+fn upstream_conformance_tests_of_the_network_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("conformance", 2, Network::Nexin, settings)?;
+    e2e::run_named(&cluster.0, "conformance", None)
+}
+
+fn upstream_tests_of_services_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("services", 2, Network::Nexin, settings)?;
+    e2e::run_named(&cluster.0, "services", None)
+}
+
+fn conformance_tests_of_cluster_network_policy_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("clusterpolicy", 2, Network::Nexin, settings)?;
+    conformance::run(&cluster.0, None)
 }
 
 fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {

@@ -11,8 +11,13 @@ use std::path::{Path, PathBuf};
 pub(super) const PAUSE: &str = "localhost/pause:1";
 /// The image of the pods in tests, by the name that upstream's tests use.
 pub(super) const AGNHOST: &str = "registry.k8s.io/e2e-test-images/agnhost:2.63.0";
-/// Its names: the tests of ClusterNetworkPolicy use an older one.
-const AGNHOSTS: [&str; 2] = [AGNHOST, "registry.k8s.io/e2e-test-images/agnhost:2.45"];
+/// Its names: the tests of ClusterNetworkPolicy use an older one, and those of DNS an image with the programs of the GNU
+/// C library, which this one has as well.
+const AGNHOSTS: [&str; 3] = [
+    AGNHOST,
+    "registry.k8s.io/e2e-test-images/agnhost:2.45",
+    "registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0",
+];
 /// The image of the agent, by the name that `deploy/manifests` use.
 const NEXIN: &str = "ghcr.io/nexin-io/nexin:latest";
 
@@ -49,13 +54,20 @@ pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
     layer.link("bin/bash", "/bin/sh");
     layer.program("bin/nc", Path::new("/bin/nc.openbsd"))?;
     layer.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
+    layer.program("usr/bin/getent", Path::new("/usr/bin/getent"))?;
     layer.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
     // Without this file the C library queries the DNS server for `localhost`.
     layer.text("etc/nsswitch.conf", "hosts: files dns\n");
     let mut pause = Layer::default();
     pause.program("sleep", Path::new("/bin/busybox"))?;
-    let agnhosts = AGNHOSTS.map(|reference| Image { reference, entrypoint: &["/agnhost"], layer: &layer });
-    let pause = Image { reference: PAUSE, entrypoint: &["/sleep", "2147483647"], layer: &pause };
+    let agnhosts = AGNHOSTS.map(|reference| Image {
+        reference,
+        entrypoint: &["/agnhost"],
+        arguments: &["pause"],
+        layer: &layer,
+    });
+    let pause =
+        Image { reference: PAUSE, entrypoint: &["/sleep"], arguments: &["2147483647"], layer: &pause };
     let images: Vec<_> = agnhosts.into_iter().chain([pause]).collect();
     image::write(&plan.name.state().join("images/agnhost.tar"), &images)
 }
@@ -64,7 +76,7 @@ pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
 pub(super) fn write_nexin(plan: &Plan, binary: &Path) -> Result<()> {
     let mut layer = Layer::default();
     layer.program("nexin", binary)?;
-    let images = [Image { reference: NEXIN, entrypoint: &["/nexin"], layer: &layer }];
+    let images = [Image { reference: NEXIN, entrypoint: &["/nexin"], arguments: &[], layer: &layer }];
     image::write(&plan.name.state().join("images/nexin.tar"), &images)
 }
 
