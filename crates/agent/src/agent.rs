@@ -234,7 +234,7 @@ impl Agent {
         let known = KnownFiles::new(&objects, &texts);
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
-        let numbers = (identities::restore(&state)?, state.last_rule_set);
+        let numbers = (identities::restore(&state, config.kubernetes.is_some())?, state.last_rule_set);
         let devices = HostDevices::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;

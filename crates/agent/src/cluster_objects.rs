@@ -6,6 +6,7 @@
 
 mod conditions;
 mod endpoints;
+mod identities;
 mod inbox;
 mod kinds;
 mod names;
@@ -25,6 +26,7 @@ use crate::workloads;
 use conditions::{PolicyConditions, without_positions};
 use control::Change;
 use endpoints::EndpointReports;
+use identities::{AwaitedIdentities, identity_change};
 use inbox::Inbox;
 use kinds::ObjectRole;
 pub use kinds::cluster_kinds;
@@ -51,7 +53,7 @@ const APPLY: Problem = Problem::new(
     "what was in force stays; the agent tries again until that succeeds",
 );
 const UNREADABLE: Problem =
-    Problem::new("pods of the API server cannot be read", "they are not known as peers");
+    Problem::new("objects of the API server cannot be read", "what was last known of them stays in force");
 const COPIES: Problem = Problem::new(
     "the stored objects of the API server, which a start without it needs, are out of date",
     "free space on the disk or make it writable; the agent writes again until that succeeds",
@@ -69,6 +71,8 @@ pub(crate) struct ClusterObjects {
     watches: ClusterWatches,
     endpoints: EndpointReports,
     conditions: PolicyConditions,
+    /// The pods that wait for their identities.
+    awaited: AwaitedIdentities,
     /// When a condition is this node's turn.
     turn: Option<Instant>,
     is_first: bool,
@@ -105,6 +109,7 @@ impl ClusterObjects {
             watches,
             endpoints: EndpointReports::default(),
             conditions: PolicyConditions::default(),
+            awaited: AwaitedIdentities::default(),
             turn: None,
             is_first: true,
             pending: BTreeMap::new(),
@@ -161,11 +166,13 @@ impl ClusterObjects {
     fn apply(&mut self, reconciler: &mut Reconciler) {
         let mut failures = Vec::new();
         self.apply_manifests(reconciler, &mut failures);
+        self.apply_identities(reconciler, &mut failures);
         if self.is_decided() {
             self.apply_peers(reconciler, &mut failures);
             self.apply_pods(reconciler, &mut failures);
-            reconciler.problems.note_all(UNREADABLE, self.unreadable.values().cloned().collect());
+            self.end_waits(reconciler);
         }
+        reconciler.problems.note_all(UNREADABLE, self.unreadable.values().cloned().collect());
         self.retry = (!failures.is_empty()).then(|| Instant::now() + RETRY);
         reconciler.problems.note_all(APPLY, failures);
     }
@@ -218,6 +225,47 @@ impl ClusterObjects {
         }
     }
 
+    /// Takes the numbers over that the cluster assigns to labels: together, so that numbers that are exchanged do so at once.
+    fn apply_identities(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
+        let identities = self.take_pending(ObjectRole::Identity);
+        if identities.is_empty() {
+            return;
+        }
+        let mut changes = Vec::with_capacity(identities.len());
+        for (key, text) in &identities {
+            self.unreadable.remove(key);
+            match identity_change(&key.1, text.as_deref()) {
+                Ok(change) => changes.push(change),
+                Err(why) => {
+                    let source = self.source(key);
+                    self.unreadable.insert(key.clone(), format!("{source}: {why}"));
+                }
+            }
+        }
+        self.awaited.came();
+        match reconciler.apply(changes) {
+            Ok(()) => {
+                reconciler.save_soon();
+                for (key, text) in identities {
+                    self.keep(self.source(&key), text);
+                }
+            }
+            Err(error) => {
+                failures.push(format!("identities: {}", message(error)));
+                self.pending.extend(identities);
+            }
+        }
+    }
+
+    /// Lets attachments go on whose identity came, or did not come in time.
+    fn end_waits(&mut self, reconciler: &Reconciler) {
+        let ended = self.awaited.settle(reconciler.world(), Instant::now());
+        let late = ended.late.iter().map(|(name, _)| name);
+        for name in ended.assigned.iter().chain(late) {
+            reconciler.pods.end_wait(name.namespace.as_deref().unwrap_or_default(), &name.name);
+        }
+    }
+
     fn apply_peers(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
         let peers = self.take_pending(ObjectRole::Peer);
         if peers.is_empty() {
@@ -262,14 +310,18 @@ impl ClusterObjects {
             match pod {
                 Ok(Some(Some(pod))) => {
                     let relabelled = workloads::relabel(reconciler, &pod);
-                    reconciler.pods.put(pod);
+                    let until = self.awaited.put(&pod, reconciler.world(), Instant::now());
+                    reconciler.pods.put_unassigned(pod, until);
                     if let Err(error) = relabelled {
                         failures.push(format!("{source}: {}", message(error)));
                         self.pending.insert(key, text);
                         continue;
                     }
                 }
-                Ok(_) => reconciler.pods.remove(key.1.namespace.as_deref().unwrap_or_default(), &key.1.name),
+                Ok(_) => {
+                    self.awaited.remove(&key.1);
+                    reconciler.pods.remove(key.1.namespace.as_deref().unwrap_or_default(), &key.1.name);
+                }
                 Err(why) => {
                     self.unreadable.insert(key, why);
                 }
@@ -365,6 +417,6 @@ impl ChangeSource for ClusterObjects {
     }
 
     fn due(&self) -> Option<Instant> {
-        [self.retry, self.save, self.turn].into_iter().flatten().min()
+        [self.retry, self.save, self.turn, self.awaited.due()].into_iter().flatten().min()
     }
 }

@@ -75,14 +75,16 @@ pub enum Change {
         /// The names, as [`policy::domain::canonical_name`] writes them.
         names: BTreeSet<String>,
     },
-    /// The source of identities answers which number stands for some labels. Answers that come together take effect
-    /// together. No change reverts an answer: the identity lasts as long as a workload has it.
+    /// The cluster assigns an identity to labels: workloads with these labels get its number, and keep their policies,
+    /// groups and connections.
     Identity {
-        /// The security-relevant labels.
-        labels: Arc<Labels>,
         /// The identity.
         number: u32,
+        /// The security-relevant labels.
+        labels: Arc<Labels>,
     },
+    /// The cluster withdraws an identity. Workloads that have it keep its number.
+    RemoveIdentity(u32),
     /// The settings, labels and addresses of the node.
     Node(Box<Node>),
     /// Another node of the cluster is added, or replaces the one with its name. If the name is this node's, only the labels

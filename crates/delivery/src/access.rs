@@ -44,7 +44,12 @@ pub const AGENT: &[Access] = &[
     ),
     of(
         "cilium.io",
-        &["ciliumnetworkpolicies", "ciliumclusterwidenetworkpolicies", "ciliumcidrgroups"],
+        &[
+            "ciliumnetworkpolicies",
+            "ciliumclusterwidenetworkpolicies",
+            "ciliumcidrgroups",
+            "ciliumidentities",
+        ],
         WATCH,
     ),
     // One for each pod of the node. Server-side apply of a new object needs `create` and `patch`.

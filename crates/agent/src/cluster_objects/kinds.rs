@@ -9,6 +9,8 @@ pub(crate) enum ObjectRole {
     Manifest,
     /// A pod of this node.
     NodePod,
+    /// The number of a set of labels.
+    Identity,
     /// A pod of any node, with its addresses and the labels of its identity.
     Peer,
 }
@@ -18,7 +20,7 @@ const NONE: KeptFields = KeptFields { metadata: &[], whole: &[], spec: &[], stat
 const SPEC: KeptFields = KeptFields { metadata: &["annotations"], whole: &["spec"], ..NONE };
 
 /// The watched kinds. Namespaces and nodes come first: what selects by their labels comes later.
-const KINDS: [(ObjectRole, WatchedKind); 13] = [
+const KINDS: [(ObjectRole, WatchedKind); 14] = [
     manifest("", &["v1"], ("Namespace", "namespaces"), NONE),
     manifest(
         "",
@@ -69,6 +71,13 @@ const KINDS: [(ObjectRole, WatchedKind); 13] = [
         },
     ),
     watched(
+        ObjectRole::Identity,
+        "cilium.io",
+        &["v2"],
+        ("CiliumIdentity", "ciliumidentities"),
+        KeptFields { whole: &["security-labels"], ..NONE },
+    ),
+    watched(
         ObjectRole::Peer,
         "cilium.io",
         &["v2"],
@@ -98,7 +107,7 @@ pub fn cluster_kinds() -> Vec<WatchedKind> {
     let kinds = KINDS.into_iter().filter_map(|(role, kind)| match role {
         ObjectRole::Manifest => Some(kind),
         ObjectRole::NodePod => Some(WatchedKind { fields: POD, ..kind }),
-        ObjectRole::Peer => None,
+        ObjectRole::Identity | ObjectRole::Peer => None,
     });
     kinds.collect()
 }

@@ -1,5 +1,6 @@
 //! The objects of the API server that were last known, on disk: a start uses them while the API server is away.
 
+use super::identities::identity_change;
 use super::kinds::{ObjectRole, watched_kinds};
 use super::names::object_of;
 use super::{peers, pods};
@@ -58,6 +59,13 @@ impl StoredCluster {
         objects.commit(update);
         let invalid = objects.problems();
         anyhow::ensure!(invalid.is_empty(), "stored objects of the API server: {}", invalid.join("; "));
+        for (source, text) in self.texts_of(ObjectRole::Identity) {
+            let Some((_, name)) = object_of(source) else { continue };
+            match identity_change(&name, Some(text)) {
+                Ok(change) => changes.push(change),
+                Err(why) => tracing::warn!("{source}: {why}"),
+            }
+        }
         for (source, text) in self.texts_of(ObjectRole::Peer) {
             let Some((_, name)) = object_of(source) else { continue };
             match peers::peer_change(&name, Some(text), |_| None, |node| own.contains(&node)) {
