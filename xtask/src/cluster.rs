@@ -1,6 +1,7 @@
 //! A real cluster on one machine: a control plane and nodes in namespaces of their own.
 
 mod acceptance;
+mod cases;
 mod cgroups;
 mod conformance;
 mod down;
@@ -28,6 +29,7 @@ use acceptance::Settings;
 use anyhow::{Context, Result, bail};
 use options::Options;
 use plan::{Machine, Plan};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
@@ -46,7 +48,8 @@ usage: cargo xtask cluster up [--nodes N] [--network bridge|nexin|none] [--nexin
                                                                      expression
        cargo xtask cluster conformance [TEST]                        run the conformance tests of ClusterNetworkPolicy, all
                                                                      or those whose names match a regular expression
-       cargo xtask cluster test [--nexin BINARY] [TEST...]           run the tests, on clusters of their own
+       cargo xtask cluster cases [--nexin BINARY] [--limit N] PATH...  run PolicyTest documents, all or the first N, in pods
+       cargo xtask cluster test [--nexin BINARY] [--limit N] [TEST...] run the tests, on clusters of their own
 
 Each but `test` takes --name NAME (or NEXIN_CLUSTER) before its other arguments; the name is `test` otherwise.";
 
@@ -77,8 +80,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         ("conformance", []) => conformance::run(&Plan::load(name)?, None)?,
         ("conformance", [test]) => conformance::run(&Plan::load(name)?, Some(test))?,
         ("tutorial", []) => tutorial::run(&Plan::load(name)?)?,
+        ("cases", paths @ [_, ..]) => {
+            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+            cases::run(&Plan::load(name)?, options.nexin, options.limit, &paths)?;
+        }
         ("reboot", [machine]) => programs::reboot(&Plan::load(name)?, machine.parse()?)?,
-        ("test", names) => return acceptance::run(&Settings { nexin: options.nexin }, names),
+        ("test", names) => {
+            return acceptance::run(&Settings { nexin: options.nexin, limit: options.limit }, names);
+        }
         _ => {
             eprintln!("{USAGE}");
             return Ok(ExitCode::from(2));

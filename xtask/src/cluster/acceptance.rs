@@ -1,7 +1,8 @@
 //! The tests of real clusters: of the clusters themselves, and of our agent in one.
 
 use super::plan::{Name, Network, Plan};
-use super::{conformance, down, e2e, kubectl, tutorial, up};
+use super::{cases, conformance, down, e2e, kubectl, tutorial, up};
+use crate::tree;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -20,10 +21,13 @@ const TESTS: &[Test] = &[
     ("conformance", upstream_conformance_tests_of_the_network_pass),
     ("services", upstream_tests_of_services_pass),
     ("cluster-policy", conformance_tests_of_cluster_network_policy_pass),
+    ("cases", policy_tests_pass_with_pods_on_three_nodes),
 ];
 
 /// Upstream's tests that need no policy: they pass with the reference plugins, so a failure under our agent is its own.
 const NEED_NO_POLICY: &str = "Netpol.*should support allow-all policy|Services should function for (pod-Service|endpoint-Service): http";
+/// The PolicyTests of the tree.
+const CASES: &[&str] = &["examples/tutorial", "examples/policies"];
 /// The time that an interrupted start has before its end.
 const BEFORE_INTERRUPTION: Duration = Duration::from_secs(4);
 
@@ -31,6 +35,8 @@ const BEFORE_INTERRUPTION: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) nexin: Option<PathBuf>,
+    /// The number of documents that the test `cases` runs of each path.
+    pub(super) limit: Option<usize>,
 }
 
 /// Runs the tests of these names, or all; each makes and removes clusters of its own.
@@ -144,6 +150,17 @@ fn upstream_tests_of_services_pass(settings: &Settings) -> Result<()> {
 fn conformance_tests_of_cluster_network_policy_pass(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("clusterpolicy", 2, Network::Nexin, settings)?;
     conformance::run(&cluster.0, None)
+}
+
+/// Runs the tree's PolicyTests, and those that `$NEXIN_CASES` names, separated by colons.
+fn policy_tests_pass_with_pods_on_three_nodes(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("cases", 3, Network::Nexin, settings)?;
+    let mut paths: Vec<PathBuf> = CASES.iter().map(|path| tree::root().join(path)).collect();
+    paths.extend(std::env::var_os("NEXIN_CASES").iter().flat_map(std::env::split_paths));
+    paths.iter().try_for_each(|path| {
+        println!("cluster: running the documents of {}", path.display());
+        cases::run(&cluster.0, settings.nexin.clone(), settings.limit, std::slice::from_ref(path))
+    })
 }
 
 fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {

@@ -101,7 +101,7 @@ pub(super) fn run(plan: &Plan, selection: &Selection) -> Result<()> {
     command.args(skip.as_ref().map(|skip| format!("-ginkgo.skip={skip}")));
     command.arg(format!("-ginkgo.json-report={}", report.display()));
     println!("cluster: running the tests that match `{focus}`; all output is in {}", log.display());
-    command.env("PATH", path(plan)).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    command.env("PATH", plan.path()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     let status = command.status()?;
     let outcomes =
         outcomes(&report).with_context(|| format!("e2e.test ended with {status}; see {}", log.display()))?;
@@ -113,11 +113,6 @@ pub(super) fn run(plan: &Plan, selection: &Selection) -> Result<()> {
     ensure!(!outcomes.is_empty(), "no test matches `{focus}`");
     ensure!(passed == outcomes.len() && status.success(), "{} tests did not pass", outcomes.len() - passed);
     Ok(())
-}
-
-/// The tests call kubectl.
-fn path(plan: &Plan) -> String {
-    format!("{}:{}", plan.name.state().join("bin").display(), std::env::var("PATH").unwrap_or_default())
 }
 
 /// Reads the results of the tests that ran from Ginkgo's report.

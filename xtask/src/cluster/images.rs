@@ -3,12 +3,14 @@
 use super::plan::{Network, Plan};
 use crate::image::{self, Image, Layer};
 use crate::lacking::Lacking;
-use crate::{agnhost, tree};
+use crate::{agnhost, kubernetes, tree};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 /// The image of the process that holds a pod's namespaces.
 pub(super) const PAUSE: &str = "localhost/pause:1";
+/// Its names: a test of services uses it too.
+const PAUSES: [&str; 2] = [PAUSE, "registry.k8s.io/pause:3.10.2"];
 /// The image of the pods in tests, by the name that upstream's tests use.
 pub(super) const AGNHOST: &str = "registry.k8s.io/e2e-test-images/agnhost:2.63.0";
 /// Its names: the tests of ClusterNetworkPolicy use an older one, and those of DNS an image with the programs of the GNU
@@ -56,6 +58,11 @@ pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
     layer.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
     layer.program("usr/bin/getent", Path::new("/usr/bin/getent"))?;
     layer.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
+    // Its TLS server reads these, which are beside its source.
+    let source = kubernetes::download("kubernetes", "k8s.io/kubernetes")?.join("test/images/agnhost/porter");
+    for file in ["localhost.crt", "localhost.key"] {
+        layer.text(file, &std::fs::read_to_string(source.join(file))?);
+    }
     // Without this file the C library queries the DNS server for `localhost`.
     layer.text("etc/nsswitch.conf", "hosts: files dns\n");
     let mut pause = Layer::default();
@@ -66,9 +73,13 @@ pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
         arguments: &["pause"],
         layer: &layer,
     });
-    let pause =
-        Image { reference: PAUSE, entrypoint: &["/sleep"], arguments: &["2147483647"], layer: &pause };
-    let images: Vec<_> = agnhosts.into_iter().chain([pause]).collect();
+    let pauses = PAUSES.map(|reference| Image {
+        reference,
+        entrypoint: &["/sleep"],
+        arguments: &["2147483647"],
+        layer: &pause,
+    });
+    let images: Vec<_> = agnhosts.into_iter().chain(pauses).collect();
     image::write(&plan.name.state().join("images/agnhost.tar"), &images)
 }
 

@@ -12,14 +12,21 @@ pub(super) struct Options {
     pub(super) network: Network,
     pub(super) nexin: Option<PathBuf>,
     pub(super) machine: Option<Machine>,
+    pub(super) limit: Option<usize>,
 }
 
 impl Options {
     /// Splits the options from the arguments that follow.
     pub(super) fn parse(mut arguments: &[String]) -> Result<(Self, &[String])> {
         let name = std::env::var("NEXIN_CLUSTER").unwrap_or_else(|_| "test".to_owned());
-        let mut options =
-            Self { name: name.parse()?, nodes: 2, network: Network::Bridge, nexin: None, machine: None };
+        let mut options = Self {
+            name: name.parse()?,
+            nodes: 2,
+            network: Network::Bridge,
+            nexin: None,
+            machine: None,
+            limit: None,
+        };
         while let [option, rest @ ..] = arguments {
             let value = || rest.first().with_context(|| format!("{option} lacks a value"));
             match option.as_str() {
@@ -28,6 +35,10 @@ impl Options {
                 "--network" => options.network = value()?.parse()?,
                 "--nexin" => options.nexin = Some(PathBuf::from(value()?)),
                 "--on" => options.machine = Some(value()?.parse()?),
+                "--limit" => {
+                    let limit = value()?;
+                    options.limit = Some(limit.parse().with_context(|| format!("--limit is `{limit}`"))?);
+                }
                 _ => break,
             }
             arguments = &rest[1..];
