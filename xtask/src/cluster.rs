@@ -1,11 +1,16 @@
 //! A real cluster on one machine: a control plane and nodes in namespaces of their own.
 
 mod acceptance;
+mod births;
 mod cases;
 mod cgroups;
 mod conformance;
+mod dial;
 mod down;
 mod e2e;
+mod faults;
+mod figures;
+mod flows;
 mod images;
 mod init;
 mod kubectl;
@@ -17,10 +22,13 @@ mod options;
 mod packages;
 mod plan;
 mod plane;
+mod pods;
 mod program;
 mod programs;
+mod restarts;
 mod status;
 mod suites;
+mod timed_plugin;
 mod tutorial;
 mod up;
 mod users;
@@ -31,6 +39,7 @@ use options::Options;
 use plan::{Machine, Plan};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+pub(crate) use timed_plugin::run as run_timed_plugin;
 
 const USAGE: &str = "\
 usage: cargo xtask cluster up [--nodes N] [--network bridge|nexin|none] [--nexin BINARY]
@@ -49,7 +58,11 @@ usage: cargo xtask cluster up [--nodes N] [--network bridge|nexin|none] [--nexin
        cargo xtask cluster conformance [TEST]                        run the conformance tests of ClusterNetworkPolicy, all
                                                                      or those whose names match a regular expression
        cargo xtask cluster cases [--nexin BINARY] [--limit N] PATH...  run PolicyTest documents, all or the first N, in pods
-       cargo xtask cluster test [--nexin BINARY] [--limit N] [TEST...] run the tests, on clusters of their own
+       cargo xtask cluster births [--pods N]                         bear and kill pods, and check each from its first instant
+       cargo xtask cluster faults [--outage SECONDS] [FAULT...]      cause faults while pods exchange messages
+       cargo xtask cluster restarts [--pods N]                       restart the agent of a node with many pods
+       cargo xtask cluster test [--nexin BINARY] [--limit N] [--pods N] [--outage SECONDS] [TEST...]
+                                                                     run the tests, on clusters of their own
 
 Each but `test` takes --name NAME (or NEXIN_CLUSTER) before its other arguments; the name is `test` otherwise.";
 
@@ -59,6 +72,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     if command == "machine" {
         let [name, machine] = arguments else { bail!("a machine has a cluster and a name") };
         return init::run(&Plan::load(&name.parse()?)?, machine.parse()?).map(|()| ExitCode::SUCCESS);
+    }
+    if let ("newborn", [task]) = (command, arguments) {
+        return births::run_newborn(task).map(|()| ExitCode::SUCCESS);
     }
     let (options, rest) = Options::parse(arguments)?;
     let name = &options.name;
@@ -85,8 +101,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
             cases::run(&Plan::load(name)?, options.nexin, options.limit, &paths)?;
         }
         ("reboot", [machine]) => programs::reboot(&Plan::load(name)?, machine.parse()?)?,
+        ("faults", names) => faults::run_test(&Plan::load(name)?, names, options.outage)?,
+        ("restarts", []) => restarts::run_test(&Plan::load(name)?, options.pods)?,
+        ("births", []) => births::run_test(&Plan::load(name)?, options.pods)?,
         ("test", names) => {
-            return acceptance::run(&Settings { nexin: options.nexin, limit: options.limit }, names);
+            let Options { nexin, limit, pods, outage, .. } = options;
+            return acceptance::run(&Settings { nexin, limit, pods, outage }, names);
         }
         _ => {
             eprintln!("{USAGE}");

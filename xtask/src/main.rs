@@ -29,7 +29,7 @@ usage: cargo xtask tidy              check the shape of the tree
        cargo xtask cluster ...               run a Kubernetes cluster on this machine; without arguments it lists its commands";
 
 fn main() -> ExitCode {
-    run().unwrap_or_else(|error| {
+    cluster::run_timed_plugin().unwrap_or_else(run).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         if error.is::<Lacking>() { ExitCode::from(lacking::EXIT_CODE) } else { ExitCode::FAILURE }
     })

@@ -1,7 +1,7 @@
 //! The tests of real clusters: of the clusters themselves, and of our agent in one.
 
 use super::plan::{Name, Network, Plan};
-use super::{cases, conformance, down, e2e, kubectl, tutorial, up};
+use super::{births, cases, conformance, down, e2e, faults, kubectl, restarts, tutorial, up};
 use crate::tree;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
@@ -15,13 +15,16 @@ const TESTS: &[Test] = &[
     ("side-by-side", two_clusters_do_not_meet),
     ("crash", an_interrupted_start_leaves_nothing),
     ("control", upstream_tests_pass_with_the_reference_plugins),
-    ("short", the_tutorial_and_ten_tests_of_policies_pass),
+    ("short", tutorial_births_and_ten_tests_of_policies_pass),
     ("tutorial", the_tutorial_runs_under_our_agent),
     ("policy", upstream_tests_of_policies_pass),
     ("conformance", upstream_conformance_tests_of_the_network_pass),
     ("services", upstream_tests_of_services_pass),
     ("cluster-policy", conformance_tests_of_cluster_network_policy_pass),
     ("cases", policy_tests_pass_with_pods_on_three_nodes),
+    ("births", newborns_are_under_policy_from_their_first_instant),
+    ("faults", exchanges_survive_faults),
+    ("restarts", an_agent_is_back_soon_on_a_node_with_many_pods),
 ];
 
 /// Upstream's tests that need no policy: they pass with the reference plugins, so a failure under our agent is its own.
@@ -37,6 +40,10 @@ pub(super) struct Settings {
     pub(super) nexin: Option<PathBuf>,
     /// The number of documents that the test `cases` runs of each path.
     pub(super) limit: Option<usize>,
+    /// How many pods a test creates.
+    pub(super) pods: usize,
+    /// How long a test cuts a node off and stops the API server.
+    pub(super) outage: Duration,
 }
 
 /// Runs the tests of these names, or all; each makes and removes clusters of its own.
@@ -126,9 +133,10 @@ fn upstream_tests_pass_with_the_reference_plugins(settings: &Settings) -> Result
 }
 
 /// The part that CI runs.
-fn the_tutorial_and_ten_tests_of_policies_pass(settings: &Settings) -> Result<()> {
+fn tutorial_births_and_ten_tests_of_policies_pass(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("short", 2, Network::Nexin, settings)?;
     tutorial::run(&cluster.0)?;
+    births::run_test(&cluster.0, settings.pods)?;
     e2e::run_named(&cluster.0, "short", None)
 }
 
@@ -166,4 +174,19 @@ fn policy_tests_pass_with_pods_on_three_nodes(settings: &Settings) -> Result<()>
 fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("tutorial", 2, Network::Nexin, settings)?;
     tutorial::run(&cluster.0)
+}
+
+fn newborns_are_under_policy_from_their_first_instant(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("births", 3, Network::Nexin, settings)?;
+    births::run_test(&cluster.0, settings.pods)
+}
+
+fn exchanges_survive_faults(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("faults", 2, Network::Nexin, settings)?;
+    faults::run_test(&cluster.0, &[], settings.outage)
+}
+
+fn an_agent_is_back_soon_on_a_node_with_many_pods(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("restarts", 2, Network::Nexin, settings)?;
+    restarts::run_test(&cluster.0, settings.pods)
 }
