@@ -84,7 +84,7 @@ fn answer(family: AddressFamily, ports: &BTreeSet<u16>) -> Result<()> {
             continue;
         };
         if let Some(from) = from {
-            // An answer that is lost is asked for again.
+            // The client repeats a message whose answer is lost.
             let _ = sendto(&socket, &received.answer().bytes(), SendFlags::empty(), &from);
         }
     }

@@ -16,8 +16,8 @@ pub trait Engine {
     /// Moves the engine from its present state (at first the empty one) to another.
     fn prepare(&mut self, state: &TestState) -> Result<(), EngineError>;
 
-    /// How long a crossing that is dropped is asked again where another verdict is expected: packets between real machines
-    /// under load are lost and late.
+    /// How long a crossing that is dropped is repeated where another verdict is expected: packets between real machines under
+    /// load are lost and late.
     fn patience(&self) -> Duration {
         Duration::ZERO
     }

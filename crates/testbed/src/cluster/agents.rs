@@ -23,8 +23,9 @@ impl Agents {
     /// Finds the agents of the cluster.
     pub(super) fn find() -> Result<Self, EngineError> {
         let socket = |uid: &str| {
-            let paths = processes::of_pod(uid).into_iter().map(|one| format!("/proc/{one}/root/{SOCKET}"));
-            paths.map(PathBuf::from).find(|path| path.exists())
+            let root = |process: u32| PathBuf::from(format!("/proc/{process}")).join("root");
+            let paths = processes::of_pod(uid).into_iter().map(|process| root(process).join(SOCKET));
+            paths.into_iter().find(|path| path.exists())
         };
         let pods = kubectl::list("pods", Some(PODS))?;
         let sockets: Option<Vec<PathBuf>> =
