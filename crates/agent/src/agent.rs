@@ -33,8 +33,8 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    cni_install, descriptors, events, families, identities, map_usage, masquerade, recall, requests, signals,
-    upkeep, workloads,
+    cni_install, descriptors, events, families, identities, map_usage, masquerade, node_ports, recall,
+    requests, signals, upkeep, workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -226,7 +226,7 @@ impl Agent {
         let problems = Problems::default();
         let locks = Locks::take(&paths, &problems)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
-        notes.extend(wiring.find_groups());
+        notes.extend(wiring.find_groups().into_iter().chain(node_ports::note(&config)));
         let grace_periods = GracePeriods::new(wiring.expediter());
         notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
