@@ -128,8 +128,8 @@ fn sources(
         (notifier(&sources), problems),
     )?));
     if let (Some(kubernetes), Some(stored)) = (&config.kubernetes, cluster) {
-        let kubeconfig = kubernetes.kubeconfig.clone();
-        sources.push(Box::new(ClusterObjects::watch(kubeconfig, stored, notifier(&sources))?));
+        let connection = (kubernetes.kubeconfig.clone(), config.name_of_node());
+        sources.push(Box::new(ClusterObjects::watch(connection, stored, notifier(&sources))?));
     }
     kernel.notify_of_nodes(notifier(&sources));
     sources.push(Box::new(NodeRoutes::new()?));
