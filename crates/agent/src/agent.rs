@@ -38,6 +38,7 @@ use crate::{
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
+use service::BackendSource;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -172,6 +173,10 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         pod_blocks: Vec::new(),
         cluster_blocks: config.pod_addresses.clone(),
         masquerade: None,
+        backends: match config.kubernetes {
+            Some(_) => BackendSource::Lists,
+            None => BackendSource::Selector,
+        },
         proxy: Some(proxy),
         monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
