@@ -11,6 +11,7 @@ mod sockets;
 mod to_outside;
 mod to_proxy;
 mod to_workload;
+mod tracking;
 
 /// The kernel gives some of its helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]

@@ -10,7 +10,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingB
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_loop, bpf_ringbuf_query};
 use aya_ebpf::macros::btf_map;
-use datapath::policy::{PolicyRows, Walk};
+use datapath::policy::PolicyRows;
 use datapath::{AddressFact, Find, Keep, Maps, Scratch};
 
 /// The maps, and where the programs run.
@@ -233,20 +233,25 @@ impl PolicyRows for KernelMaps {
     }
 
     #[inline(always)]
-    fn walk(&self, walk: &mut Walk) {
-        let step: extern "C" fn(u64, *mut c_void) -> i64 = step;
-        let mut walk = core::ptr::from_mut(walk);
-        // SAFETY: the kernel calls the function with the pointer's place on the stack, where it must be, and with nothing
-        // else (Linux 5.17); place and walk outlive the loop.
-        unsafe { bpf_loop(Walk::STEPS, step as *mut c_void, (&raw mut walk).cast(), 0) };
+    fn repeat(&self, times: u32, step: impl FnMut(u32) -> bool) {
+        repeat(times, step);
     }
 }
 
-/// One step of a walk, as `bpf_loop` calls it; 1 ends the loop.
-extern "C" fn step(_index: u64, walk: *mut c_void) -> i64 {
-    // SAFETY: the loop got the place of a pointer to a walk that nothing else uses meanwhile.
-    let walk = unsafe { &mut **walk.cast::<*mut Walk>() };
-    i64::from(walk.step(&KernelMaps))
+/// Calls a function as [`PolicyRows::repeat`] describes.
+#[inline(always)]
+fn repeat<F: FnMut(u32) -> bool>(times: u32, mut step: F) {
+    let call: extern "C" fn(u64, *mut c_void) -> i64 = call::<F>;
+    // SAFETY: the kernel calls the function with the closure's place on the stack, where it must be, and with nothing else
+    // (Linux 5.17); the closure outlives the loop.
+    unsafe { bpf_loop(times, call as *mut c_void, (&raw mut step).cast(), 0) };
+}
+
+/// One round, as `bpf_loop` calls it; 1 ends the loop.
+extern "C" fn call<F: FnMut(u32) -> bool>(index: u64, step: *mut c_void) -> i64 {
+    // SAFETY: the loop got the place of a closure that nothing else uses meanwhile.
+    let step = unsafe { &mut *step.cast::<F>() };
+    i64::from(step(index as u32))
 }
 
 /// Whether the next event of a forwarded packet wakes the reader.

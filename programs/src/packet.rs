@@ -1,7 +1,7 @@
 //! Packet access by the kernel's socket buffer.
 
 use crate::maps::{self, KernelMaps};
-use abi::DropReason;
+use abi::{Address, DropReason};
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_OK, TC_ACT_SHOT,
 };
@@ -80,6 +80,11 @@ impl PacketRoute for Skb {
     fn ingress(&self) -> u32 {
         // SAFETY: see `interface`.
         unsafe { (*self.context).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn opener(&self) -> Option<Address> {
+        self.tracked_opener()
     }
 
     #[inline(always)]

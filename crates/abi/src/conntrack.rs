@@ -78,10 +78,11 @@ pub struct ConnInfo {
     pub rule: u32,
     /// The layer-7 rule set, where [`flag::PROXIED`] is set.
     pub l7: u32,
-    /// Address of the service that was translated, where [`flag::TRANSLATED`] is set.
-    pub service: Address,
+    /// The other end's address before the node translated it: of the service, where [`flag::TRANSLATED`] is set; of the sender,
+    /// where [`flag::MASQUERADED`] is set, all zero if it is unknown.
+    pub untranslated: Address,
     /// Port of the service that was translated, in network order.
-    pub service_port: [u8; 2],
+    pub untranslated_port: [u8; 2],
     /// Zero.
     pub padding: [u8; 6],
 }
@@ -140,7 +141,8 @@ pub mod flag {
     /// The first segment that made the entry did not open the connection: [`LOCAL_OPENED`] tells who sent that segment, and
     /// the rules of both directions apply.
     pub const TAKEN_UP: u32 = 512;
-    /// A proxy of services gave the packets of the other end the node's address: that end is behind the interface of
+    /// A proxy of services gave the packets of the other end the node's address: that end has the address
+    /// [`ConnInfo::untranslated`](super::ConnInfo::untranslated), behind the interface of
     /// [`ConnInfo::way_in`](super::ConnInfo::way_in).
     pub const MASQUERADED: u32 = 1024;
     /// [`ConnInfo::way_out`](super::ConnInfo::way_out) is known.

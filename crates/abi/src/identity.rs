@@ -27,8 +27,11 @@ pub const WORLD_IPV6: u32 = 10;
 pub const FIRST_ALLOCATED: u32 = 256;
 /// The last number that is allocated to the labels of workloads.
 pub const LAST_ALLOCATED: u32 = 65_535;
-/// The first number of the node-local scope (top byte 1): meaningful on this node only.
+/// The first number of the node-local scope (top byte 1): meaningful on this node only. Its lower half is for peers whose
+/// number is not their identity.
 pub const FIRST_LOCAL: u32 = 1 << 24;
+/// The first number of the upper half of the node-local scope: for labels to which the cluster has not assigned a number.
+pub const FIRST_UNASSIGNED: u32 = FIRST_LOCAL + (1 << 23);
 /// The first number of the scope of other nodes (top byte 2): each stands for the nodes with a set of labels.
 pub const FIRST_NODE: u32 = 2 << 24;
 

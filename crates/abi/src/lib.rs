@@ -24,6 +24,7 @@ pub mod identity;
 pub mod map;
 pub mod mark;
 pub mod masquerade;
+pub mod netfilter;
 pub mod policy;
 pub mod protocol;
 pub mod row;

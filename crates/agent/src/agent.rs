@@ -33,11 +33,12 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    cni_install, descriptors, events, families, identities, map_usage, masquerade, recall, requests, signals,
-    upkeep, workloads,
+    cni_install, descriptors, events, families, identities, map_usage, masquerade, node_ports, recall,
+    requests, signals, upkeep, workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
+use service::BackendSource;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -127,8 +128,8 @@ fn sources(
         (notifier(&sources), problems),
     )?));
     if let (Some(kubernetes), Some(stored)) = (&config.kubernetes, cluster) {
-        let kubeconfig = kubernetes.kubeconfig.clone();
-        sources.push(Box::new(ClusterObjects::watch(kubeconfig, stored, notifier(&sources))?));
+        let connection = (kubernetes.kubeconfig.clone(), config.name_of_node());
+        sources.push(Box::new(ClusterObjects::watch(connection, stored, notifier(&sources))?));
     }
     kernel.notify_of_nodes(notifier(&sources));
     sources.push(Box::new(NodeRoutes::new()?));
@@ -172,6 +173,10 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         pod_blocks: Vec::new(),
         cluster_blocks: config.pod_addresses.clone(),
         masquerade: None,
+        backends: match config.kubernetes {
+            Some(_) => BackendSource::Lists,
+            None => BackendSource::Selector,
+        },
         proxy: Some(proxy),
         monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,
@@ -221,7 +226,7 @@ impl Agent {
         let problems = Problems::default();
         let locks = Locks::take(&paths, &problems)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
-        notes.extend(wiring.find_groups());
+        notes.extend(wiring.find_groups().into_iter().chain(node_ports::note(&config)));
         let grace_periods = GracePeriods::new(wiring.expediter());
         notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
@@ -234,7 +239,7 @@ impl Agent {
         let known = KnownFiles::new(&objects, &texts);
         let (mut addresses, own) = Addresses::new(&config, &state)?;
         let proxy = wiring.prepare(&own, config.proxy_port)?;
-        let numbers = (identities::restore(&state)?, state.last_rule_set);
+        let numbers = (identities::restore(&state, config.kubernetes.is_some())?, state.last_rule_set);
         let devices = HostDevices::new(config.host_devices.clone())?;
         let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;

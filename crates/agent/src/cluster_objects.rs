@@ -6,10 +6,13 @@
 
 mod conditions;
 mod endpoints;
+mod identities;
 mod inbox;
 mod kinds;
 mod names;
+mod node_objects;
 mod peers;
+mod pod_events;
 mod pods;
 mod stored;
 
@@ -25,12 +28,15 @@ use crate::workloads;
 use conditions::{PolicyConditions, without_positions};
 use control::Change;
 use endpoints::EndpointReports;
+use identities::{AwaitedIdentities, identity_change};
 use inbox::Inbox;
 use kinds::ObjectRole;
 pub use kinds::cluster_kinds;
-use kubernetes::{ClusterEvent, ClusterWatches, Connection, Report, ResourceName};
+use kubernetes::{ClusterEvent, ClusterWatches, Connection, ObservedObject, Report, ResourceName};
 use manifest::Object;
 use names::source_of;
+use node_objects::NodeObjects;
+use pod_events::{EventReason, EventSubject, PodEvents};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -51,11 +57,15 @@ const APPLY: Problem = Problem::new(
     "what was in force stays; the agent tries again until that succeeds",
 );
 const UNREADABLE: Problem =
-    Problem::new("pods of the API server cannot be read", "they are not known as peers");
+    Problem::new("objects of the API server cannot be read", "what was last known of them stays in force");
 const COPIES: Problem = Problem::new(
     "the stored objects of the API server, which a start without it needs, are out of date",
     "free space on the disk or make it writable; the agent writes again until that succeeds",
 );
+
+/// The message of the event that a pod's identity did not come in time.
+const IDENTITY_PENDING: &str = "the operator has not allocated an identity for the pod's labels yet; the pod has a number of its \
+                                node until then, and policies apply to it";
 
 /// The kind, by its index, and the name of an object.
 type Key = (usize, ResourceName);
@@ -69,6 +79,10 @@ pub(crate) struct ClusterObjects {
     watches: ClusterWatches,
     endpoints: EndpointReports,
     conditions: PolicyConditions,
+    nodes: NodeObjects,
+    events: PodEvents,
+    /// The pods that wait for their identities.
+    awaited: AwaitedIdentities,
     /// When a condition is this node's turn.
     turn: Option<Instant>,
     is_first: bool,
@@ -88,7 +102,7 @@ pub(crate) struct ClusterObjects {
 impl ClusterObjects {
     /// Watches the API server. The agent knows the stored objects already.
     pub(crate) fn watch(
-        kubeconfig: Option<std::path::PathBuf>,
+        (kubeconfig, node): (Option<std::path::PathBuf>, String),
         mut stored: StoredCluster,
         notifier: Notifier,
     ) -> io::Result<Self> {
@@ -98,6 +112,7 @@ impl ClusterObjects {
             events.put(event);
             notifier.notify();
         };
+        let nodes = NodeObjects::new(&node, stored.of_kind("Node"), stored.of_kind("CiliumNode"));
         let watches = ClusterWatches::start(Connection { kubeconfig }, stored.requests(), deliver)?;
         Ok(Self {
             stored,
@@ -105,6 +120,9 @@ impl ClusterObjects {
             watches,
             endpoints: EndpointReports::default(),
             conditions: PolicyConditions::default(),
+            nodes,
+            events: PodEvents::new(&node),
+            awaited: AwaitedIdentities::default(),
             turn: None,
             is_first: true,
             pending: BTreeMap::new(),
@@ -122,8 +140,7 @@ impl ClusterObjects {
         for event in self.inbox.take() {
             match event {
                 ClusterEvent::Report(kind, Report::Objects(objects)) => {
-                    let pending = objects.into_iter().map(|object| ((kind, object.name), object.text));
-                    self.pending.extend(pending);
+                    objects.into_iter().for_each(|object| self.take_object(kind, object));
                 }
                 ClusterEvent::Report(kind, Report::Complete) => {
                     self.complete.insert(kind);
@@ -139,6 +156,21 @@ impl ClusterObjects {
             }
         }
         reconciler.problems.note_all(API_SERVER, self.troubles());
+    }
+
+    /// Takes an object over that is to be applied. A Node object has the blocks of its CiliumNode.
+    fn take_object(&mut self, kind: usize, ObservedObject { name, text }: ObservedObject) {
+        let text = match self.stored.kind(kind) {
+            "Node" => self.nodes.put_node(&name.name, text),
+            "CiliumNode" => {
+                let completed = self.nodes.put_cilium_node(&name.name, text.as_deref());
+                let node = self.stored.index_of("Node").zip(completed);
+                self.pending.extend(node.map(|(node, completed)| ((node, name.clone()), Some(completed))));
+                text
+            }
+            _ => text,
+        };
+        self.pending.insert((kind, name), text);
     }
 
     /// The reasons, each once: what is wrong with the API server is wrong with most kinds. An answer of the server names the kind.
@@ -160,12 +192,17 @@ impl ClusterObjects {
 
     fn apply(&mut self, reconciler: &mut Reconciler) {
         let mut failures = Vec::new();
+        for (key, text) in self.take_pending(ObjectRole::NodeBlocks) {
+            self.keep(self.source(&key), text);
+        }
         self.apply_manifests(reconciler, &mut failures);
+        self.apply_identities(reconciler, &mut failures);
         if self.is_decided() {
             self.apply_peers(reconciler, &mut failures);
             self.apply_pods(reconciler, &mut failures);
-            reconciler.problems.note_all(UNREADABLE, self.unreadable.values().cloned().collect());
+            self.end_waits(reconciler);
         }
+        reconciler.problems.note_all(UNREADABLE, self.unreadable.values().cloned().collect());
         self.retry = (!failures.is_empty()).then(|| Instant::now() + RETRY);
         reconciler.problems.note_all(APPLY, failures);
     }
@@ -218,6 +255,55 @@ impl ClusterObjects {
         }
     }
 
+    /// Takes the numbers over that the cluster assigns to labels: together, so that numbers that are exchanged do so at once.
+    fn apply_identities(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
+        let identities = self.take_pending(ObjectRole::Identity);
+        if identities.is_empty() {
+            return;
+        }
+        let mut changes = Vec::with_capacity(identities.len());
+        for (key, text) in &identities {
+            self.unreadable.remove(key);
+            match identity_change(&key.1, text.as_deref()) {
+                Ok(change) => changes.push(change),
+                Err(why) => {
+                    let source = self.source(key);
+                    self.unreadable.insert(key.clone(), format!("{source}: {why}"));
+                }
+            }
+        }
+        self.awaited.came();
+        match reconciler.apply(changes) {
+            Ok(()) => {
+                reconciler.save_soon();
+                for (key, text) in identities {
+                    self.keep(self.source(&key), text);
+                }
+            }
+            Err(error) => {
+                failures.push(format!("identities: {}", message(error)));
+                self.pending.extend(identities);
+            }
+        }
+    }
+
+    /// Lets attachments go on whose identity came, or did not come in time.
+    fn end_waits(&mut self, reconciler: &Reconciler) {
+        let ended = self.awaited.settle(reconciler.world(), Instant::now());
+        let late = ended.late.iter().map(|(name, _)| name);
+        for name in ended.assigned.iter().chain(late) {
+            reconciler.pods.end_wait(name.namespace.as_deref().unwrap_or_default(), &name.name);
+        }
+        for (name, uid) in ended.late {
+            self.note_event(EventSubject { name, uid }, EventReason::IdentityPending, IDENTITY_PENDING);
+        }
+    }
+
+    fn note_event(&mut self, subject: EventSubject, reason: EventReason, message: &str) {
+        let write = self.events.note(subject, reason, message, (Instant::now(), SystemTime::now()));
+        write.into_iter().for_each(|write| self.watches.write(write));
+    }
+
     fn apply_peers(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
         let peers = self.take_pending(ObjectRole::Peer);
         if peers.is_empty() {
@@ -262,14 +348,19 @@ impl ClusterObjects {
             match pod {
                 Ok(Some(Some(pod))) => {
                     let relabelled = workloads::relabel(reconciler, &pod);
-                    reconciler.pods.put(pod);
+                    let until = self.awaited.put(&pod, reconciler.world(), Instant::now());
+                    reconciler.pods.put_unassigned(pod, until);
                     if let Err(error) = relabelled {
                         failures.push(format!("{source}: {}", message(error)));
                         self.pending.insert(key, text);
                         continue;
                     }
                 }
-                Ok(_) => reconciler.pods.remove(key.1.namespace.as_deref().unwrap_or_default(), &key.1.name),
+                Ok(_) => {
+                    self.awaited.remove(&key.1);
+                    self.events.forget(&key.1);
+                    reconciler.pods.remove(key.1.namespace.as_deref().unwrap_or_default(), &key.1.name);
+                }
                 Err(why) => {
                     self.unreadable.insert(key, why);
                 }
@@ -353,18 +444,30 @@ impl ChangeSource for ClusterObjects {
         }
     }
 
+    /// Reports attachments that failed.
+    fn poll(&mut self, reconciler: &mut Reconciler) {
+        for (pod, why) in reconciler.pods.take_failures() {
+            let Some(uid) = pod.uid else { continue };
+            let name = ResourceName { namespace: Some(pod.namespace), name: pod.name };
+            self.note_event(EventSubject { name, uid }, EventReason::FailedAttachment, &why);
+        }
+    }
+
     /// Other nodes learn the pods of this node from their CiliumEndpoints.
     fn report(&mut self, reconciler: &Reconciler) {
         if !self.is_decided() {
             return;
         }
         self.report_conditions(reconciler);
+        if self.stored.index_of("CiliumNode").is_some_and(|kind| self.complete.contains(&kind)) {
+            self.nodes.write().into_iter().for_each(|write| self.watches.write(write));
+        }
         for write in self.endpoints.writes(reconciler, || own_addresses(reconciler)) {
             self.watches.write(write);
         }
     }
 
     fn due(&self) -> Option<Instant> {
-        [self.retry, self.save, self.turn].into_iter().flatten().min()
+        [self.retry, self.save, self.turn, self.awaited.due()].into_iter().flatten().min()
     }
 }

@@ -5,13 +5,14 @@ use anyhow::Context;
 use identity::Allocator;
 use std::sync::Arc;
 
-/// Restores the allocator from the state.
-pub(crate) fn restore(state: &State) -> anyhow::Result<Allocator> {
-    let mut allocator = Allocator::new();
+/// Restores the allocator from the state. In a cluster the node's own numbers are of another range, so that a node that
+/// joins or leaves a cluster starts with the first number of the range.
+pub(crate) fn restore(state: &State, is_in_cluster: bool) -> anyhow::Result<Allocator> {
+    let mut allocator = if is_in_cluster { Allocator::in_cluster() } else { Allocator::new() };
     for (number, labels) in &state.identities {
         allocator.restore(*number, Arc::clone(labels)).context("the state contains an identity twice")?;
     }
-    if let Some(next) = state.next_identity {
+    if let Some(next) = state.next_identity.filter(|next| allocator.is_own(*next)) {
         allocator.continue_at(next).context("the state contains an invalid identity number")?;
     }
     Ok(allocator)
@@ -40,7 +41,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("nexin-identities-{}", std::process::id()));
         let paths = Paths::new(&directory, "test");
         StateLog::load(&paths).unwrap().0.save(&state).unwrap();
-        let mut after = restore(&StateLog::load(&paths).unwrap().1).unwrap();
+        let mut after = restore(&StateLog::load(&paths).unwrap().1, false).unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
         assert_eq!(after.acquire(&labels("db")), Ok(db));
         assert_eq!(after.acquire(&labels("web")), Ok(web));

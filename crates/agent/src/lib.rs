@@ -37,6 +37,7 @@ mod masquerade;
 mod names;
 mod node_network;
 mod node_pods;
+mod node_ports;
 mod node_routes;
 mod notifier;
 mod objects;

@@ -3,9 +3,13 @@
 //! The source that follows the API server calls [`NodePods::follow`] once at the start, and [`NodePods::put`] and
 //! [`NodePods::remove`] for each change. Without such a source no attachment waits.
 
+use api::PodIdentifier;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How many failures wait for the source that reports them.
+const MOST_FAILURES: usize = 100;
 
 /// A pod of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +55,10 @@ struct KnownPods {
     is_followed: bool,
     /// By namespace and name.
     pods: BTreeMap<(String, String), Arc<NodePod>>,
+    /// Until when attachments of a pod wait for its identity.
+    unassigned: BTreeMap<(String, String), Instant>,
+    /// Attachments that failed since the source last took them, at most [`MOST_FAILURES`].
+    failures: Vec<(PodIdentifier, String)>,
 }
 
 /// The pod did not become known in time.
@@ -66,14 +74,47 @@ impl NodePods {
 
     /// Adds a pod, or replaces the one with its name. The caller also calls [`crate::workloads::relabel`].
     pub(crate) fn put(&self, pod: NodePod) {
+        self.put_unassigned(pod, None);
+    }
+
+    /// The same; attachments of the pod wait for its identity up to this time, if there is one.
+    pub(crate) fn put_unassigned(&self, pod: NodePod, until: Option<Instant>) {
         let name = (pod.namespace.clone(), pod.name.clone());
-        self.lock().pods.insert(name, Arc::new(pod));
+        let mut known = self.lock();
+        match until {
+            Some(until) => drop(known.unassigned.insert(name.clone(), until)),
+            None => drop(known.unassigned.remove(&name)),
+        }
+        known.pods.insert(name, Arc::new(pod));
+        drop(known);
         self.0.changed.notify_all();
+    }
+
+    /// The identity of a pod is known, or attachments do not wait for it any more.
+    pub(crate) fn end_wait(&self, namespace: &str, name: &str) {
+        self.lock().unassigned.remove(&(namespace.to_owned(), name.to_owned()));
+        self.0.changed.notify_all();
+    }
+
+    /// Reports that a pod could not be attached, if a source follows pods.
+    pub(crate) fn report_failure(&self, pod: PodIdentifier, why: String) {
+        let mut known = self.lock();
+        if known.is_followed && known.failures.len() < MOST_FAILURES {
+            known.failures.push((pod, why));
+        }
+    }
+
+    /// Takes the failures that were reported.
+    pub(crate) fn take_failures(&self) -> Vec<(PodIdentifier, String)> {
+        std::mem::take(&mut self.lock().failures)
     }
 
     /// Removes a pod.
     pub(crate) fn remove(&self, namespace: &str, name: &str) {
-        self.lock().pods.remove(&(namespace.to_owned(), name.to_owned()));
+        let name = (namespace.to_owned(), name.to_owned());
+        let mut known = self.lock();
+        known.unassigned.remove(&name);
+        known.pods.remove(&name);
     }
 
     /// The pod, if it is known now.
@@ -81,7 +122,7 @@ impl NodePods {
         self.lock().find(query)
     }
 
-    /// The pod; waits this long for it. None if no source follows pods.
+    /// The pod; waits this long for it, and for its identity as long as its source allows. None if no source follows pods.
     pub(crate) fn await_pod(
         &self,
         query: PodQuery<'_>,
@@ -90,14 +131,17 @@ impl NodePods {
         let until = Instant::now() + wait;
         let mut known = self.lock();
         loop {
-            if let Some(pod) = known.find(query) {
-                return Ok(Some(pod));
-            }
-            if !known.is_followed {
-                return Ok(None);
-            }
-            let rest = until.checked_duration_since(Instant::now());
-            let rest = rest.ok_or_else(|| UnknownPod(format!("{}/{}", query.namespace, query.name)))?;
+            let now = Instant::now();
+            let rest = match known.find(query) {
+                Some(pod) => match known.wait_for_identity(query).filter(|until| *until > now) {
+                    Some(until) => until - now,
+                    None => return Ok(Some(pod)),
+                },
+                None if !known.is_followed => return Ok(None),
+                None => until
+                    .checked_duration_since(now)
+                    .ok_or_else(|| UnknownPod(format!("{}/{}", query.namespace, query.name)))?,
+            };
             known = self.0.changed.wait_timeout(known, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -109,6 +153,10 @@ impl NodePods {
 }
 
 impl KnownPods {
+    fn wait_for_identity(&self, query: PodQuery<'_>) -> Option<Instant> {
+        self.unassigned.get(&(query.namespace.to_owned(), query.name.to_owned())).copied()
+    }
+
     fn find(&self, query: PodQuery<'_>) -> Option<Arc<NodePod>> {
         let pod = self.pods.get(&(query.namespace.to_owned(), query.name.to_owned()))?;
         query.uid.is_none_or(|uid| uid == pod.uid).then(|| Arc::clone(pod))
@@ -142,6 +190,21 @@ mod tests {
         source.join().unwrap();
         pods.remove("shop", "web");
         assert_eq!(pods.known(query(None)), None);
+    }
+
+    #[test]
+    fn an_attachment_waits_for_the_identity_of_its_pod_as_long_as_the_source_allows() {
+        let pods = NodePods::default();
+        pods.put_unassigned(pod("1"), Some(Instant::now() + SHORT));
+        let begin = Instant::now();
+        assert!(pods.await_pod(query(None), Duration::from_secs(60)).is_ok_and(|pod| pod.is_some()));
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        pods.put_unassigned(pod("1"), Some(Instant::now() + Duration::from_secs(60)));
+        let other = pods.clone();
+        let source = std::thread::spawn(move || other.end_wait("shop", "web"));
+        assert!(pods.await_pod(query(None), Duration::from_secs(60)).is_ok_and(|pod| pod.is_some()));
+        source.join().unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

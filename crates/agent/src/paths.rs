@@ -68,6 +68,11 @@ impl Paths {
         self.directory.join("proxy.json")
     }
 
+    /// The name of the proxy's control group, where it has one of its own.
+    pub(crate) fn proxy_group(&self) -> PathBuf {
+        Path::new("nexin").join(&self.instance).join("proxy")
+    }
+
     /// The proxy's output.
     pub fn proxy_log(&self) -> PathBuf {
         self.directory.join("proxy.log")

@@ -18,6 +18,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use workload::{NodeGroup, NodeGroupError};
 
 /// How long a proxy may take to serve.
 pub(crate) const START: Duration = Duration::from_secs(5);
@@ -45,6 +46,8 @@ pub(crate) struct ProxyKeeper {
     recorded: Result<(), String>,
     /// Why the next proxy replaces the one before.
     replaces: Option<String>,
+    /// Whether the latest proxy that this agent started outlives the agent's pod, if there is a pod, or why not.
+    outlives_pod: Result<(), String>,
 }
 
 /// A running proxy.
@@ -89,6 +92,7 @@ impl ProxyKeeper {
             allowed: None,
             recorded: Ok(()),
             replaces: None,
+            outlives_pod: Ok(()),
         };
         for running in running(paths) {
             let fits = (running.port, running.layout, running.limits) == (port, abi::LAYOUT, limits)
@@ -146,6 +150,11 @@ impl ProxyKeeper {
     /// Whether the process is recorded, or why not.
     pub(crate) fn recorded(&self) -> Result<(), &str> {
         self.recorded.as_ref().map(|_| ()).map_err(String::as_str)
+    }
+
+    /// Whether the proxy outlives the agent's pod, if there is a pod, or why not.
+    pub(crate) fn outlives_pod(&self) -> Result<(), &str> {
+        self.outlives_pod.as_ref().map(|_| ()).map_err(String::as_str)
     }
 
     /// Records the proxy's process, unless it is recorded.
@@ -272,19 +281,21 @@ impl ProxyKeeper {
         Ok(self.replaces.take())
     }
 
-    fn spawn(&self, heartbeats: &Heartbeats) -> anyhow::Result<Child> {
+    fn spawn(&mut self, heartbeats: &Heartbeats) -> anyhow::Result<Child> {
         // Without a log its output is lost: a proxy on a full or read-only disk must still serve.
         let log = storage::append(&self.paths.proxy_log()).and_then(|log| Ok((log.try_clone()?, log)));
         let (out, err) = log.map_or((Stdio::null(), Stdio::null()), |(out, err)| (out.into(), err.into()));
+        let mut command = Command::new(std::env::current_exe()?);
         // A process group of its own: signals to the agent's group, for instance from a terminal, do not end the
         // proxy.
-        Ok(Command::new(std::env::current_exe()?)
+        command
             .args(proxy_search::arguments(&self.paths, self.port, &self.limits))
             .stdin(proxy_handover::send(&self.listeners, heartbeats)?)
             .stdout(out)
             .stderr(err)
-            .process_group(0)
-            .spawn()?)
+            .process_group(0);
+        self.outlives_pod = leave_pod(&mut command, &self.paths).map_err(|error| error.to_string());
+        Ok(command.spawn()?)
     }
 
     fn wait_until_it_serves(&mut self, pause: &mut impl FnMut() -> bool) -> anyhow::Result<()> {
@@ -310,6 +321,14 @@ impl ProxyKeeper {
         }
         Ok(())
     }
+}
+
+/// Lets a command start in a control group of the node, if the agent is in a pod: a container runtime and the kubelet kill
+/// all processes in the pod's groups.
+fn leave_pod(command: &mut Command, paths: &Paths) -> Result<(), NodeGroupError> {
+    let Some(group) = NodeGroup::beside_pods(&paths.proxy_group())? else { return Ok(()) };
+    group.create()?;
+    group.enter_on_start(command)
 }
 
 /// How many requests the threads of an ended proxy have not reported.

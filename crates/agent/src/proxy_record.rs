@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
+use workload::NodeGroup;
 
 /// How long a killed process may take to end.
 const END: Duration = Duration::from_secs(1);
@@ -58,9 +59,15 @@ pub(crate) fn kill(process: Process) -> anyhow::Result<()> {
     }
 }
 
-/// Ends the proxies of the agent with these paths.
+/// Ends the proxies of the agent with these paths, and removes their control groups.
 pub(crate) fn end(paths: &Paths) -> anyhow::Result<()> {
-    running(paths).iter().try_for_each(RecordedProxy::end)
+    for proxy in running(paths) {
+        let group = NodeGroup::of_process(proxy.process.process, &paths.proxy_group());
+        proxy.end()?;
+        // Without the node's process numbers the group cannot be found.
+        group.map_or(Ok(()), |group| group.remove())?;
+    }
+    Ok(())
 }
 
 /// The running proxies of the agent with these paths: the recorded one first, then the others.

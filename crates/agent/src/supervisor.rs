@@ -53,6 +53,8 @@ struct ProxyState {
     is_starting: bool,
     /// Whether a start was tried, or a proxy adopted.
     is_settled: bool,
+    /// Why the proxy ends with the agent's pod, if it does.
+    ends_with_pod: Option<String>,
 }
 
 impl Supervisor {
@@ -94,13 +96,21 @@ impl Supervisor {
         is_starting.into_iter().chain(over).collect()
     }
 
-    /// The confinement steps that failed in the proxy.
+    /// The confinement steps that failed in the proxy, and why it ends with the agent's pod, if it does.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let (process, started) = {
+        let (process, started, ends_with_pod) = {
             let state = self.published();
-            (state.process, state.started)
+            (state.process, state.started, state.ends_with_pod.clone())
         };
         let Some(process) = process else { return Vec::new() };
+        let mut notes = self.confinement(process, started);
+        notes.extend(ends_with_pod.map(|why| {
+            format!("the proxy ends with the agent's pod, and open HTTP connections with the proxy: {why}")
+        }));
+        notes
+    }
+
+    fn confinement(&self, process: u32, started: Option<Instant>) -> Vec<String> {
         let file = self.paths.proxy_report();
         match ConfinementReport::read(process, &file) {
             Some(report) => report.notes().collect(),
@@ -214,6 +224,7 @@ impl Supervision {
         let mut state = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         (state.process, state.started) = (process.map(|process| process.process), started);
         state.is_starting = is_starting;
+        state.ends_with_pod = self.keeper.outlives_pod().err().map(str::to_owned);
         state.is_settled |= process.is_some() || self.problems.has(PROXY);
     }
 }

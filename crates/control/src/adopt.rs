@@ -31,9 +31,6 @@ impl World {
 
     /// Records the rows that the maps hold after the writes of the last change failed half way; the next change replaces the
     /// rows that differ. Objects that [`Writes::undo`](crate::Writes::undo) brings back keep their numbers.
-    ///
-    /// The requests in [`Writes::identities`](crate::Writes::identities) of the failed change are void: the caller must drop
-    /// them, and the next changes repeat the requests that are still needed.
     pub fn adopt_rows(&mut self, rows: impl IntoIterator<Item = Row>) {
         let mut found = Rows::new();
         for row in rows {

@@ -69,10 +69,8 @@ impl World {
             Change::CidrGroup { name, group } => self.put_group(name, group),
             Change::RemoveCidrGroup(name) => self.remove_group(name),
             Change::Names { address, names } => self.put_names(address, names, step),
-            Change::Identity { labels, number } => {
-                step.workloads.extend(self.peers.identities.answer(labels, number));
-                None
-            }
+            Change::Identity { number, labels } => Some(self.assign_identity(number, Some(labels), step)),
+            Change::RemoveIdentity(number) => Some(self.assign_identity(number, None, step)),
             Change::Node(node) => self.put_node(*node, step),
             Change::RemoteNode(node) => self.put_remote_node(*node, step),
             Change::RemoveRemoteNode(name) => self.remove_remote_node(&name, step),
@@ -101,18 +99,22 @@ impl World {
     /// Gives workloads the peers that their labels and ports make them.
     fn settle_workloads(&mut self, step: &mut Step) {
         let workloads: Vec<u32> = std::mem::take(&mut step.workloads).into_iter().collect();
-        for (id, workload) in workloads.iter().filter_map(|id| Some((*id, self.workload(*id)?))) {
-            workload.addresses.iter().for_each(|address| step.mark_address(*address));
-            step.renamed.workloads.insert(id);
-            if id <= LAST_ENDPOINT {
-                step.mark(RowSubject::Endpoint(id));
-            }
-        }
+        workloads.iter().for_each(|id| self.mark_workload(*id, step));
         for arrival in self.arrivals(&workloads) {
             let endpoints = arrival.endpoints.clone();
             self.peers.admit(arrival, &mut self.enforcement);
             let peers = endpoints.into_iter().filter_map(|id| self.peers.of(id));
             peers.for_each(|(peer, _)| self.enforcement.mark(peer));
+        }
+    }
+
+    /// Marks the rows that contain the identity of a workload.
+    pub(crate) fn mark_workload(&self, id: u32, step: &mut Step) {
+        let Some(workload) = self.workload(id) else { return };
+        workload.addresses.iter().for_each(|address| step.mark_address(*address));
+        step.renamed.workloads.insert(id);
+        if id <= LAST_ENDPOINT {
+            step.mark(RowSubject::Endpoint(id));
         }
     }
 
@@ -186,7 +188,7 @@ impl World {
         let rules_of = |set: L7SetId| Some((set.0, self.registry().book.set(set)?.iter().cloned().collect()));
         writes.rule_sets = added.into_iter().filter_map(rules_of).collect();
         writes.dead_rule_sets = removed.into_iter().map(|set| set.0).collect();
-        writes.identities = self.peers.identities.take_requests();
+        self.peers.identities.end_step();
     }
 
     fn wanted_config(&self) -> Config {

@@ -4,7 +4,7 @@ use crate::aggregation::MonitorAggregation;
 use identity::Labels;
 use policy::catalog::CidrGroupEntry;
 use policy::rule::{Cidr, EnforcementMode, Policy, PolicyId};
-use service::{EndpointSlice, Service};
+use service::{BackendSource, EndpointSlice, Service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -75,14 +75,16 @@ pub enum Change {
         /// The names, as [`policy::domain::canonical_name`] writes them.
         names: BTreeSet<String>,
     },
-    /// The source of identities answers which number stands for some labels. Answers that come together take effect
-    /// together. No change reverts an answer: the identity lasts as long as a workload has it.
+    /// The cluster assigns an identity to labels: workloads with these labels get its number, and keep their policies,
+    /// groups and connections.
     Identity {
-        /// The security-relevant labels.
-        labels: Arc<Labels>,
         /// The identity.
         number: u32,
+        /// The security-relevant labels.
+        labels: Arc<Labels>,
     },
+    /// The cluster withdraws an identity. Workloads that have it keep its number.
+    RemoveIdentity(u32),
     /// The settings, labels and addresses of the node.
     Node(Box<Node>),
     /// Another node of the cluster is added, or replaces the one with its name. If the name is this node's, only the labels
@@ -163,6 +165,8 @@ pub struct Node {
     pub cluster_blocks: Vec<Cidr>,
     /// What packets of workloads to addresses outside the cluster get; none for their own addresses.
     pub masquerade: Option<Masquerade>,
+    /// Where the backends of services with selectors come from.
+    pub backends: BackendSource,
     /// Interface and port of the node proxy; none while there is no proxy.
     pub proxy: Option<ProxyLocation>,
     /// How far events of forwarded packets are aggregated.

@@ -33,7 +33,6 @@ pub use change::{
 pub use enforcement::Rows;
 pub use footprint::{Footprint, WaitingStep};
 
-pub use identity::IdentityRequests;
 pub use snapshot::{Snapshot, WorkloadView};
 pub use world::World;
 pub use writes::{Renamed, Writes};

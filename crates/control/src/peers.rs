@@ -2,10 +2,12 @@
 
 use crate::change::{LAST_ENDPOINT, RemoteNode};
 use abi::address::AddressInfo;
-use abi::identity::{FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, HOST, REMOTE_NODE, UNKNOWN, is_workload};
+use abi::identity::{
+    FIRST_LOCAL, FIRST_NAMESPACE, FIRST_NODE, FIRST_UNASSIGNED, HOST, REMOTE_NODE, UNKNOWN, is_workload,
+};
 use enforcement::Enforcement;
 use foldhash::HashMap;
-use identity::{Identities, Labels, Missing, Numbering, Sequence, Source, key};
+use identity::{Identities, Labels, Numbering, Renumbered, Sequence, Source, key};
 use policy::endpoint_view::NamedPorts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,8 +21,8 @@ pub(crate) struct KnownPeers {
     members: HashMap<u32, u32>,
     /// The workloads with a peer number.
     residents: HashMap<u32, Residents>,
-    /// Peer numbers by identity and named ports.
-    numbers: HashMap<(u32, NamedPorts), u32>,
+    /// Peer numbers by identity: one for each set of named ports.
+    numbers: HashMap<u32, Vec<(NamedPorts, u32)>>,
     /// The numbers for peers whose identity is already another peer's number.
     local_numbers: Sequence,
     /// Namespaces with workloads, by name.
@@ -95,7 +97,7 @@ impl Default for KnownPeers {
             members: HashMap::default(),
             residents: HashMap::default(),
             numbers: HashMap::default(),
-            local_numbers: Sequence::new(FIRST_LOCAL..=FIRST_NODE - 1),
+            local_numbers: Sequence::new(FIRST_LOCAL..=FIRST_UNASSIGNED - 1),
             namespaces: HashMap::default(),
             namespace_numbers: Sequence::new(FIRST_NAMESPACE..=u32::MAX),
             restored: Restored::default(),
@@ -161,19 +163,13 @@ impl KnownPeers {
     /// old labels from the new ones change, each by one put of the peer's row.
     pub(crate) fn admit(&mut self, arrival: AlikeWorkloads, enforcement: &mut Enforcement) {
         // Acquired before the old one is released, so that an unchanged identity keeps its number.
-        let identity = match self.identities.acquire(&arrival.labels, &arrival.endpoints) {
-            Ok(identity) => identity,
-            // The workloads keep their identity, if they have one; else they are unknown.
-            Err(Missing::Pending) => return,
-            Err(Missing::Exhausted) => {
-                self.label_namespace(&arrival, enforcement);
-                let endpoints = arrival.endpoints.iter();
-                return endpoints.for_each(|endpoint| self.assign(*endpoint, UNKNOWN, enforcement));
-            }
-        };
+        let identity = self.identities.acquire(&arrival.labels);
         self.label_namespace(&arrival, enforcement);
-        let known = self.numbers.get(&(identity, arrival.ports.clone())).copied();
-        let peer = match known {
+        let Ok(identity) = identity else {
+            let endpoints = arrival.endpoints.iter();
+            return endpoints.for_each(|endpoint| self.assign(*endpoint, UNKNOWN, enforcement));
+        };
+        let peer = match self.number(identity, &arrival.ports) {
             Some(peer) => {
                 self.identities.release(identity);
                 peer
@@ -188,9 +184,42 @@ impl KnownPeers {
 
     /// Removes a workload.
     pub(crate) fn dismiss(&mut self, endpoint: u32, enforcement: &mut Enforcement) {
-        self.identities.forget(endpoint);
         if let Some(peer) = self.members.remove(&endpoint) {
             self.unassign(endpoint, peer, enforcement);
+        }
+    }
+
+    /// Takes the numbers of identities over that changed, and returns the workloads with these identities. Their peer numbers,
+    /// and so all verdicts, stay.
+    pub(crate) fn renumber(&mut self, renumbered: &[Renumbered]) -> BTreeSet<u32> {
+        let mut workloads = BTreeSet::new();
+        for Renumbered { before, after } in renumbered {
+            let Some(peers) = self.numbers.remove(before) else { continue };
+            for (_, peer) in &peers {
+                let Some(residents) = self.residents.get_mut(peer) else { continue };
+                residents.identity = *after;
+                workloads.extend(&residents.endpoints);
+            }
+            self.numbers.insert(*after, peers);
+        }
+        workloads
+    }
+
+    /// The peer number of the workloads with this identity and these ports.
+    fn number(&self, identity: u32, ports: &NamedPorts) -> Option<u32> {
+        let mut peers = self.numbers.get(&identity)?.iter();
+        peers.find(|(of, _)| of == ports).map(|(_, peer)| *peer)
+    }
+
+    fn insert_number(&mut self, identity: u32, ports: NamedPorts, peer: u32) {
+        self.numbers.entry(identity).or_default().push((ports, peer));
+    }
+
+    fn remove_number(&mut self, identity: u32, peer: u32) {
+        let Some(peers) = self.numbers.get_mut(&identity) else { return };
+        peers.retain(|(_, of)| *of != peer);
+        if peers.is_empty() {
+            self.numbers.remove(&identity);
         }
     }
 
@@ -254,8 +283,9 @@ impl KnownPeers {
     fn relabel(&mut self, peer: u32, identity: u32, labels: Arc<Labels>, enforcement: &mut Enforcement) {
         let residents = self.residents.get_mut(&peer).expect("it has residents");
         let before = std::mem::replace(&mut residents.identity, identity);
-        self.numbers.remove(&(before, residents.ports.clone()));
-        self.numbers.insert((identity, residents.ports.clone()), peer);
+        let ports = residents.ports.clone();
+        self.remove_number(before, peer);
+        self.insert_number(identity, ports, peer);
         enforcement.relabel_peer(peer, self.identities.labels(identity).cloned().unwrap_or(labels));
         self.identities.release(before);
     }
@@ -270,7 +300,7 @@ impl KnownPeers {
         let (ports, namespace) = (arrival.ports.clone(), arrival.namespace.clone());
         let around = self.enter_namespace(arrival, enforcement);
         enforcement.add_peer(peer, labels, ports.clone(), around);
-        self.numbers.insert((identity, ports.clone()), peer);
+        self.insert_number(identity, ports.clone(), peer);
         let endpoints = BTreeSet::new();
         self.residents.insert(peer, Residents { namespace, ports, identity, endpoints });
         peer
@@ -292,11 +322,11 @@ impl KnownPeers {
         let Some(residents) = self.residents.get_mut(&peer) else { return };
         residents.endpoints.remove(&endpoint);
         if residents.endpoints.is_empty()
-            && let Some(Residents { namespace, ports, identity, .. }) = self.residents.remove(&peer)
+            && let Some(Residents { namespace, identity, .. }) = self.residents.remove(&peer)
         {
             enforcement.remove_peer(peer);
             self.leave_namespace(&namespace, enforcement);
-            self.numbers.remove(&(identity, ports));
+            self.remove_number(identity, peer);
             self.identities.release(identity);
         }
     }
@@ -335,12 +365,14 @@ impl KnownPeers {
         }
     }
 
-    /// A number that no peer has: the number before a restart, else the identity, else a number of this node.
+    /// A number that no peer has: the number before a restart, else the identity, else a number of this node. A number that the
+    /// cluster assigned is not taken: it may have been another peer's until this step, whose rows packets still read.
     fn free_number(&mut self, identity: u32, addresses: &[IpAddr]) -> Option<u32> {
         let is_free = |peer: &u32| !self.residents.contains_key(peer);
         let is_same = |peer: &u32| self.restored.identities.get(peer).is_none_or(|found| *found == identity);
         let found = addresses.iter().filter_map(|address| self.restored.peers.get(address)).copied();
-        let own = found.chain([identity]).find(|peer| is_same(peer) && is_free(peer));
+        let fresh = Some(identity).filter(|identity| self.identities.known().is_own(*identity));
+        let own = found.chain(fresh).find(|peer| is_same(peer) && is_free(peer));
         own.or_else(|| self.local_numbers.take(|peer| !(is_same(&peer) && is_free(&peer))))
     }
 }

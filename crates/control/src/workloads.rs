@@ -180,6 +180,27 @@ impl World {
         arrivals
     }
 
+    /// The cluster assigns an identity to labels, or withdraws it. Returns the change that reverts this; workloads keep a number
+    /// of the cluster also then.
+    pub(crate) fn assign_identity(
+        &mut self,
+        number: u32,
+        labels: Option<Arc<Labels>>,
+        step: &mut Step,
+    ) -> Change {
+        let (before, renumbered) = self.peers.identities.assign(number, labels);
+        let workloads = self.peers.renumber(&renumbered);
+        workloads.into_iter().for_each(|id| self.mark_workload(id, step));
+        before.map_or(Change::RemoveIdentity(number), |labels| Change::Identity { number, labels })
+    }
+
+    /// The identity that the cluster assigned to a workload of this namespace with these own labels, whether there is such a
+    /// workload or not.
+    pub fn assigned_identity(&self, namespace: &str, own: &BTreeMap<String, String>) -> Option<u32> {
+        let own = own.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        self.peers.identities.assigned(&filter::relevant(self.labels_of(namespace).with_own(own)))
+    }
+
     /// The labels of a workload of this namespace without own labels.
     fn labels_of(&self, namespace: &str) -> Labels {
         let labels = self.namespaces.get(namespace).into_iter().flat_map(|namespace| &namespace.labels);

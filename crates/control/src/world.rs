@@ -98,13 +98,6 @@ impl World {
         Self::default()
     }
 
-    /// Leaves identities to a source: from now on [`Writes::identities`](crate::Writes::identities) asks for them, and
-    /// [`Change::Identity`](crate::Change::Identity) answers. A workload without an answer keeps the identity that it has;
-    /// a new one is unknown until then, and has no traffic.
-    pub fn ask_for_identities(&mut self) {
-        self.peers.identities.ask_source();
-    }
-
     /// All rows that the maps have once all writes so far are made, without the configuration.
     pub fn rows(&self) -> Rows {
         let rows = self.row_subjects().filter_map(|subject| self.entry_of(subject).row());

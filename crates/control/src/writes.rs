@@ -4,7 +4,6 @@ use crate::change::Change;
 use crate::footprint::Footprint;
 use abi::batch::{Batch, Run};
 use abi::map::MapId;
-use identity::IdentityRequests;
 use policy::rule::{HttpRule, PolicyId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,13 +25,11 @@ pub struct Writes {
     pub footprint: Footprint,
     /// Layer-7 rule sets that no row names once `later` is written.
     pub dead_rule_sets: Vec<u32>,
-    /// The changes that revert this change. An answer of the source of identities stays in force: the
-    /// source owns the number and does not answer again. The writes of these changes then contain its rows.
+    /// The changes that revert this change. Workloads that got a number of the cluster keep it. The writes of these changes
+    /// then contain its rows.
     pub undo: Vec<Change>,
     /// Objects that were added, renamed or relabelled.
     pub renamed: Renamed,
-    /// Requests to the source of identities; empty where the world allocates them itself.
-    pub identities: IdentityRequests,
 }
 
 /// Objects that were added, renamed or relabelled. Removed objects may be listed too.

@@ -3,7 +3,7 @@
 
 use crate::conntrack::{self, Transition, opened};
 use crate::decision::PacketDecision;
-use crate::found::Found;
+use crate::found::{Found, Sender};
 use crate::maps::{Keep, Maps};
 use crate::openings;
 use crate::origin;
@@ -139,8 +139,9 @@ fn pass(
     if found.way.is_known && takes_way && found.config.flags & config::flag::REPORT_PACKETS == 0 {
         store_way(row, traffic, found);
     }
-    if found.is_masqueraded {
-        row.flags |= flag::MASQUERADED;
+    if found.sender == Sender::Hidden {
+        row.flags = row.flags & !flag::TRANSLATED | flag::MASQUERADED;
+        row.untranslated = found.hidden;
         row.way_in = Way::new(found.config.epoch, found.way.interface);
     }
     let transition = conntrack::update(row, found, traffic.direction);
@@ -177,8 +178,8 @@ fn store_detours(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, found: &Foun
     }
     if found.service.is_set() && row.flags & flag::TRANSLATED == 0 {
         row.flags |= flag::TRANSLATED;
-        row.service = found.service.address;
-        row.service_port = found.service.port;
+        row.untranslated = found.service.address;
+        row.untranslated_port = found.service.port;
     }
 }
 
@@ -210,8 +211,8 @@ fn permit(row: &ConnInfo, found: &Found, decision: &mut PacketDecision) -> Resul
     decision.rule = row.rule;
     decision.l7 = row.l7;
     if row.flags & flag::TRANSLATED != 0 {
-        decision.service.address = row.service;
-        decision.service.port = row.service_port;
+        decision.service.address = row.untranslated;
+        decision.service.port = row.untranslated_port;
     }
     // A packet that the proxy sends was judged before it came to the proxy.
     if row.flags & flag::PROXIED != 0 && !found.from_proxy {
@@ -233,8 +234,19 @@ fn judge_flow(
     scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
     let scratch = &mut Fresh::new(scratch);
+    let mut traffic = EndpointTraffic { ..*traffic };
     if traffic.direction == Direction::Egress && scratch.flags & flag::MASQUERADED != 0 {
-        return judge_answer(maps, traffic, scratch);
+        // The packet answers a sender behind the node's address.
+        let (interface, sender) = (scratch.entry.way_in.interface(), scratch.entry.untranslated);
+        match origin::row(maps, interface, &sender) {
+            Some(peer) => traffic.peer = peer,
+            None => return origin::refuse_unknown(scratch),
+        }
+    }
+    let traffic = &traffic;
+    if scratch.found.sender == Sender::Backend && opened(scratch.flags) == Direction::Ingress {
+        // The endpoint opened the flow, and its entry is lost.
+        return origin::refuse_unknown(scratch);
     }
     if scratch.flags & flag::TAKEN_UP != 0 {
         scratch.judged = opened(scratch.flags ^ flag::LOCAL_OPENED);
@@ -242,21 +254,6 @@ fn judge_flow(
     }
     scratch.judged = opened(scratch.flags);
     judge(maps, traffic, scratch)
-}
-
-/// Evaluates policy for a flow to the node's address that another sender opened, by the packet that answers that sender.
-#[inline(never)]
-fn judge_answer(
-    maps: &impl Maps,
-    traffic: &EndpointTraffic<'_>,
-    scratch: &mut Scratch,
-) -> Result<(), DropReason> {
-    let interface = scratch.entry.way_in.interface();
-    let Some(peer) = origin::find(maps, interface, scratch.found.flow.source.is_v4()) else {
-        return origin::refuse_unknown(scratch);
-    };
-    scratch.judged = opened(scratch.flags);
-    judge(maps, &EndpointTraffic { peer, ..*traffic }, scratch)
 }
 
 /// The same as [`judge`], in a function of its own in the kernel: few connections are taken up.

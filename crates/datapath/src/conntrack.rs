@@ -1,6 +1,6 @@
 //! Connection tracking: which conntrack entry a packet belongs to, and what the packet changes in the entry.
 
-use crate::found::Found;
+use crate::found::{Found, Sender};
 use crate::parse::{ACK, FIN, PacketFlow, RST, SYN};
 use crate::verifier::Fresh;
 use abi::Address;
@@ -72,11 +72,12 @@ pub(crate) fn opened(flags: u32) -> Direction {
     if flags & flag::LOCAL_OPENED != 0 { Direction::Egress } else { Direction::Ingress }
 }
 
-/// Whether the connection was allowed under the policy and epoch in force, and to the packet's sender: a connection of the node
-/// itself allows nothing to others that have its address.
+/// Whether the connection was allowed under the policy and epoch in force, and to the packet's sender: what one sender may do
+/// does not count for others that have the same address, as those behind the node's.
 #[inline(always)]
 pub(crate) fn is_current(row: &ConnInfo, found: &Found) -> bool {
-    let is_of_sender = !found.is_masqueraded || row.flags & flag::MASQUERADED != 0;
+    let is_of_sender = found.sender != Sender::Hidden
+        || row.flags & flag::MASQUERADED != 0 && row.untranslated == found.hidden;
     row.policy == found.endpoint.policy && row.epoch == found.config.epoch && is_of_sender
 }
 
@@ -234,8 +235,8 @@ const EMPTY: ConnInfo = ConnInfo {
     peer_identity: 0,
     rule: 0,
     l7: 0,
-    service: Address([0; 16]),
-    service_port: [0; 2],
+    untranslated: Address([0; 16]),
+    untranslated_port: [0; 2],
     padding: [0; 6],
 };
 

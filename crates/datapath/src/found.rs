@@ -29,8 +29,10 @@ pub(crate) struct Found {
     pub(crate) length: u32,
     /// Identity of the other end.
     pub(crate) peer_identity: u32,
-    /// Whether a proxy of services gave the packet the node's address as its source.
-    pub(crate) is_masqueraded: bool,
+    /// Whose packet it is.
+    pub(crate) sender: Sender,
+    /// The sender's own address, where the source hides it; all zero if it is unknown.
+    pub(crate) hidden: Address,
     /// The way of all packets of the flow in this direction, where the stages found one.
     pub(crate) way: FlowWay,
     /// The backend of the packet's flow, where the packet goes to a service.
@@ -53,7 +55,8 @@ impl Found {
             from_proxy: false,
             length: 0,
             peer_identity: 0,
-            is_masqueraded: false,
+            sender: Sender::Source,
+            hidden: Address([0; 16]),
             way: FlowWay::UNKNOWN,
             backend: BackendInfo::default(),
             service: ServiceAddress::UNSET,
@@ -67,7 +70,7 @@ impl Found {
         self.time = 0;
         self.flow = PacketFlow::unknown();
         self.peer_identity = 0;
-        self.is_masqueraded = false;
+        self.sender = Sender::Source;
         self.way = FlowWay::UNKNOWN;
         self.service = ServiceAddress::UNSET;
     }
@@ -77,6 +80,17 @@ impl Found {
     pub(crate) fn read_clock(&mut self, maps: &impl Maps) {
         (self.time, self.seconds) = maps.clock();
     }
+}
+
+/// Who sent a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// The end that has the source address.
+    Source,
+    /// Another end, to which a proxy of services gave the node's address.
+    Hidden,
+    /// The backend of a flow that the endpoint opened to the node's address, and that a proxy of services sent on.
+    Backend,
 }
 
 /// The way of the packets of a flow in one direction, which is all that they need once the flow is established (see
@@ -123,6 +137,6 @@ pub(crate) struct Masquerading {
     pub(crate) inward: ConnKey,
     /// The entry that the packet is rewritten by.
     pub(crate) info: MasqueradeInfo,
-    /// Whether the packet got another address.
+    /// Whether the packet got another address, and a new flow a port.
     pub(crate) is_done: bool,
 }

@@ -58,7 +58,7 @@ fn judge(
     if parse::kind(packet)? == Kind::Arp {
         return neighbour::answer_arp(packet, scratch);
     }
-    parse::headers(packet, &mut scratch.found.flow)?;
+    parse::headers_apart(packet, &mut scratch.found.flow)?;
     if neighbour::is_discovery_from_workload(&scratch.found) {
         return neighbour::answer_discovery(packet, scratch);
     }

@@ -12,7 +12,7 @@ use crate::scratch::Scratch;
 use crate::to_proxy::Sockets;
 use crate::translate::{self, PacketEnd};
 use crate::{established, masquerade_flow, pipeline};
-use abi::config::flag;
+use abi::config::{Config, flag};
 use abi::conntrack::ConnKey;
 use abi::policy::Direction;
 use abi::protocol::{TCP, UDP};
@@ -31,21 +31,42 @@ pub(crate) fn outward(
     if config.flags & flag::MASQUERADE == 0 || is_nodes {
         return Ok(Delivery::Pass);
     }
-    let epoch = config.epoch;
-    if let Some(tcp_flags) =
-        established::read_plain(packet, Direction::Egress, is_from_proxy, &mut scratch.key)
-    {
-        if maps.knows(AddressFact::Unmasqueraded, &scratch.key.remote, epoch) {
-            return Ok(Delivery::Pass);
-        }
-        if tcp_flags & FIN == 0 && find_fresh(maps, epoch, scratch) {
-            rewrite_plain(packet, PacketEnd::Source, scratch)?;
-            return Ok(Delivery::Pass);
-        }
+    match quick_outward(packet, maps, scratch) {
+        Quick::Passes => return Ok(Delivery::Pass),
+        Quick::IsKnown => return rewrite_plain(packet, PacketEnd::Source, scratch).map(|()| Delivery::Pass),
+        Quick::TakesStages => {}
     }
     scratch.begin(Direction::Egress);
     pipeline::run_apart(packet, maps, scratch, masquerade_flow::outward);
     pipeline::verdict(scratch)
+}
+
+/// What a look at a plain packet and its entry shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quick {
+    /// The packet keeps its addresses.
+    Passes,
+    /// The packet is rewritten by the entry in `scratch`.
+    IsKnown,
+    /// All stages must look at the packet.
+    TakesStages,
+}
+
+/// Looks at a packet that leaves the node. A function of its own in the kernel, as is [`quick_inward`]: the verifier follows its
+/// many paths once, and not into the stages.
+#[inline(never)]
+fn quick_outward(packet: &(impl Bytes + Mark), maps: &impl Maps, scratch: &mut Scratch) -> Quick {
+    let is_from_proxy = packet.is_from_proxy();
+    let Some(Config { epoch, .. }) = maps.config() else { return Quick::TakesStages };
+    let Some(tcp_flags) = established::read_plain(packet, Direction::Egress, is_from_proxy, &mut scratch.key)
+    else {
+        return Quick::TakesStages;
+    };
+    if maps.knows(AddressFact::Unmasqueraded, &scratch.key.remote, *epoch) {
+        return Quick::Passes;
+    }
+    let is_known = tcp_flags & FIN == 0 && find_fresh(maps, *epoch, scratch);
+    if is_known { Quick::IsKnown } else { Quick::TakesStages }
 }
 
 /// Gives a packet from outside the address of the workload whose masqueraded flow it belongs to; false where it belongs to none.
@@ -59,23 +80,32 @@ pub(crate) fn inward(
     if config.flags & flag::MASQUERADE == 0 {
         return Ok(false);
     }
-    let (epoch, masquerade) = (config.epoch, &config.masquerade);
-    if let Some(tcp_flags) = established::read_plain(packet, Direction::Ingress, false, &mut scratch.key) {
-        let ConnKey { local, local_port, protocol, .. } = &scratch.key;
-        let may_be = !matches!(*protocol, TCP | UDP) || masquerade.has_port(*local_port);
-        if !may_be || local != masquerade.address(local.is_v4()) {
-            return Ok(false);
-        }
-        if tcp_flags & FIN == 0 && find_fresh(maps, epoch, scratch) {
-            rewrite_plain(packet, PacketEnd::Destination, scratch)?;
-            return Ok(true);
-        }
+    match quick_inward(packet, maps, scratch) {
+        Quick::Passes => return Ok(false),
+        Quick::IsKnown => return rewrite_plain(packet, PacketEnd::Destination, scratch).map(|()| true),
+        Quick::TakesStages => {}
     }
     scratch.begin(Direction::Ingress);
     scratch.masquerading.is_done = false;
     pipeline::run_apart(packet, maps, scratch, masquerade_flow::inward);
     pipeline::verdict(scratch)?;
     Ok(scratch.masquerading.is_done)
+}
+
+/// Looks at a packet from outside.
+#[inline(never)]
+fn quick_inward(packet: &(impl Bytes + Mark), maps: &impl Maps, scratch: &mut Scratch) -> Quick {
+    let Some(Config { epoch, masquerade, .. }) = maps.config() else { return Quick::TakesStages };
+    let Some(tcp_flags) = established::read_plain(packet, Direction::Ingress, false, &mut scratch.key) else {
+        return Quick::TakesStages;
+    };
+    let ConnKey { local, local_port, protocol, .. } = &scratch.key;
+    let may_be = !matches!(*protocol, TCP | UDP) || masquerade.has_port(*local_port);
+    if !may_be || local != masquerade.address(local.is_v4()) {
+        return Quick::Passes;
+    }
+    let is_known = tcp_flags & FIN == 0 && find_fresh(maps, *epoch, scratch);
+    if is_known { Quick::IsKnown } else { Quick::TakesStages }
 }
 
 /// Copies the entry of the packet's flow, if the entry need not be extended.

@@ -244,28 +244,35 @@ fn begin(
     node: &Address,
     scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
-    let key = scratch.key;
-    let (first, ports) = (
-        u32::from(scratch.found.config.masquerade.first_port),
-        u32::from(scratch.found.config.masquerade.ports),
-    );
-    let has_ports = matches!(key.protocol, TCP | UDP) || scratch.found.flow.is_icmp();
+    scratch.masquerading.is_done = false;
+    maps.repeat(ATTEMPTS, |attempt| match port(attempt, scratch) {
+        Some(port) => {
+            scratch.masquerading.info.port = port;
+            scratch.masquerading.is_done = claim(packet, maps, node, scratch);
+            scratch.masquerading.is_done
+        }
+        None => true,
+    });
+    if scratch.masquerading.is_done { keep(maps, node, scratch) } else { Err(DropReason::NoPort) }
+}
+
+/// The port that is tried for a flow; none where no other one can be tried.
+#[inline(always)]
+fn port(attempt: u32, scratch: &Scratch) -> Option<[u8; 2]> {
+    let Scratch { found, key, .. } = scratch;
+    let (first, ports) =
+        (u32::from(found.config.masquerade.first_port), u32::from(found.config.masquerade.ports));
     let own = u32::from(u16::from_be_bytes(key.local_port));
     // A checksum that covers ports, as SCTP's, cannot be changed; flows without ports differ by their ends alone.
-    let attempts = if has_ports && ports > 0 { ATTEMPTS } else { u32::from(!has_ports) };
-    let start = scratch.found.time as u32 ^ own.wrapping_mul(STRIDE);
-    for attempt in 0..ATTEMPTS {
-        if attempt >= attempts {
-            break;
-        }
-        let is_own = !has_ports || attempt == 0 && own.wrapping_sub(first) < ports;
-        let port = if is_own { own } else { first + start.wrapping_add(attempt * STRIDE) % ports.max(1) };
-        scratch.masquerading.info.port = (port as u16).to_be_bytes();
-        if claim(packet, maps, node, scratch) {
-            return keep(maps, node, scratch);
-        }
+    if !matches!(key.protocol, TCP | UDP) && !found.flow.is_icmp() {
+        return (attempt == 0).then_some(key.local_port);
     }
-    Err(DropReason::NoPort)
+    if attempt == 0 && own.wrapping_sub(first) < ports {
+        return Some(key.local_port);
+    }
+    let start = found.time as u32 ^ own.wrapping_mul(STRIDE);
+    let place = start.wrapping_add(attempt.wrapping_mul(STRIDE)).checked_rem(ports)?;
+    Some((first.wrapping_add(place) as u16).to_be_bytes())
 }
 
 /// Takes the port in `scratch`, if it is free.

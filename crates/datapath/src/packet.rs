@@ -2,7 +2,7 @@
 //!
 //! A hook before the kernel has made a socket buffer (XDP) has [`Bytes`] only.
 
-use abi::{DropReason, mark};
+use abi::{Address, DropReason, mark};
 
 /// No header that the packet path reads starts after this offset. A limit known to the compiler is what lets the
 /// kernel's verifier follow offsets that were computed from the packet.
@@ -78,6 +78,9 @@ pub trait PacketRoute {
     fn interface(&self) -> u32;
     /// Index of the interface by which the packet came into the node; 0 where the node itself made the packet.
     fn ingress(&self) -> u32;
+    /// The source address of the packet that opened the flow, before the kernel translated it; none where the kernel's own
+    /// connection tracking (nf_conntrack) has no entry for the packet, or the entry cannot be read.
+    fn opener(&self) -> Option<Address>;
     /// Makes the stack accept the packet as addressed to the node, whatever its link-layer destination.
     fn claim(&mut self) -> Result<(), DropReason>;
 }

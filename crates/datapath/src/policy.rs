@@ -22,18 +22,14 @@ pub trait PolicyRows {
     /// The verdict with the longest prefix.
     fn verdict(&self, key: &VerdictKey) -> Option<VerdictInfo>;
 
-    /// Takes the remaining steps of a walk. The kernel's verifier would follow a loop round by round on every path that leads
-    /// to the loop, so the kernel side overrides this with a helper (`bpf_loop`).
+    /// Calls a function with 0, 1, and so on, at most `times` times, until it returns true. The kernel's verifier would follow a
+    /// loop round by round on every path that leads to the loop, so the kernel side overrides this with a helper (`bpf_loop`).
     #[inline(always)]
-    fn walk(&self, walk: &mut Walk)
+    fn repeat(&self, times: u32, step: impl FnMut(u32) -> bool)
     where
         Self: Sized,
     {
-        for _ in 0..Walk::STEPS {
-            if walk.step(self) {
-                break;
-            }
-        }
+        let _ = (0..times).any(step);
     }
 }
 
@@ -118,7 +114,7 @@ pub(crate) fn evaluate_in(
     };
     // Most walks end at their first step, and `bpf_loop` costs as much as several lookups.
     if !walk.step(rows) {
-        rows.walk(walk);
+        rows.repeat(Walk::STEPS, |_| walk.step(rows));
     }
     walk.verdict
 }

@@ -4,7 +4,7 @@ use crate::check::{self, EndpointTraffic};
 use crate::decision::PacketDecision;
 use crate::deliver::{self, Delivered};
 use crate::delivery::Delivery;
-use crate::found::{FlowWay, Found};
+use crate::found::{FlowWay, Found, Sender};
 use crate::maps::Maps;
 use crate::packet::{Bytes, Checksums, Mark, PacketRoute};
 use crate::parse::{self, Kind};
@@ -41,7 +41,7 @@ fn judge(
     if parse::kind(packet)? == Kind::Arp {
         return Ok(deliver::exempt(scratch, Delivery::Pass));
     }
-    parse::headers(packet, &mut scratch.found.flow)?;
+    parse::headers_apart(packet, &mut scratch.found.flow)?;
     if neighbour::is_discovery_on_link(&scratch.found.flow) {
         return Ok(deliver::exempt(scratch, Delivery::Pass));
     }
@@ -61,18 +61,13 @@ fn judge(
         if peer.identity != identity::HOST {
             return Err(DropReason::InvalidSource);
         }
-        scratch.found.is_masqueraded = true;
-        scratch.found.peer_identity = identity::UNKNOWN;
-        match origin::find(maps, packet.ingress(), scratch.found.flow.source.is_v4()) {
-            Some(sender) => {
-                scratch.found.peer_identity = sender.identity;
-                peer = sender;
-            }
+        match origin::find(packet, maps, scratch) {
+            Some(sender) => peer = sender,
             None => origin::refuse_unknown(scratch)?,
         }
     }
     fragment::resolve_ports(maps, &mut scratch.found.flow)?;
-    if peer.identity == identity::HOST && !scratch.found.is_masqueraded {
+    if peer.identity == identity::HOST && scratch.found.sender == Sender::Source {
         host::send(packet, maps, scratch)?;
     }
 

@@ -4,7 +4,10 @@ use crate::filter;
 use crate::label::{Labels, Source};
 use crate::numbering::{Conflict, Exhausted, Numbering};
 use crate::shared_map::SharedMap;
-use abi::identity::{FIRST_ALLOCATED, LAST_ALLOCATED, reserved_name};
+use abi::identity::{
+    FIRST_ALLOCATED, FIRST_NODE, FIRST_UNASSIGNED, LAST_ALLOCATED, is_workload, reserved_name,
+};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Maps labels to identity numbers and back. Reserved numbers are fixed; numbers of workloads are assigned in turn and
@@ -18,9 +21,7 @@ pub struct Allocator {
 
 impl Default for Allocator {
     fn default() -> Self {
-        let reserved = (0..FIRST_ALLOCATED)
-            .filter_map(|number| Some((number, Arc::new(Labels::reserved(reserved_name(number)?)))));
-        Self { labels: reserved.collect(), allocated: Numbering::new(FIRST_ALLOCATED..=LAST_ALLOCATED) }
+        Self::with_range(FIRST_ALLOCATED..=LAST_ALLOCATED)
     }
 }
 
@@ -28,6 +29,18 @@ impl Allocator {
     /// An allocator with reserved identities only.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An allocator of a node whose cluster assigns numbers: its own numbers are of the node-local scope, so that no number
+    /// of the cluster is among them.
+    pub fn in_cluster() -> Self {
+        Self::with_range(FIRST_UNASSIGNED..=FIRST_NODE - 1)
+    }
+
+    fn with_range(range: RangeInclusive<u32>) -> Self {
+        let reserved = (0..FIRST_ALLOCATED)
+            .filter_map(|number| Some((number, Arc::new(Labels::reserved(reserved_name(number)?)))));
+        Self { labels: reserved.collect(), allocated: Numbering::new(range) }
     }
 
     /// Adds a reference to the identity of these labels and returns its number. Labels that do not count for security
@@ -53,6 +66,11 @@ impl Allocator {
         let released = self.allocated.release(number)?;
         self.labels.remove(&number);
         Some(released)
+    }
+
+    /// Whether the number is of the range that this allocator assigns itself.
+    pub fn is_own(&self, number: u32) -> bool {
+        self.allocated.is_own(number)
     }
 
     /// The number of these labels, if they have one.
@@ -90,12 +108,25 @@ impl Allocator {
         self.allocated.next()
     }
 
-    /// Restores the number of labels after a restart, without a reference.
+    /// Gives labels the number that they had before a restart, or that the cluster assigned, without a reference.
     pub fn restore(&mut self, number: u32, labels: impl Into<Arc<Labels>>) -> Result<(), Conflict> {
+        if !is_workload(number) {
+            return Err(Conflict::OutOfRange(number));
+        }
         let labels = labels.into();
-        self.allocated.restore(number, labels.clone())?;
+        self.allocated.assign(number, labels.clone())?;
         self.labels.insert(number, labels);
         Ok(())
+    }
+
+    /// Gives the labels of a number another number, with their references; none: one of the allocator's own. Returns it,
+    /// unless it is in use.
+    pub fn renumber(&mut self, before: u32, after: Option<u32>) -> Option<u32> {
+        let after = after.or_else(|| self.allocated.take())?;
+        self.allocated.renumber(before, after).ok()?;
+        let labels = self.labels.remove(&before)?;
+        self.labels.insert(after, labels);
+        Some(after)
     }
 
     /// Sets the next number after a restart; the argument is an earlier [`Self::next`].

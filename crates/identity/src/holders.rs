@@ -26,11 +26,23 @@ impl<V> Holders<V> {
 
     /// Gives the value a free number, with one holder; none if no number is free.
     pub fn insert(&mut self, value: V) -> Option<u32> {
-        let is_full = self.held.len() as u64 == self.sequence.count();
-        let number =
-            if is_full { None } else { self.sequence.take(|number| self.held.contains_key(&number)) }?;
+        let number = self.take()?;
         self.held.insert(number, Held { value, holders: 1 });
         Some(number)
+    }
+
+    /// A free number of the range; none if all are in use. The next call starts behind it.
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        let is_full = self.held.len() as u64 == self.sequence.count();
+        if is_full { None } else { self.sequence.take(|number| self.held.contains_key(&number)) }
+    }
+
+    /// Moves value and holders of a number in use to another number, which is free.
+    pub(crate) fn renumber(&mut self, before: u32, after: u32) {
+        if let Some(held) = self.held.remove(&before) {
+            self.held.insert(after, held);
+            self.sequence.continue_above(after);
+        }
     }
 
     /// Adds a holder to a number in use.
@@ -79,7 +91,7 @@ impl<V> Holders<V> {
         self.sequence.continue_at(next)
     }
 
-    /// Gives a value a free number of the range, without a holder.
+    /// Gives a value a free number, without a holder.
     pub(crate) fn restore(&mut self, number: u32, value: V) {
         self.held.insert(number, Held { value, holders: 0 });
         self.sequence.continue_above(number);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod cluster_numbers;
 pub mod filter;
 mod holders;
 mod identities;
@@ -15,6 +16,7 @@ mod label;
 mod name;
 mod number_index;
 mod numbering;
+mod security_labels;
 mod selector;
 mod sequence;
 mod shared_map;
@@ -22,12 +24,13 @@ mod values;
 
 pub use allocator::Allocator;
 pub use holders::Holders;
-pub use identities::{Identities, IdentityRequests, Missing};
+pub use identities::{Identities, Renumbered};
 pub use interned::{Interned, Shared};
 pub use label::{Label, LabelKey, Labels, Source};
 pub use name::Name;
 pub use number_index::NumberIndex;
 pub use numbering::{Conflict, Exhausted, Numbering};
+pub use security_labels::{from_security_labels, object_labels, security_labels};
 pub use selector::{Operator, Requirement, Selector};
 pub use sequence::Sequence;
 pub use shared_map::{MapChanges, SharedMap};

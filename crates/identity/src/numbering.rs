@@ -108,9 +108,14 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
 
     /// Gives a value the number that it had before a restart, without a holder.
     pub fn restore(&mut self, number: u32, value: K) -> Result<(), Conflict> {
-        if !self.held.sequence().contains(number) {
+        if !self.is_own(number) {
             return Err(Conflict::OutOfRange(number));
         }
+        self.assign(number, value)
+    }
+
+    /// Gives a value a number that another source assigned, perhaps outside the range, without a holder.
+    pub fn assign(&mut self, number: u32, value: K) -> Result<(), Conflict> {
         let hash = self.index.hash(&value);
         if self.held.value(number).is_some() || self.find(hash, &value).is_some() {
             return Err(Conflict::Taken(number));
@@ -119,6 +124,29 @@ impl<K: Clone + Eq + Hash> Numbering<K> {
         self.index
             .insert(hash, number, |number| self.held.value(number).expect("an indexed number has a value"));
         Ok(())
+    }
+
+    /// Gives the value of a number in use another number, with its holders; perhaps a number outside the range.
+    pub fn renumber(&mut self, before: u32, after: u32) -> Result<(), Conflict> {
+        let Some(hash) = self.held.value(before).map(|value| self.index.hash(value)) else { return Ok(()) };
+        if self.held.value(after).is_some() {
+            return Err(Conflict::Taken(after));
+        }
+        self.index.remove(hash, before);
+        self.held.renumber(before, after);
+        self.index
+            .insert(hash, after, |number| self.held.value(number).expect("an indexed number has a value"));
+        Ok(())
+    }
+
+    /// Whether the number is of the range.
+    pub fn is_own(&self, number: u32) -> bool {
+        self.held.sequence().contains(number)
+    }
+
+    /// A number of the range that no value has, which the caller assigns; none if all are taken.
+    pub fn take(&mut self) -> Option<u32> {
+        self.held.take()
     }
 
     /// Tries this number first, which [`Self::next`] returned before a restart.

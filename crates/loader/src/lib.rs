@@ -24,6 +24,8 @@ mod shared_words;
 mod spec;
 mod sys;
 mod test_run;
+mod tracking;
+mod type_information;
 mod upkeep;
 mod usage;
 
@@ -42,6 +44,7 @@ pub use read::{CounterRow, Counters, LostCounts, MapEntries, ReadError};
 pub use shared_words::SharedWords;
 pub use spec::{MapSpec, ObjectSpec, ProgramSpec, SpecError};
 pub use test_run::{PacketContext, ProgramAction, TestRun, TestRunError};
+pub use tracking::{TrackingError, tracking_offsets};
 pub use upkeep::{Restored, Upkeep};
 pub use usage::{MapUsage, UsageReader};
 

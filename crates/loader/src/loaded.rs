@@ -6,11 +6,13 @@ use crate::pinned;
 use crate::read::{Counters, MapEntries, ReadError, Tables, failed};
 use crate::spec::{MapSpec, ObjectSpec, SpecError};
 use crate::sys::{self, Table};
+use crate::tracking::tracking_offsets;
 use abi::Hook;
 use abi::capacity::Capacities;
 use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::map::{self, Kind, MapId, Writer};
+use abi::netfilter::TrackingOffsets;
 use abi::row::Row;
 use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
@@ -216,6 +218,8 @@ fn make_maps(
     for (id, path) in &pins {
         loader.map_pin_path(id.name(), path.as_path());
     }
+    let tracking = tracking_offsets().as_ref().copied().unwrap_or(TrackingOffsets::UNKNOWN).to_bytes();
+    loader.override_global(TrackingOffsets::VARIABLE, &tracking, true);
     loader.load(&spec.object).map_err(|error| OpenError::Maps(Box::new(error)))
 }
 

@@ -9,12 +9,10 @@ mod election;
 mod identities;
 mod open_writes;
 mod pools;
-mod security_labels;
 
 pub use election::{Election, ElectionStep, LeaseRecord};
 pub use identities::{IdentityAllocation, IdentityWrite, ListedKind};
 pub use pools::{BlockPool, BlockPoolError, NodeBlocks, PodBlockAssignment};
-pub use security_labels::{from_security_labels, object_labels, security_labels};
 
 /// The namespace and name of an object.
 pub type NamespacedName = (String, String);

@@ -177,7 +177,7 @@ fn cgroup2_mount_point(mounts: &str) -> Option<PathBuf> {
 }
 
 /// Resolves the octal escapes of white space and backslashes in a path of `mountinfo`.
-fn unescaped(path: &str) -> String {
+pub(crate) fn unescaped(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 

@@ -12,6 +12,7 @@ mod links;
 mod namespace;
 mod network;
 mod node;
+mod node_group;
 mod node_routes;
 mod privileges;
 mod process;
@@ -27,6 +28,7 @@ pub use inspection::{ExpectedInterface, differences, find_pair, set_up_loopback}
 pub use namespace::{NamespaceError, NetworkNamespace, kill_all};
 pub use network::{Link, Network, NetworkError, Route, RouteKind, RoutingRule, Veth};
 pub use node::{GATEWAY_V4, GATEWAY_V6, NodeNamespace, Plan, WORKLOAD_INTERFACE, WireError, Wired};
+pub use node_group::{NodeGroup, NodeGroupError};
 pub use node_routes::NodeRoute;
 pub use privileges::{Capabilities, Privileges, User};
 pub use process::{ProcessError, ProcessSettings, enter, spawn, stop};

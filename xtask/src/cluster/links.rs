@@ -54,6 +54,12 @@ fn connect(name: &Name, node: Machine) -> Result<()> {
     Ok(())
 }
 
+/// Takes the link of a node down, or up again, at the bridge: the node keeps its interface, addresses and routes.
+pub(super) fn set_connected(name: &Name, node: Machine, is_connected: bool) -> Result<()> {
+    let state = if is_connected { "up" } else { "down" };
+    within(name, Machine::Plane, &["link", "set", &node.to_string(), state])
+}
+
 /// Gives an interface the addresses of its machine, and brings it up.
 fn set_addresses(name: &Name, machine: Machine, interface: &str) -> Result<()> {
     let [v4, v6] = machine.addresses();

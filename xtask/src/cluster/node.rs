@@ -21,6 +21,8 @@ pub(super) const PROGRAMS: &[&str] = &[
 
 /// Where containerd listens, on each node's own `/run`.
 const SOCKET: &str = "/run/containerd/containerd.sock";
+/// Where the runtime looks for plugins: in a test that measures the agent's plugin, its own plugin is in the first directory.
+pub(super) const PLUGIN_DIRECTORIES: [&str; 2] = ["/opt/cni/measured", "/opt/cni/bin"];
 /// The directories of a node that its machine gives it alone, by their place on the node.
 pub(super) const OWN_DIRECTORIES: &[&str] = &[
     "/etc/cni",
@@ -93,13 +95,17 @@ oom_score = 0
   restrict_oom_score_adj = true
   disable_apparmor = true
 
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = {:?}
+
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
   SystemdCgroup = false
 "#,
-        images::PAUSE
+        images::PAUSE,
+        PLUGIN_DIRECTORIES
     )
 }
 

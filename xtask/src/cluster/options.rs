@@ -3,6 +3,12 @@
 use super::plan::{Machine, Name, Network, Plan, node_count};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// The pods of a short test.
+const PODS: usize = 50;
+/// The outages of a short test.
+const OUTAGE: Duration = Duration::from_secs(20);
 
 /// What the command line sets.
 #[derive(Debug)]
@@ -12,14 +18,28 @@ pub(super) struct Options {
     pub(super) network: Network,
     pub(super) nexin: Option<PathBuf>,
     pub(super) machine: Option<Machine>,
+    /// How many PolicyTest documents are run; none for all.
+    pub(super) limit: Option<usize>,
+    /// How many pods a test creates.
+    pub(super) pods: usize,
+    /// How long a test of faults cuts a node off and stops the API server.
+    pub(super) outage: Duration,
 }
 
 impl Options {
     /// Splits the options from the arguments that follow.
     pub(super) fn parse(mut arguments: &[String]) -> Result<(Self, &[String])> {
         let name = std::env::var("NEXIN_CLUSTER").unwrap_or_else(|_| "test".to_owned());
-        let mut options =
-            Self { name: name.parse()?, nodes: 2, network: Network::Bridge, nexin: None, machine: None };
+        let mut options = Self {
+            name: name.parse()?,
+            nodes: 2,
+            network: Network::Bridge,
+            nexin: None,
+            machine: None,
+            limit: None,
+            pods: PODS,
+            outage: OUTAGE,
+        };
         while let [option, rest @ ..] = arguments {
             let value = || rest.first().with_context(|| format!("{option} lacks a value"));
             match option.as_str() {
@@ -27,6 +47,12 @@ impl Options {
                 "--nodes" => options.nodes = node_count(value()?)?,
                 "--network" => options.network = value()?.parse()?,
                 "--nexin" => options.nexin = Some(PathBuf::from(value()?)),
+                "--limit" => options.limit = Some(value()?.parse().context("--limit must be a number")?),
+                "--pods" => options.pods = value()?.parse().context("--pods must be a number")?,
+                "--outage" => {
+                    let seconds = value()?.parse().context("--outage must be a number of seconds")?;
+                    options.outage = Duration::from_secs(seconds);
+                }
                 "--on" => options.machine = Some(value()?.parse()?),
                 _ => break,
             }

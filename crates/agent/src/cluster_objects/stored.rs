@@ -1,5 +1,6 @@
 //! The objects of the API server that were last known, on disk: a start uses them while the API server is away.
 
+use super::identities::identity_change;
 use super::kinds::{ObjectRole, watched_kinds};
 use super::names::object_of;
 use super::{peers, pods};
@@ -58,6 +59,13 @@ impl StoredCluster {
         objects.commit(update);
         let invalid = objects.problems();
         anyhow::ensure!(invalid.is_empty(), "stored objects of the API server: {}", invalid.join("; "));
+        for (source, text) in self.texts_of(ObjectRole::Identity) {
+            let Some((_, name)) = object_of(source) else { continue };
+            match identity_change(&name, Some(text)) {
+                Ok(change) => changes.push(change),
+                Err(why) => tracing::warn!("{source}: {why}"),
+            }
+        }
         for (source, text) in self.texts_of(ObjectRole::Peer) {
             let Some((_, name)) = object_of(source) else { continue };
             match peers::peer_change(&name, Some(text), |_| None, |node| own.contains(&node)) {
@@ -82,6 +90,14 @@ impl StoredCluster {
         })
     }
 
+    /// The name of each stored object of a kind, and its text.
+    pub(crate) fn of_kind(&self, kind: &'static str) -> impl Iterator<Item = (String, &str)> {
+        self.texts.iter().filter_map(move |(source, text)| {
+            let (of, name) = object_of(source)?;
+            (of == kind).then_some((name.name, text.as_str()))
+        })
+    }
+
     /// The kinds to watch, each with the objects that are known.
     pub(crate) fn requests(&mut self) -> Vec<WatchRequest> {
         let request = |(_, kind): &(ObjectRole, WatchedKind)| {
@@ -97,6 +113,11 @@ impl StoredCluster {
     /// The name of the kind with this index.
     pub(crate) fn kind(&self, index: usize) -> &'static str {
         self.kinds[index].1.kind
+    }
+
+    /// The index of a kind.
+    pub(crate) fn index_of(&self, kind: &str) -> Option<usize> {
+        self.kinds.iter().position(|(_, known)| known.kind == kind)
     }
 
     /// The kinds with this role, by index.

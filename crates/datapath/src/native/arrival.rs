@@ -1,6 +1,7 @@
 //! A packet at a hook, and what the hook finds beside it.
 
 use crate::to_proxy::SocketState;
+use abi::Address;
 
 /// A packet at a hook.
 #[derive(Clone, Copy, Debug, Default)]
@@ -9,6 +10,8 @@ pub struct Arrival<'a> {
     pub interface: u32,
     /// Index of the interface by which the packet came into the node; 0 where the node itself made it.
     pub ingress: u32,
+    /// The source address of the packet that opened the flow, before the kernel translated it.
+    pub opener: Option<Address>,
     /// The packet's mark.
     pub mark: u32,
     /// The packet, from its Ethernet header on.

@@ -4,7 +4,7 @@ use super::arrival::{Arrival, ProxySockets};
 use crate::checksum;
 use crate::packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, PacketRoute};
 use crate::to_proxy::{SocketState, SocketTuple, Sockets};
-use abi::DropReason;
+use abi::{Address, DropReason};
 use std::collections::HashSet;
 
 /// A packet in memory, with what the kernel keeps beside its bytes.
@@ -13,6 +13,7 @@ pub(super) struct Frame {
     pub(super) mark: u32,
     interface: u32,
     ingress: u32,
+    opener: Option<Address>,
     sockets: ProxySockets,
     proxy_port: [u8; 2],
     ports: HashSet<(u8, u16)>,
@@ -24,8 +25,8 @@ impl Frame {
         (sockets, proxy_port): (ProxySockets, [u8; 2]),
         ports: HashSet<(u8, u16)>,
     ) -> Self {
-        let Arrival { interface, ingress, mark, frame, now: _ } = arrival;
-        Self { bytes: frame.to_vec(), mark, interface, ingress, sockets, proxy_port, ports }
+        let Arrival { interface, ingress, opener, mark, frame, now: _ } = arrival;
+        Self { bytes: frame.to_vec(), mark, interface, ingress, opener, sockets, proxy_port, ports }
     }
 
     fn fix(&mut self, offset: u32, difference: u32) -> Result<(), DropReason> {
@@ -42,6 +43,10 @@ impl PacketRoute for Frame {
 
     fn ingress(&self) -> u32 {
         self.ingress
+    }
+
+    fn opener(&self) -> Option<Address> {
+        self.opener
     }
 
     fn claim(&mut self) -> Result<(), DropReason> {

@@ -1,5 +1,4 @@
-//! An API server over HTTP on a loopback address: lists, watches, writes that it only records, and faults on demand. It has
-//! CiliumNetworkPolicies; of the other kinds it has no object.
+//! An API server over HTTP on a loopback address: lists, watches, writes that it only records, and faults on demand.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,13 +24,19 @@ pub(crate) enum Fault {
     NotServed,
 }
 
-/// The objects at one time: a version, and each object's spec and version.
+/// The collection of the objects that tests know by name and spec.
+const POLICIES: &str = "/apis/cilium.io/v2/ciliumnetworkpolicies";
+
+/// The path of a collection, and the namespace and name of an object.
+type ObjectKey = (String, (String, String));
+
+/// The objects at one time: a version, and each object with its version.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     version: u64,
-    objects: BTreeMap<String, (String, u64)>,
-    /// Version, type and object of each event.
-    events: Vec<(u64, &'static str, Value)>,
+    objects: BTreeMap<ObjectKey, Value>,
+    /// Version, collection, type and object of each event.
+    events: Vec<(u64, String, &'static str, Value)>,
     /// Events up to this version are forgotten.
     compacted: u64,
 }
@@ -103,6 +108,20 @@ impl FakeServer {
 
     pub(crate) fn delete(&self, name: &str) {
         self.lock().store.delete(name);
+        self.shared.changed.notify_all();
+    }
+
+    /// Adds or changes an object of the collection with this path.
+    #[allow(dead_code, reason = "not every test has other objects than policies")]
+    pub(crate) fn put_object(&self, collection: &str, object: Value) {
+        self.lock().store.put_object(collection, object);
+        self.shared.changed.notify_all();
+    }
+
+    /// Deletes an object of the collection with this path.
+    #[allow(dead_code, reason = "not every test has other objects than policies")]
+    pub(crate) fn delete_object(&self, collection: &str, namespace: &str, name: &str) {
+        self.lock().store.delete_object((collection.into(), (namespace.into(), name.into())));
         self.shared.changed.notify_all();
     }
 
@@ -190,26 +209,35 @@ impl State {
 
 impl Store {
     pub(crate) fn put(&mut self, name: &str, spec: &str) {
-        self.version += 1;
-        let is_new = self.objects.insert(name.into(), (spec.into(), self.version)).is_none();
-        let event = if is_new { "ADDED" } else { "MODIFIED" };
-        self.events.push((self.version, event, object(name, spec, self.version)));
+        self.put_object(POLICIES, policy(name, spec));
     }
 
     pub(crate) fn delete(&mut self, name: &str) {
+        self.delete_object((POLICIES.into(), ("shop".into(), name.into())));
+    }
+
+    fn put_object(&mut self, collection: &str, mut object: Value) {
         self.version += 1;
-        let (spec, _) = self.objects.remove(name).unwrap();
-        self.events.push((self.version, "DELETED", object(name, &spec, self.version)));
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let key = (collection.to_owned(), (text("namespace"), text("name")));
+        let is_new = self.objects.insert(key, object.clone()).is_none();
+        let event = if is_new { "ADDED" } else { "MODIFIED" };
+        self.events.push((self.version, collection.to_owned(), event, object));
+    }
+
+    fn delete_object(&mut self, key: ObjectKey) {
+        self.version += 1;
+        let mut object = self.objects.remove(&key).unwrap();
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.events.push((self.version, key.0, "DELETED", object));
     }
 }
 
-/// An object; a spec that is not a JSON object is a text.
-fn object(name: &str, spec: &str, version: u64) -> Value {
+/// A policy; a spec that is not a JSON object is a text.
+fn policy(name: &str, spec: &str) -> Value {
     let spec = serde_json::from_str(spec).ok().filter(Value::is_object).unwrap_or_else(|| spec.into());
-    let version = version.to_string();
-    let metadata =
-        json!({"name": name, "namespace": "shop", "uid": name, "generation": 1, "resourceVersion": version});
-    json!({"metadata": metadata, "spec": spec})
+    json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "generation": 1}, "spec": spec})
 }
 
 /// Serves the requests of a connection.
@@ -264,10 +292,11 @@ fn write(shared: &Shared, stream: &TcpStream, (path, body): (&str, String)) -> O
 /// Answers one request; none to close the connection.
 fn answer(shared: &Shared, stream: &TcpStream, path: &str) -> Option<()> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let has_objects = path == "/apis/cilium.io/v2/ciliumnetworkpolicies";
     let query: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
     let mut state = shared.state.lock().unwrap();
     state.requests += 1;
+    // Other kinds lose no event when events are forgotten.
+    let is_compacted = path == POLICIES;
     let status = |code: u16| json!({"kind": "Status", "code": code, "message": format!("fault {code}")});
     let not_found = |stream| send(stream, "404 Not Found", "", &json!("404 page not found"));
     match state.fault {
@@ -288,21 +317,21 @@ fn answer(shared: &Shared, stream: &TcpStream, path: &str) -> Option<()> {
         return not_found(stream);
     }
     if query.contains_key("watch") {
-        let after = if has_objects { query["resourceVersion"].parse().unwrap() } else { u64::MAX };
+        let after: u64 = query["resourceVersion"].parse().unwrap();
+        let is_expired = is_compacted && after < state.store.compacted;
         drop(state);
-        return watch(shared, stream, after);
+        return watch(shared, stream, (path, after, is_expired));
     }
-    let none = State { store: Store { version: state.store.version, ..Store::default() }, ..State::new() };
-    let list = list(if has_objects { &state } else { &none }, &query);
+    let list = list(&state, path, &query);
     drop(state);
     send(stream, "200 OK", "", &list)
 }
 
-fn list(state: &State, query: &BTreeMap<&str, &str>) -> Value {
+fn list(state: &State, path: &str, query: &BTreeMap<&str, &str>) -> Value {
     let begin: usize = query.get("continue").map_or(0, |rest| rest.parse().unwrap());
     let limit = query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap()).min(state.page);
-    let objects: Vec<Value> =
-        state.store.objects.iter().map(|(name, (spec, version))| object(name, spec, *version)).collect();
+    let of_path = state.store.objects.iter().filter(|((collection, _), _)| collection == path);
+    let objects: Vec<Value> = of_path.map(|(_, object)| object.clone()).collect();
     let end = begin.saturating_add(limit).min(objects.len());
     let rest = if end < objects.len() { end.to_string() } else { String::new() };
     json!({
@@ -312,12 +341,16 @@ fn list(state: &State, query: &BTreeMap<&str, &str>) -> Value {
 }
 
 /// Sends events until the connection is dropped. A version that this store has not reached waits, as the real one does.
-fn watch(shared: &Shared, mut stream: &TcpStream, after: u64) -> Option<()> {
+fn watch(
+    shared: &Shared,
+    mut stream: &TcpStream,
+    (path, after, is_expired): (&str, u64, bool),
+) -> Option<()> {
     let mut state = shared.state.lock().unwrap();
     let generation = state.generation;
     let header = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     stream.write_all(header.as_bytes()).ok()?;
-    if after < state.store.compacted {
+    if is_expired {
         let expired = json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"});
         chunk(stream, &json!({"type": "ERROR", "object": expired}))?;
         return None;
@@ -327,7 +360,8 @@ fn watch(shared: &Shared, mut stream: &TcpStream, after: u64) -> Option<()> {
     let mut sent = after;
     while state.generation == generation {
         let last = sent;
-        for (version, kind, object) in state.store.events.iter().filter(|(version, ..)| *version > last) {
+        let news = state.store.events.iter().filter(|(version, of, ..)| *version > last && of == path);
+        for (version, _, kind, object) in news {
             chunk(stream, &json!({"type": kind, "object": object}))?;
             sent = *version;
         }

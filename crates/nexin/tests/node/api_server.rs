@@ -1,7 +1,9 @@
 //! Tests that policies of an API server are in force, also while it is away.
 
-use crate::bed::{Bed, eventually};
+use crate::bed::{Bed, Host, eventually};
 use crate::fake::{FakeServer, Fault};
+use crate::runtime::{Sandbox, run};
+use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
@@ -78,4 +80,117 @@ fn a_start_without_the_api_server_has_the_policies_that_were_last_known() {
     bed.expect_policies(&["rule2", "rule3"]);
     let well = eventually(|| bed.status().problems.is_empty().then_some(()));
     assert!(well.is_some(), "{:?}", bed.status().problems);
+}
+
+const PODS: &str = "/api/v1/pods";
+const NODES: &str = "/api/v1/nodes";
+const CILIUM_NODES: &str = "/apis/cilium.io/v2/ciliumnodes";
+const IDENTITIES: &str = "/apis/cilium.io/v2/ciliumidentities";
+const PEERS: &str = "/apis/cilium.io/v2/ciliumendpoints";
+
+/// A pod of the tests' runtime.
+fn pod(name: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "default", "uid": format!("u-{name}"), "labels": {"app": name}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
+        "status": {"phase": "Pending"},
+    })
+}
+
+/// The security labels of a pod of the tests' runtime, each joined with its value.
+fn security_labels(app: &str) -> Vec<(String, String)> {
+    let labels = identity::Labels::of_workload("default", [], [("app", app)]);
+    identity::security_labels(&labels).into_iter().collect()
+}
+
+fn cluster_identity(number: u32, app: &str) -> Value {
+    let labels: std::collections::BTreeMap<String, String> = security_labels(app).into_iter().collect();
+    json!({"metadata": {"name": number.to_string(), "uid": format!("uid-{number}")}, "security-labels": labels})
+}
+
+/// A pod of another node, at an address outside this node's.
+fn peer(name: &str, address: &str, number: u32) -> Value {
+    let labels = security_labels(name).into_iter().map(|(key, value)| format!("{key}={value}"));
+    let labels: Vec<String> = labels.collect();
+    json!({
+        "metadata": {"name": format!("{name}-remote"), "namespace": "default", "uid": name},
+        "status": {
+            "identity": {"id": number, "labels": labels},
+            "networking": {"addressing": [{"ipv4": address}], "node": "192.0.2.2"},
+        },
+    })
+}
+
+/// The identities of the workloads with these names, as the agent reports them.
+fn identities(bed: &Bed, names: &[&str]) -> Vec<u32> {
+    let endpoints = bed.endpoints();
+    let of = |name: &&str| endpoints.iter().find(|one| one.name == *name).map_or(0, |one| one.identity);
+    names.iter().map(of).collect()
+}
+
+fn expect_identities(bed: &Bed, names: &[&str], numbers: &[u32]) {
+    let are_given = eventually(|| (identities(bed, names) == numbers).then_some(()));
+    assert!(are_given.is_some(), "{names:?} have {:?} and not {numbers:?}", identities(bed, names));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn workloads_have_the_clusters_identities_and_keep_their_connections_when_these_come_or_go() {
+    let (mut bed, server) = node_with_server("kc");
+    let addresses = json!([{"type": "InternalIP", "address": "192.0.2.1"}]);
+    server.put_object(
+        NODES,
+        json!({"metadata": {"name": "n1", "uid": "n1"}, "status": {"addresses": addresses}}),
+    );
+    let blocks = json!({"ipam": {"podCIDRs": ["10.77.1.0/24"]}});
+    server.put_object(CILIUM_NODES, json!({"metadata": {"name": "n1", "uid": "c1"}, "spec": blocks}));
+    server.put_object(IDENTITIES, cluster_identity(700, "server"));
+    server.put_object(PEERS, peer("client", "10.99.0.7", 701));
+    ["server", "client"].into_iter().for_each(|name| server.put_object(PODS, pod(name)));
+    bed.start();
+    let [server_box, client_box] = ["server", "client"].map(Sandbox::new);
+    let host = |sandbox: &Sandbox| {
+        let addresses = run(&bed, "ADD", sandbox).expect().addresses();
+        Host { namespace: sandbox.open(), addresses }
+    };
+    let (server_host, client_host) = (host(&server_box), host(&client_box));
+    assert_eq!(
+        server_host.addresses[0].to_string().rsplit_once('.').unwrap().0,
+        "10.77.1",
+        "of the CiliumNode"
+    );
+    let written = server.writes_to(&format!("{CILIUM_NODES}/n1"));
+    assert!(written[0].contains(r#"[{"type":"InternalIP","ip":"192.0.2.1"}]"#), "{written:?}");
+    bed.apply(crate::CONNECTIONS);
+    server_host.serve("server");
+    assert_eq!(client_host.reaches(&server_host, "/"), Some(200));
+    let [of_server, of_client] = identities(&bed, &["server", "client"])[..] else { panic!("two") };
+    assert_eq!(of_server, 700);
+    assert!(of_client >= abi::identity::FIRST_UNASSIGNED, "the cluster has assigned none: {of_client}");
+    let mut kept = client_host.connect(&server_host).unwrap();
+    for (number, app) in [(701, "client"), (702, "server"), (701, "server"), (700, "client")] {
+        server.put_object(IDENTITIES, cluster_identity(number, app));
+        thread::sleep(Duration::from_millis(200));
+        assert_eq!(kept.fetch("/"), Some(200), "{number} is now {app}'s");
+    }
+    expect_identities(&bed, &["server", "client"], &[701, 700]);
+    let path = "/apis/cilium.io/v2/namespaces/default/ciliumendpoints/client";
+    let is_reported = |body: &String| body.contains(r#""identity":{"id":700,"#);
+    assert!(
+        eventually(|| server.writes_to(path).last().filter(|body| is_reported(body)).map(drop)).is_some()
+    );
+    for number in [702, 701, 700] {
+        server.delete_object(IDENTITIES, "", &number.to_string());
+        // Of deletions that come together, the lowest number would be the first.
+        thread::sleep(Duration::from_millis(400));
+    }
+    thread::sleep(Duration::from_millis(1200));
+    server.fault(Fault::Away);
+    server.drop_streams();
+    bed.kill();
+    assert_eq!(kept.fetch("/"), Some(200), "no agent");
+    bed.start();
+    assert_eq!(identities(&bed, &["server", "client"]), [701, 700], "a number in use stays");
+    assert_eq!(kept.fetch("/"), Some(200));
+    assert_eq!(client_host.reaches(&server_host, "/"), Some(200));
 }

@@ -57,5 +57,58 @@ fn traffic_that_the_node_masquerades_is_judged_as_its_senders_and_never_as_the_n
         assert_eq!(eventually(|| node.node().connect_to(SocketAddr::new(*own, 80))?.fetch("/")), Some(200));
     }
     let packets = node.status().packets;
-    assert!(packets.contains_key(abi::DropReason::IdentityUnknown.describe()), "{packets:?}");
+    assert!(
+        !packets.contains_key(abi::DropReason::IdentityUnknown.describe()),
+        "senders are known: {packets:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_sender_outside_is_judged_by_its_own_address() {
+    let cluster = Cluster::new("nf", 1, &serde_json::json!({}));
+    let (node, world) = (&cluster.nodes[0], cluster.world());
+    let server = node.workload("server");
+    let stranger = node.bare_workload("stranger");
+    open_port(node, &server);
+    let reaches = |from: &Host, address: &IpAddr| from.connect_to(port(address))?.fetch("/");
+    // The addresses of the host outside that are on the link of the node.
+    let own = ["192.0.2.254/32", "2001:db8::254/128"];
+    let others = ["198.51.100.7/32", "2001:db8:7::7/128"];
+    let allow = |blocks: [&str; 2]| {
+        let blocks = blocks.map(|block| format!("- ipBlock: {{cidr: '{block}'}}")).join("\n    ");
+        node.apply(
+            &CONNECTIONS.replace("[{podSelector: {matchLabels: {app: client}}}]", &format!("\n    {blocks}")),
+        );
+    };
+    allow(own);
+    let mut open = Vec::new();
+    for address in &node_addresses(1) {
+        let mut connection = eventually(|| world.connect_to(port(address))).unwrap();
+        assert_eq!(connection.fetch("/"), Some(200), "{address}");
+        open.push(connection);
+        assert_eq!(reaches(&stranger, address), None, "another pod, {address}");
+    }
+    allow(others);
+    for (address, connection) in node_addresses(1).iter().zip(&mut open) {
+        assert_eq!(connection.fetch("/"), None, "a connection from before, {address}");
+        assert_eq!(reaches(&world, address), None, "another block, {address}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_pod_that_no_one_may_connect_to_reaches_a_node_port_with_a_backend_elsewhere() {
+    let cluster = Cluster::new("nb", 2, &serde_json::json!({}));
+    let (here, there) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let (client, server) = (here.bare_workload("client"), there.workload("server"));
+    open_port(here, &server);
+    here.apply(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\n\
+         spec: {podSelector: {matchLabels: {app: client}}, policyTypes: [Ingress]}\n",
+    );
+    for address in &node_addresses(1) {
+        let reached = eventually(|| client.connect_to(port(address))?.fetch("/"));
+        assert_eq!(reached, Some(200), "{address}");
+    }
 }

@@ -86,6 +86,57 @@ fn a_workload_behind_the_nodes_address_is_judged_as_itself_also_by_the_answers()
 }
 
 #[test]
+fn a_sender_outside_behind_the_nodes_address_is_judged_by_its_own() {
+    each_family(|family| {
+        let (mut node, opening) = forwarding(family);
+        node.rule(SERVER, identity::WORLD, Direction::Ingress, (6, 80), ALLOW);
+        let answer = craft::tcp(at(family.server, 80), at(family.other, 4000)).flags(SYN | ACK).frame();
+        let data = craft::tcp(at(family.server, 80), at(family.other, 4000)).flags(ACK).payload(b"x").frame();
+        let more = craft::tcp(at(family.other, 4000), at(family.server, 80)).flags(ACK).frame();
+        let passed = node.translated(family.world, SERVER, &opening);
+        assert_eq!(passed.verdict, Ok(Delivery::Pass));
+        assert_eq!(passed.events[0].source_identity, identity::WORLD);
+        assert_eq!(node.from(SERVER, &answer).verdict, Ok(Delivery::Pass));
+        assert_eq!(node.translated(family.world, SERVER, &more).verdict, Ok(Delivery::Pass));
+        // The connection lets no other sender in that has its port of the node later.
+        for (sender, reason) in
+            [(family.client, DropReason::IdentityUnknown), (family.other, DropReason::IdentityUnknown)]
+        {
+            dropped(&node, &node.translated(sender, SERVER, &more), reason);
+        }
+        dropped(&node, &node.forward(OUTSIDE, SERVER, &more), DropReason::IdentityUnknown);
+        assert_eq!(node.from(SERVER, &data).verdict, Ok(Delivery::Pass));
+        node.rule(SERVER, identity::WORLD, Direction::Ingress, (6, 80), DENY);
+        node.configure(Config { proxy_interface: PROXY, flags: MEDIUM, epoch: 1, ..Config::default() });
+        dropped(&node, &node.from(SERVER, &data), DropReason::PolicyDeny);
+        dropped(&node, &node.translated(family.world, SERVER, &more), DropReason::PolicyDeny);
+    });
+}
+
+#[test]
+fn the_answer_of_a_backend_behind_the_nodes_address_belongs_to_the_flow_that_the_workload_opened() {
+    each_family(|family| {
+        let (mut node, _) = forwarding(family);
+        node.rule(SERVER, identity::HOST, Direction::Egress, (6, 30_080), ALLOW);
+        node.rule(SERVER, identity::HOST, Direction::Ingress, (6, 80), ALLOW);
+        let opening = craft::tcp(at(family.server, 80), at(family.other, 30_080)).flags(SYN).frame();
+        let answer = craft::tcp(at(family.other, 30_080), at(family.server, 80)).flags(SYN | ACK).frame();
+        let refused = node.translated(family.server, SERVER, &answer);
+        dropped(&node, &refused, DropReason::IdentityUnknown);
+        assert_eq!(node.tables.connections(), [], "an answer opens nothing, whatever the node may do");
+        assert_eq!(node.from(SERVER, &opening).verdict, Ok(Delivery::Pass));
+        assert_eq!(node.translated(family.server, SERVER, &answer).verdict, Ok(Delivery::Pass));
+        // The next packet under another policy is judged as one of the flow that the workload opened.
+        node.rule(SERVER, identity::HOST, Direction::Ingress, (6, 80), DENY);
+        node.configure(Config { proxy_interface: PROXY, flags: MEDIUM, epoch: 1, ..Config::default() });
+        assert_eq!(node.translated(family.server, SERVER, &answer).verdict, Ok(Delivery::Pass));
+        node.rule(SERVER, identity::HOST, Direction::Egress, (6, 30_080), DENY);
+        node.configure(Config { proxy_interface: PROXY, flags: MEDIUM, epoch: 2, ..Config::default() });
+        dropped(&node, &node.translated(family.server, SERVER, &answer), DropReason::PolicyDeny);
+    });
+}
+
+#[test]
 fn a_packet_of_the_world_may_come_by_any_interface() {
     each_family(|family| {
         let node = NativeNode::new(family);

@@ -316,7 +316,7 @@ fn compare(setup: impl Fn() -> NativeNode, packet: impl Fn(&mut u64) -> RandomPa
             staged.configure(Config { epoch: step, proxy_interface: PROXY, flags, ..Config::default() });
             let run = |node: &NativeNode| {
                 let now = node.now;
-                node.tables.run(hook, Arrival { interface, ingress, mark, frame: &frame, now })
+                node.tables.run(hook, Arrival { interface, ingress, opener: None, mark, frame: &frame, now })
             };
             let outcome = run(&node);
             short += usize::from(outcome.verdict.is_ok() && outcome.events.is_empty());

@@ -180,6 +180,14 @@ impl NativeNode {
         self.tables.run(Hook::ToWorkload, arrival)
     }
 
+    /// Sends a workload a frame from outside, which the kernel translated: the flow was opened from `opener`.
+    fn translated(&self, opener: IpAddr, to: NativeWorkload, frame: &[u8]) -> Outcome {
+        let (interface, opener) = (to.interface, Some(opener.into()));
+        let arrival =
+            Arrival { interface, ingress: OUTSIDE, opener, frame, now: self.now, ..Arrival::default() };
+        self.tables.run(Hook::ToWorkload, arrival)
+    }
+
     fn from(&self, workload: NativeWorkload, frame: &[u8]) -> Outcome {
         self.run(Hook::FromWorkload, workload.interface, 0, frame)
     }

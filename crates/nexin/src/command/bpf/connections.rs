@@ -87,7 +87,8 @@ impl Row {
             },
             state: state(info.flags),
             service: is(flag::TRANSLATED).then(|| {
-                SocketAddr::new(info.service.into(), u16::from_be_bytes(info.service_port)).to_string()
+                SocketAddr::new(info.untranslated.into(), u16::from_be_bytes(info.untranslated_port))
+                    .to_string()
             }),
             policy: info.policy,
             rule: names.rule(info.rule),
@@ -136,8 +137,8 @@ mod tests {
         let info = ConnInfo {
             expires: 160,
             flags: flag::LOCAL_OPENED | flag::ANSWERED | flag::TRANSLATED | flag::PROXIED,
-            service: Address::from_v4([10, 96, 0, 1]),
-            service_port: 80u16.to_be_bytes(),
+            untranslated: Address::from_v4([10, 96, 0, 1]),
+            untranslated_port: 80u16.to_be_bytes(),
             rule: 7,
             packets_out: 3,
             ..ConnInfo::default()

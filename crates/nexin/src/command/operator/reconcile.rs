@@ -5,11 +5,8 @@ use super::health::OperatorHealth;
 use super::leadership::Leadership;
 use super::settings::OperatorSettings;
 use crate::command::agent::block;
-use ::operator::{
-    IdentityAllocation, IdentityWrite, ListedKind, NodeBlocks, PodBlockAssignment, from_security_labels,
-    object_labels, security_labels,
-};
-use identity::Labels;
+use ::operator::{IdentityAllocation, IdentityWrite, ListedKind, NodeBlocks, PodBlockAssignment};
+use identity::{Labels, from_security_labels, object_labels, security_labels};
 use kubernetes::{
     CiliumEndpoint, CiliumIdentity, CiliumNode, CiliumNodeSpec, Client, ClusterEvent, ClusterWatches,
     CustomKind, IpamSpec, KeptFields, KnownObjects, ObjectMetadata, ObjectRequest, ObservedObject,

@@ -1,6 +1,7 @@
 //! Labels as the objects of an API server hold them.
 
-use identity::{Labels, Source, key};
+use crate::key;
+use crate::label::{Labels, Source};
 use std::collections::BTreeMap;
 
 /// The `security-labels` of a CiliumIdentity: each label under its source and key, `k8s:app`.
