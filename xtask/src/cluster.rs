@@ -4,6 +4,7 @@ mod acceptance;
 mod births;
 mod cases;
 mod cgroups;
+mod commands;
 mod conformance;
 mod dial;
 mod down;
