@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Show the state of the agent of this node, or of a cluster; exits with 1 if there are problems
 ///
 /// Exits with 1, too, if no agent answers. Notes are no problems: they name what the agent does without on this host, and
-/// what it repaired in the last ten minutes. With --cluster the state is that of all agents and operators, as the API server shows it.
+/// what it repaired in the last ten minutes. With --cluster it covers all agents and operators, as the API server shows them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin status\n  nexin status --wait --wait-duration 30s\n  \
         nexin status -o json --socket /run/nexin/agent.sock\n  nexin status --cluster --wait")]
@@ -186,11 +186,6 @@ fn cluster_facts(status: &ClusterStatus) -> Vec<(&'static str, String)> {
         ("endpoints", status.endpoints.to_string()),
         ("identities", status.identities.to_string()),
     ]
-}
-
-/// A number with its noun.
-fn plural(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn facts(status: &view::Status) -> Vec<(&'static str, String)> {

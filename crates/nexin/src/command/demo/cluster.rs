@@ -174,7 +174,7 @@ impl ClusterChoice {
     fn succeed(&self, words: &[&str]) -> anyhow::Result<String> {
         let output = run(&mut self.kubectl(words))?;
         if !output.status.success() {
-            // The last line is what kubectl says of it; others are the log of its client.
+            // The last line is the reason; others are the log of the client.
             let errors = String::from_utf8_lossy(&output.stderr);
             bail!("kubectl {}: {}", words.join(" "), errors.trim_end().lines().last().unwrap_or_default());
         }

@@ -225,7 +225,7 @@ mod tests {
         applied: bool,
         spoil: Option<&'static str>,
         refusals: u32,
-        /// The number of requests that meet the policy before, after a change.
+        /// The number of requests under the earlier policy, after a change.
         late: u32,
         settling: Duration,
     }

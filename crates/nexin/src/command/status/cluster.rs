@@ -1,7 +1,6 @@
 //! The state of an installation in a cluster, from what the API server has; no agent is connected to.
 
 use super::kinds::kinds;
-use super::plural;
 use crate::outcome::BadInput;
 use kubernetes::{ClusterObject, UserConnection, snapshot};
 use serde::Serialize;
@@ -209,7 +208,7 @@ impl Objects {
         self.of(kind).iter().find(label)
     }
 
-    /// Why a pod is not ready: what the kubelet says of its container, else the result of its probe.
+    /// Why a pod is not ready: the state of its container by the kubelet, else the result of its probe.
     fn why_unready(&self, pod: &Value) -> String {
         let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
         if let Some(reason) = waiting["reason"].as_str() {
@@ -259,6 +258,11 @@ fn path(object: &Value) -> String {
         Some(namespace) => format!("{namespace}/{}", name(object)),
         None => name(object).to_owned(),
     }
+}
+
+/// A number with its noun.
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// The first names of a list.

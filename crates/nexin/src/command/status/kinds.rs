@@ -2,12 +2,18 @@
 
 use kubernetes::{KeptFields, WatchedKind};
 
+const NAME: KeptFields = fields(&[], &[], &[]);
+const CILIUM: &str = "cilium.io";
+
 /// The kinds.
 pub(super) fn kinds() -> Vec<WatchedKind> {
-    const CONDITIONS: KeptFields = fields(&[], &[], &["conditions"]);
-    const NAME: KeptFields = fields(&[], &[], &[]);
-    const CILIUM: &str = "cilium.io";
-    const POLICY: &str = "policy.networking.k8s.io";
+    let mut kinds = installed();
+    kinds.extend(policies());
+    kinds
+}
+
+/// What an installation consists of, and what its agents and operators write.
+fn installed() -> Vec<WatchedKind> {
     let controller = fields(
         &[],
         &["replicas", "selector", "template"],
@@ -39,6 +45,16 @@ pub(super) fn kinds() -> Vec<WatchedKind> {
             field_selector: Some("reason=Unhealthy".to_owned()),
             ..kind("", &["v1"], ("Event", "events"), event)
         },
+        kind(CILIUM, &["v2"], ("CiliumEndpoint", "ciliumendpoints"), NAME),
+        kind(CILIUM, &["v2"], ("CiliumIdentity", "ciliumidentities"), NAME),
+    ]
+}
+
+/// Policies, with the conditions that agents write.
+fn policies() -> Vec<WatchedKind> {
+    const CONDITIONS: KeptFields = fields(&[], &[], &["conditions"]);
+    const POLICY: &str = "policy.networking.k8s.io";
+    vec![
         kind("networking.k8s.io", &["v1"], ("NetworkPolicy", "networkpolicies"), NAME),
         kind(CILIUM, &["v2"], ("CiliumNetworkPolicy", "ciliumnetworkpolicies"), CONDITIONS),
         kind(
@@ -60,8 +76,6 @@ pub(super) fn kinds() -> Vec<WatchedKind> {
             ("BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
             CONDITIONS,
         ),
-        kind(CILIUM, &["v2"], ("CiliumEndpoint", "ciliumendpoints"), NAME),
-        kind(CILIUM, &["v2"], ("CiliumIdentity", "ciliumidentities"), NAME),
     ]
 }
 
