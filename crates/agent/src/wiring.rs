@@ -459,6 +459,7 @@ fn endpoint(workload: &WorkloadRecord, wire: Wire) -> anyhow::Result<Endpoint> {
         },
         wire,
         audit: workload.audit,
+        host_ports: host_ports::of(workload.sandbox.as_ref()),
     })
 }
 

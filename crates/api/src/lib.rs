@@ -13,7 +13,7 @@ pub mod strict;
 pub mod view;
 
 pub use attachment::{
-    AttachmentAddress, AttachmentName, AttachmentReadiness, AttachmentSpec, AttachmentSummary, PodIdentifier,
+    AttachmentAddress, AttachmentName, AttachmentReadiness, AttachmentSpec, AttachmentSummary, HostPort, PodIdentifier,
 };
 pub use client::{CallError, Client};
 

@@ -198,7 +198,8 @@ impl World {
         let open = if is_node_open { config::flag::NODE_OPEN } else { 0 };
         let masquerade = self.masquerade();
         let masquerades = if masquerade.is_some() { config::flag::MASQUERADE } else { 0 };
-        let flags = self.node.monitor_aggregation.flags() | open | masquerades;
+        let host_ports = if self.host_ports > 0 { config::flag::HOST_PORTS } else { 0 };
+        let flags = self.node.monitor_aggregation.flags() | open | masquerades | host_ports;
         let masquerade = masquerade.unwrap_or_default();
         Config { proxy_interface, proxy_port, flags, masquerade, ..Config::default() }
     }

@@ -11,6 +11,7 @@ mod change;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod footprint;
+mod host_ports;
 mod ledger;
 mod peers;
 mod planner;
@@ -26,8 +27,9 @@ mod world;
 mod writes;
 
 pub use aggregation::MonitorAggregation;
+pub use service::TransportProtocol;
 pub use change::{
-    Change, Endpoint, LAST_ENDPOINT, Masquerade, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire,
+    Change, Endpoint, HostPort, LAST_ENDPOINT, Masquerade, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire,
     Workload,
 };
 pub use enforcement::Rows;
