@@ -21,9 +21,9 @@ pub(crate) fn check<'a>(
     }
     for other in known {
         let held = of(other.sandbox.as_ref());
-        let taken = wanted.iter().find(|port| {
-            parse(port).is_ok_and(|wanted| held.iter().any(|held| overlap(held, &wanted)))
-        });
+        let taken = wanted
+            .iter()
+            .find(|port| parse(port).is_ok_and(|wanted| held.iter().any(|held| overlap(held, &wanted))));
         if let Some(port) = taken {
             let api::WorkloadSpec { namespace, name: pod, .. } = &*other.wanted;
             let message = format!("hostPort {} leads to pod {namespace}/{pod} of this node", name(port));

@@ -27,13 +27,13 @@ mod world;
 mod writes;
 
 pub use aggregation::MonitorAggregation;
-pub use service::TransportProtocol;
 pub use change::{
-    Change, Endpoint, HostPort, LAST_ENDPOINT, Masquerade, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire,
-    Workload,
+    Change, Endpoint, HostPort, LAST_ENDPOINT, Masquerade, Node, ProxyLocation, RemoteNode, RemoteWorkload,
+    Wire, Workload,
 };
 pub use enforcement::Rows;
 pub use footprint::{Footprint, WaitingStep};
+pub use service::TransportProtocol;
 
 pub use snapshot::{Snapshot, WorkloadView};
 pub use world::World;

@@ -7,8 +7,9 @@ use api::view::{
     SideVerdict, Status,
 };
 use api::{
-    Answer, ApiRequest, AttachmentAddress, AttachmentName, AttachmentReadiness, AttachmentSpec, HostPort,
-    AttachmentSummary, Cause, Envelope, ExplainProbe, Failure, HttpProbe, PodIdentifier, WorkloadSpec,
+    Answer, ApiRequest, AttachmentAddress, AttachmentName, AttachmentReadiness, AttachmentSpec,
+    AttachmentSummary, Cause, Envelope, ExplainProbe, Failure, HostPort, HttpProbe, PodIdentifier,
+    WorkloadSpec,
 };
 use std::collections::BTreeMap;
 

@@ -124,7 +124,8 @@ fn host_ports(config: &NetworkConfig) -> Result<Vec<HostPort>, CniFailure> {
     let mappings = config.runtime.port_mappings.iter().filter(|mapping| mapping.host_port != 0);
     let parse = |mapping: &PortMapping| {
         let invalid = || {
-            let message = format!("runtimeConfig.portMappings: hostIP {:?} should be an address", mapping.host_ip);
+            let message =
+                format!("runtimeConfig.portMappings: hostIP {:?} should be an address", mapping.host_ip);
             CniFailure::new(ErrorCode::InvalidConfig, message)
         };
         let address = match &*mapping.host_ip {

@@ -35,7 +35,9 @@ fn a_port_of_the_node_leads_to_its_pod_and_policy_sees_the_client() {
     let server = Host { namespace: sandbox.open(), addresses };
     server.serve("server");
     for address in &node_addresses(1) {
-        for (name, from) in [("outside", &world), ("a pod of the node", &near), ("a pod of another node", &far)] {
+        for (name, from) in
+            [("outside", &world), ("a pod of the node", &near), ("a pod of another node", &far)]
+        {
             assert_eq!(eventually(|| reaches(from, address)), Some(200), "{name}, {address}");
         }
     }
@@ -43,7 +45,8 @@ fn a_port_of_the_node_leads_to_its_pod_and_policy_sees_the_client() {
     let others = ["198.51.100.7/32", "2001:db8:7::7/128"];
     let allow = |blocks: [&str; 2]| {
         let blocks = blocks.map(|block| format!("- ipBlock: {{cidr: '{block}'}}")).join("\n    ");
-        let text = CONNECTIONS.replace("[{podSelector: {matchLabels: {app: client}}}]", &format!("\n    {blocks}"));
+        let text =
+            CONNECTIONS.replace("[{podSelector: {matchLabels: {app: client}}}]", &format!("\n    {blocks}"));
         node.apply(&text);
     };
     allow(own);
