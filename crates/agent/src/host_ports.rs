@@ -25,7 +25,7 @@ pub(crate) fn check<'a>(
             .iter()
             .find(|port| parse(port).is_ok_and(|wanted| held.iter().any(|held| overlap(held, &wanted))));
         if let Some(port) = taken {
-            let api::WorkloadSpec { namespace, name: pod, .. } = &*other.wanted;
+            let api::WorkloadSpec { namespace, name: pod, .. } = &other.wanted;
             let message = format!("hostPort {} leads to pod {namespace}/{pod} of this node", name(port));
             return Err(Failure::new(Cause::Conflict, message));
         }

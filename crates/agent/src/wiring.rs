@@ -3,6 +3,7 @@
 
 mod sandboxes;
 
+use crate::host_ports;
 use crate::paths::Paths;
 use crate::state::{Process, WorkloadRecord, WorkloadStage};
 use abi::protocol;
