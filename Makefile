@@ -59,7 +59,7 @@ connections: setup ## Open 2,000 connections a second through the proxy for a mi
 kubernetes: setup ## Build the programs of Kubernetes for a real cluster (`cargo xtask cluster`) outside the tree (needs Go)
 	@$(CARGO) xtask kubernetes
 
-test-kubernetes: build ## Run the tests on real clusters of Kubernetes, or TESTS="tutorial crash" of them (needs Go; asks for root)
+test-kubernetes: build ## Run the tests on real clusters of Kubernetes, or TESTS="short crash" of them (needs Go; asks for root)
 	@$(CARGO) run --quiet --locked --package xtask --config "target.'cfg(unix)'.runner = ['$(CURDIR)/scripts/as-root', \
 		'env', 'PATH=$(PATH)', 'NEXIN_KUBERNETES=$(or $(NEXIN_KUBERNETES),$(dir $(TOOLS))kubernetes)']" \
 		-- cluster test --nexin $(abspath $(NEXIN)) $(TESTS)

@@ -2,7 +2,9 @@
 
 mod acceptance;
 mod births;
+mod cases;
 mod cgroups;
+mod conformance;
 mod dial;
 mod down;
 mod e2e;
@@ -25,6 +27,7 @@ mod program;
 mod programs;
 mod restarts;
 mod status;
+mod suites;
 mod timed_plugin;
 mod tutorial;
 mod up;
@@ -34,6 +37,7 @@ use acceptance::Settings;
 use anyhow::{Context, Result, bail};
 use options::Options;
 use plan::{Machine, Plan};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 pub(crate) use timed_plugin::run as run_timed_plugin;
 
@@ -47,12 +51,17 @@ usage: cargo xtask cluster up [--nodes N] [--network bridge|nexin|none] [--nexin
        cargo xtask cluster stop|start|restart MACHINE PROGRAM        kill a program of a machine; start it again
        cargo xtask cluster reboot NODE                               kill a node, and start it again
        cargo xtask cluster tutorial                                  run the tutorial: an application, a policy, requests
+       cargo xtask cluster e2e SUITE                                 run upstream's tests, and show the result of each: the
+                                                                     suite policy, conformance, services or short
        cargo xtask cluster e2e FOCUS [SKIP]                          run upstream's tests whose names match a regular
-                                                                     expression, and show the result of each
+                                                                     expression
+       cargo xtask cluster conformance [TEST]                        run the conformance tests of ClusterNetworkPolicy, all
+                                                                     or those whose names match a regular expression
+       cargo xtask cluster cases [--nexin BINARY] [--limit N] PATH...  run PolicyTest documents, all or the first N, in pods
        cargo xtask cluster births [--pods N]                         bear and kill pods, and check each from its first instant
        cargo xtask cluster faults [--outage SECONDS] [FAULT...]      cause faults while pods exchange messages
        cargo xtask cluster restarts [--pods N]                       restart the agent of a node with many pods
-       cargo xtask cluster test [--nexin BINARY] [--pods N] [--outage SECONDS] [TEST...]
+       cargo xtask cluster test [--nexin BINARY] [--limit N] [--pods N] [--outage SECONDS] [TEST...]
                                                                      run the tests, on clusters of their own
 
 Each but `test` takes --name NAME (or NEXIN_CLUSTER) before its other arguments; the name is `test` otherwise.";
@@ -82,16 +91,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         ("stop", [machine, program]) => programs::stop(&Plan::load(name)?, machine.parse()?, program)?,
         ("start", [machine, program]) => programs::start(&Plan::load(name)?, machine.parse()?, program)?,
         ("restart", [machine, program]) => programs::restart(&Plan::load(name)?, machine.parse()?, program)?,
-        ("e2e", [focus]) => e2e::run(&Plan::load(name)?, focus, None)?,
-        ("e2e", [focus, skip]) => e2e::run(&Plan::load(name)?, focus, Some(skip))?,
+        ("e2e", [tests]) => e2e::run_named(&Plan::load(name)?, tests, None)?,
+        ("e2e", [focus, skip]) => e2e::run_named(&Plan::load(name)?, focus, Some(skip))?,
+        ("conformance", []) => conformance::run(&Plan::load(name)?, None)?,
+        ("conformance", [test]) => conformance::run(&Plan::load(name)?, Some(test))?,
         ("tutorial", []) => tutorial::run(&Plan::load(name)?)?,
+        ("cases", paths @ [_, ..]) => {
+            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+            cases::run(&Plan::load(name)?, options.nexin, options.limit, &paths)?;
+        }
         ("reboot", [machine]) => programs::reboot(&Plan::load(name)?, machine.parse()?)?,
         ("faults", names) => faults::run_test(&Plan::load(name)?, names, options.outage)?,
         ("restarts", []) => restarts::run_test(&Plan::load(name)?, options.pods)?,
         ("births", []) => births::run_test(&Plan::load(name)?, options.pods)?,
         ("test", names) => {
-            let Options { nexin, pods, outage, .. } = options;
-            return acceptance::run(&Settings { nexin, pods, outage }, names);
+            let Options { nexin, limit, pods, outage, .. } = options;
+            return acceptance::run(&Settings { nexin, limit, pods, outage }, names);
         }
         _ => {
             eprintln!("{USAGE}");

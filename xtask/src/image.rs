@@ -16,6 +16,8 @@ pub(crate) struct Image<'a> {
     /// The name with its tag, such as `example.org/program:1.0`.
     pub(crate) reference: &'a str,
     pub(crate) entrypoint: &'a [&'a str],
+    /// The arguments of the entrypoint where a container names none.
+    pub(crate) arguments: &'a [&'a str],
     pub(crate) layer: &'a Layer,
 }
 
@@ -46,7 +48,7 @@ fn add(image: &Image<'_>, blobs: &mut Vec<Blob>) -> Result<Value> {
             "architecture": architecture(),
             "os": "linux",
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", layer.digest)]},
-            "config": {"Entrypoint": image.entrypoint, "Env": ["PATH=/bin:/usr/bin:/"]},
+            "config": {"Entrypoint": image.entrypoint, "Cmd": image.arguments, "Env": ["PATH=/bin:/usr/bin:/"]},
         })
         .to_string()
         .into_bytes(),
@@ -121,7 +123,7 @@ mod tests {
     fn images_of_one_layer_hold_it_once() {
         let mut layer = Layer::default();
         layer.text("etc/greeting", "a greeting of its own");
-        let image = |reference, entrypoint| Image { reference, entrypoint, layer: &layer };
+        let image = |reference, entrypoint| Image { reference, entrypoint, arguments: &[], layer: &layer };
         let images = [image("localhost/a:1", &["/a"]), image("localhost/b:1", &["/b", "c"])];
         let bytes = written(&images, "once");
         assert_eq!(count(&bytes, "a greeting of its own"), 1);
@@ -133,7 +135,8 @@ mod tests {
     fn an_image_is_the_same_at_another_time() {
         let mut layer = Layer::default();
         layer.text("etc/a", "a");
-        let images = [Image { reference: "localhost/a:1", entrypoint: &["/a"], layer: &layer }];
+        let images =
+            [Image { reference: "localhost/a:1", entrypoint: &["/a"], arguments: &[], layer: &layer }];
         assert_eq!(written(&images, "first"), written(&images, "second"));
     }
 }

@@ -31,6 +31,12 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     Ok(ensure(module)?.join(name))
 }
 
+/// The directory of a Go module that a module of `testbed/kubernetes` uses, downloaded unless Go has it.
+pub(crate) fn download(name: &str, path: &str) -> Result<PathBuf> {
+    let module = MODULES.iter().find(|module| module.name == name);
+    go::download(module.with_context(|| format!("no module `{name}`"))?, path)
+}
+
 /// The cache outside the tree: `$NEXIN_KUBERNETES`, or `nexin/kubernetes` in the user's cache.
 pub(crate) fn cache() -> Result<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

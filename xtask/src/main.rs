@@ -1,6 +1,7 @@
 //! Chores of the repository that are more than three lines long.
 #![forbid(unsafe_code)]
 
+mod agnhost;
 mod architecture;
 mod circles;
 mod cluster;
@@ -36,6 +37,10 @@ fn main() -> ExitCode {
 
 /// Runs the command that the arguments name.
 fn run() -> anyhow::Result<ExitCode> {
+    let mut given = std::env::args();
+    if given.next().is_some_and(|program| program.rsplit('/').next() == Some(agnhost::NAME)) {
+        return agnhost::run(&given.collect::<Vec<_>>());
+    }
     let arguments: Vec<String> = std::env::args().skip(2).collect();
     let argument = arguments.first().cloned();
     match std::env::args().nth(1).as_deref() {

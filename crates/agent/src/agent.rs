@@ -38,6 +38,7 @@ use crate::{
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
+use service::BackendSource;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -127,8 +128,8 @@ fn sources(
         (notifier(&sources), problems),
     )?));
     if let (Some(kubernetes), Some(stored)) = (&config.kubernetes, cluster) {
-        let kubeconfig = kubernetes.kubeconfig.clone();
-        sources.push(Box::new(ClusterObjects::watch(kubeconfig, stored, notifier(&sources))?));
+        let connection = (kubernetes.kubeconfig.clone(), config.name_of_node());
+        sources.push(Box::new(ClusterObjects::watch(connection, stored, notifier(&sources))?));
     }
     kernel.notify_of_nodes(notifier(&sources));
     sources.push(Box::new(NodeRoutes::new()?));
@@ -172,6 +173,10 @@ fn node(config: &AgentConfig, addresses: Vec<IpAddr>, proxy: ProxyLocation) -> N
         pod_blocks: Vec::new(),
         cluster_blocks: config.pod_addresses.clone(),
         masquerade: None,
+        backends: match config.kubernetes {
+            Some(_) => BackendSource::Lists,
+            None => BackendSource::Selector,
+        },
         proxy: Some(proxy),
         monitor_aggregation: config.monitor_aggregation,
         mode: config.enforcement,

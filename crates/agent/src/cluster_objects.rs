@@ -10,7 +10,9 @@ mod identities;
 mod inbox;
 mod kinds;
 mod names;
+mod node_objects;
 mod peers;
+mod pod_events;
 mod pods;
 mod stored;
 
@@ -30,9 +32,11 @@ use identities::{AwaitedIdentities, identity_change};
 use inbox::Inbox;
 use kinds::ObjectRole;
 pub use kinds::cluster_kinds;
-use kubernetes::{ClusterEvent, ClusterWatches, Connection, Report, ResourceName};
+use kubernetes::{ClusterEvent, ClusterWatches, Connection, ObservedObject, Report, ResourceName};
 use manifest::Object;
 use names::source_of;
+use node_objects::NodeObjects;
+use pod_events::{EventReason, EventSubject, PodEvents};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
@@ -59,6 +63,10 @@ const COPIES: Problem = Problem::new(
     "free space on the disk or make it writable; the agent writes again until that succeeds",
 );
 
+/// The message of the event that a pod's identity did not come in time.
+const IDENTITY_PENDING: &str = "the operator has not allocated an identity for the pod's labels yet; the pod has a number of its \
+                                node until then, and policies apply to it";
+
 /// The kind, by its index, and the name of an object.
 type Key = (usize, ResourceName);
 
@@ -71,6 +79,8 @@ pub(crate) struct ClusterObjects {
     watches: ClusterWatches,
     endpoints: EndpointReports,
     conditions: PolicyConditions,
+    nodes: NodeObjects,
+    events: PodEvents,
     /// The pods that wait for their identities.
     awaited: AwaitedIdentities,
     /// When a condition is this node's turn.
@@ -92,7 +102,7 @@ pub(crate) struct ClusterObjects {
 impl ClusterObjects {
     /// Watches the API server. The agent knows the stored objects already.
     pub(crate) fn watch(
-        kubeconfig: Option<std::path::PathBuf>,
+        (kubeconfig, node): (Option<std::path::PathBuf>, String),
         mut stored: StoredCluster,
         notifier: Notifier,
     ) -> io::Result<Self> {
@@ -102,6 +112,7 @@ impl ClusterObjects {
             events.put(event);
             notifier.notify();
         };
+        let nodes = NodeObjects::new(&node, stored.of_kind("Node"), stored.of_kind("CiliumNode"));
         let watches = ClusterWatches::start(Connection { kubeconfig }, stored.requests(), deliver)?;
         Ok(Self {
             stored,
@@ -109,6 +120,8 @@ impl ClusterObjects {
             watches,
             endpoints: EndpointReports::default(),
             conditions: PolicyConditions::default(),
+            nodes,
+            events: PodEvents::new(&node),
             awaited: AwaitedIdentities::default(),
             turn: None,
             is_first: true,
@@ -127,8 +140,7 @@ impl ClusterObjects {
         for event in self.inbox.take() {
             match event {
                 ClusterEvent::Report(kind, Report::Objects(objects)) => {
-                    let pending = objects.into_iter().map(|object| ((kind, object.name), object.text));
-                    self.pending.extend(pending);
+                    objects.into_iter().for_each(|object| self.take_object(kind, object));
                 }
                 ClusterEvent::Report(kind, Report::Complete) => {
                     self.complete.insert(kind);
@@ -144,6 +156,21 @@ impl ClusterObjects {
             }
         }
         reconciler.problems.note_all(API_SERVER, self.troubles());
+    }
+
+    /// Takes an object over that is to be applied. A Node object has the blocks of its CiliumNode.
+    fn take_object(&mut self, kind: usize, ObservedObject { name, text }: ObservedObject) {
+        let text = match self.stored.kind(kind) {
+            "Node" => self.nodes.put_node(&name.name, text),
+            "CiliumNode" => {
+                let completed = self.nodes.put_cilium_node(&name.name, text.as_deref());
+                let node = self.stored.index_of("Node").zip(completed);
+                self.pending.extend(node.map(|(node, completed)| ((node, name.clone()), Some(completed))));
+                text
+            }
+            _ => text,
+        };
+        self.pending.insert((kind, name), text);
     }
 
     /// The reasons, each once: what is wrong with the API server is wrong with most kinds. An answer of the server names the kind.
@@ -165,6 +192,9 @@ impl ClusterObjects {
 
     fn apply(&mut self, reconciler: &mut Reconciler) {
         let mut failures = Vec::new();
+        for (key, text) in self.take_pending(ObjectRole::NodeBlocks) {
+            self.keep(self.source(&key), text);
+        }
         self.apply_manifests(reconciler, &mut failures);
         self.apply_identities(reconciler, &mut failures);
         if self.is_decided() {
@@ -264,6 +294,14 @@ impl ClusterObjects {
         for name in ended.assigned.iter().chain(late) {
             reconciler.pods.end_wait(name.namespace.as_deref().unwrap_or_default(), &name.name);
         }
+        for (name, uid) in ended.late {
+            self.note_event(EventSubject { name, uid }, EventReason::IdentityPending, IDENTITY_PENDING);
+        }
+    }
+
+    fn note_event(&mut self, subject: EventSubject, reason: EventReason, message: &str) {
+        let write = self.events.note(subject, reason, message, (Instant::now(), SystemTime::now()));
+        write.into_iter().for_each(|write| self.watches.write(write));
     }
 
     fn apply_peers(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
@@ -320,6 +358,7 @@ impl ClusterObjects {
                 }
                 Ok(_) => {
                     self.awaited.remove(&key.1);
+                    self.events.forget(&key.1);
                     reconciler.pods.remove(key.1.namespace.as_deref().unwrap_or_default(), &key.1.name);
                 }
                 Err(why) => {
@@ -405,12 +444,24 @@ impl ChangeSource for ClusterObjects {
         }
     }
 
+    /// Reports attachments that failed.
+    fn poll(&mut self, reconciler: &mut Reconciler) {
+        for (pod, why) in reconciler.pods.take_failures() {
+            let Some(uid) = pod.uid else { continue };
+            let name = ResourceName { namespace: Some(pod.namespace), name: pod.name };
+            self.note_event(EventSubject { name, uid }, EventReason::FailedAttachment, &why);
+        }
+    }
+
     /// Other nodes learn the pods of this node from their CiliumEndpoints.
     fn report(&mut self, reconciler: &Reconciler) {
         if !self.is_decided() {
             return;
         }
         self.report_conditions(reconciler);
+        if self.stored.index_of("CiliumNode").is_some_and(|kind| self.complete.contains(&kind)) {
+            self.nodes.write().into_iter().for_each(|write| self.watches.write(write));
+        }
         for write in self.endpoints.writes(reconciler, || own_addresses(reconciler)) {
             self.watches.write(write);
         }

@@ -1,7 +1,9 @@
 //! The requests of clients, parsed on their threads: queries, and commands, which wait for the agent's thread.
 
 use crate::objects::{ParsedText, parse_described};
-use api::{ApiRequest, AttachmentName, AttachmentSpec, Cause, ExplainProbe, Failure, WorkloadSpec};
+use api::{
+    ApiRequest, AttachmentName, AttachmentSpec, Cause, ExplainProbe, Failure, PodIdentifier, WorkloadSpec,
+};
 use std::net::IpAddr;
 
 /// A request of a client, except for flows.
@@ -152,6 +154,14 @@ impl Request {
 }
 
 impl Command {
+    /// The pod that the command attaches.
+    pub(crate) fn attached_pod(&self) -> Option<&PodIdentifier> {
+        match self {
+            Self::Attachment(AttachmentCommand::Attach(spec)) => spec.pod.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether both commands can take effect together: a change of many objects or workloads takes hardly longer than a
     /// change of one.
     pub(crate) fn is_alike(&self, other: &Self) -> bool {

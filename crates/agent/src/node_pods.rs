@@ -3,9 +3,13 @@
 //! The source that follows the API server calls [`NodePods::follow`] once at the start, and [`NodePods::put`] and
 //! [`NodePods::remove`] for each change. Without such a source no attachment waits.
 
+use api::PodIdentifier;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How many failures wait for the source that reports them.
+const MOST_FAILURES: usize = 100;
 
 /// A pod of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +57,8 @@ struct KnownPods {
     pods: BTreeMap<(String, String), Arc<NodePod>>,
     /// Until when attachments of a pod wait for its identity.
     unassigned: BTreeMap<(String, String), Instant>,
+    /// Attachments that failed since the source last took them, at most [`MOST_FAILURES`].
+    failures: Vec<(PodIdentifier, String)>,
 }
 
 /// The pod did not become known in time.
@@ -88,6 +94,19 @@ impl NodePods {
     pub(crate) fn end_wait(&self, namespace: &str, name: &str) {
         self.lock().unassigned.remove(&(namespace.to_owned(), name.to_owned()));
         self.0.changed.notify_all();
+    }
+
+    /// Reports that a pod could not be attached, if a source follows pods.
+    pub(crate) fn report_failure(&self, pod: PodIdentifier, why: String) {
+        let mut known = self.lock();
+        if known.is_followed && known.failures.len() < MOST_FAILURES {
+            known.failures.push((pod, why));
+        }
+    }
+
+    /// Takes the failures that were reported.
+    pub(crate) fn take_failures(&self) -> Vec<(PodIdentifier, String)> {
+        std::mem::take(&mut self.lock().failures)
     }
 
     /// Removes a pod.

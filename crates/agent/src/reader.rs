@@ -8,7 +8,7 @@ use crate::pod_lookup;
 use crate::published::Publication;
 use crate::status::{self, StatusParts};
 use crate::views;
-use api::{AttachmentReadiness, Failure};
+use api::{AttachmentReadiness, Failure, PodIdentifier};
 
 /// Where the answers to queries come from.
 #[derive(Debug)]
@@ -30,6 +30,11 @@ impl Reader {
             Command::Attachment(AttachmentCommand::Attach(spec)) => pod_lookup::complete(spec, &self.pods),
             _ => Ok(()),
         }
+    }
+
+    /// Reports that a pod could not be attached.
+    pub(crate) fn report_failure(&self, pod: PodIdentifier, failure: &Failure) {
+        self.pods.report_failure(pod, failure.messages.join("; "));
     }
 
     /// Answers a query.

@@ -57,8 +57,13 @@ impl ApiContext {
         match Request::parse(request)? {
             Request::Query(query) => self.reader.answer(&query),
             Request::Command(mut command) => {
-                self.reader.complete(&mut command)?;
-                self.queue.carry_out(command)
+                let pod = command.attached_pod().cloned();
+                let completed = self.reader.complete(&mut command);
+                let answer = completed.and_then(|()| self.queue.carry_out(command));
+                if let (Some(pod), Err(failure)) = (pod, &answer) {
+                    self.reader.report_failure(pod, failure);
+                }
+                answer
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::aggregation::MonitorAggregation;
 use identity::Labels;
 use policy::catalog::CidrGroupEntry;
 use policy::rule::{Cidr, EnforcementMode, Policy, PolicyId};
-use service::{EndpointSlice, Service, TransportProtocol};
+use service::{BackendSource, EndpointSlice, Service, TransportProtocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -180,6 +180,8 @@ pub struct Node {
     pub cluster_blocks: Vec<Cidr>,
     /// What packets of workloads to addresses outside the cluster get; none for their own addresses.
     pub masquerade: Option<Masquerade>,
+    /// Where the backends of services with selectors come from.
+    pub backends: BackendSource,
     /// Interface and port of the node proxy; none while there is no proxy.
     pub proxy: Option<ProxyLocation>,
     /// How far events of forwarded packets are aggregated.

@@ -54,8 +54,21 @@ pub const AGENT: &[Access] = &[
     ),
     // One for each pod of the node. Server-side apply of a new object needs `create` and `patch`.
     of("cilium.io", &["ciliumendpoints"], &["list", "watch", "create", "patch", "delete"]),
+    // One for the node itself.
+    of("cilium.io", &["ciliumnodes"], &["list", "watch", "create", "patch"]),
     // Whether a policy is valid, and why not.
     of("cilium.io", &["ciliumnetworkpolicies/status", "ciliumclusterwidenetworkpolicies/status"], &["patch"]),
+    of(
+        "policy.networking.k8s.io",
+        &[
+            "clusternetworkpolicies/status",
+            "adminnetworkpolicies/status",
+            "baselineadminnetworkpolicies/status",
+        ],
+        &["patch"],
+    ),
+    // On pods of the node.
+    of("", &["events"], &["create", "patch"]),
 ];
 
 /// What the operator requests, in all namespaces.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 pub const SCHEMA_REVISION: &str = "nexin.io/schema-revision";
 
 /// The revision of the schemas; every change of a definition raises it.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// The API group of all resources.
 pub const GROUP: &str = "cilium.io";
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(resource.step(None), DefinitionStep::Create);
         assert_eq!(installed("0"), DefinitionStep::Update);
         assert_eq!(installed(&REVISION.to_string()), DefinitionStep::Keep("it is of this release"));
-        for later in ["2", "1000000000000", "next"] {
+        for later in ["3", "1000000000000", "next"] {
             assert_eq!(installed(later), DefinitionStep::Keep("it is of a later release"));
         }
         assert_eq!(resource.step(Some(&json!({}))), DefinitionStep::Keep("another program installed it"));

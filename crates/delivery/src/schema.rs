@@ -127,6 +127,14 @@ impl Schema {
         self.with("anyOf", lists.iter().map(filled).collect::<Vec<_>>())
     }
 
+    /// The schema with fields that are kept without a value at any depth below, so that webhook and agent refuse them. The API
+    /// server removes such a field otherwise, and what is left may match more: a rule without `fromEndpoints` allows every
+    /// peer, and a selector without labels selects every endpoint.
+    pub(crate) fn keeping_nulls(mut self) -> Self {
+        keep_nulls_below(&mut self.0);
+        self
+    }
+
     /// The schema with a CEL rule, and the message for a value that breaks the rule.
     pub(crate) fn rule(mut self, rule: &str, message: &str) -> Self {
         let rules = self.0.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
@@ -134,6 +142,23 @@ impl Schema {
             rules.push(json!({"rule": rule, "message": message}));
         }
         self
+    }
+}
+
+fn keep_nulls_below(schema: &mut Map<String, Value>) {
+    let keep = |field: &mut Value| {
+        if let Value::Object(field) = field {
+            field.insert("nullable".into(), true.into());
+            keep_nulls_below(field);
+        }
+    };
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        fields.values_mut().for_each(keep);
+    }
+    schema.get_mut("additionalProperties").into_iter().for_each(keep);
+    // An item without a value stays in its list, and is refused.
+    if let Some(Value::Object(items)) = schema.get_mut("items") {
+        keep_nulls_below(items);
     }
 }
 

@@ -43,7 +43,7 @@ fn invalid_input_and_failed_expectations_have_different_exit_codes() {
     assert_eq!(code, Some(2), "{error}");
     let (code, _, error) = said(&test(&["--engine", "verifier", "tutorial"]));
     assert_eq!(code, Some(2));
-    assert!(error.contains("model, native, kernel and live"), "{error}");
+    assert!(error.contains("model, native, kernel, live and cluster"), "{error}");
     let file = std::env::temp_dir().join(format!("nexin-engines-{}.test.yaml", std::process::id()));
     let text = "apiVersion: nexin.io/v1alpha1\nkind: PolicyTest\nmetadata: {name: wrong}\nspec:\n  \
                 workloads: [{name: a}, {name: b}]\n  probes: [{from: a, to: b, port: 80, expect: drop}]\n";

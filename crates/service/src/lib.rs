@@ -20,6 +20,6 @@ pub use candidate::Candidate;
 pub use frontend::{Frontend, frontends, frontends_among};
 pub use selector::SelectorSource;
 pub use service::{API_SERVER, Service, ServiceName, ServicePort, TargetPort, TransportProtocol};
-pub use services::Services;
+pub use services::{BackendSource, Services};
 pub use slice::{EndpointPort, EndpointSlice, ServicePortRef};
 pub use table::{BackendSet, ServiceListing, ServiceTable, SliceList, Switch};

@@ -12,8 +12,19 @@ use std::collections::BTreeSet;
 pub struct Services {
     table: ServiceTable,
     selectors: SelectorSource,
+    backends: BackendSource,
     /// Services whose selected slices may be others.
     reselected: BTreeSet<ServiceName>,
+}
+
+/// Where the backends of a service with a selector come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendSource {
+    /// The workloads of this node that the selector selects; lists count where it selects none.
+    #[default]
+    Selector,
+    /// Lists only: the EndpointSlices of a cluster contain the ready pods of all nodes.
+    Lists,
 }
 
 impl Services {
@@ -25,6 +36,14 @@ impl Services {
     /// Starts numbering backend sets above this number, which the maps may still hold.
     pub fn number_above(&mut self, number: u32) {
         self.table.number_above(number);
+    }
+
+    /// Takes the backends of services with selectors from another source.
+    pub fn take_backends_from(&mut self, source: BackendSource) {
+        if source != self.backends {
+            self.backends = source;
+            self.reselected.extend(self.table.listing().services().map(Service::full_name));
+        }
     }
 
     /// Puts a service in place of the one with its name, which is returned. The candidates are the workloads of its namespace
@@ -71,9 +90,40 @@ impl Services {
     pub fn settle(&mut self) -> Vec<Switch> {
         for name in std::mem::take(&mut self.reselected) {
             let service = self.table.listing().service(&name);
+            let service = service.filter(|_| self.backends == BackendSource::Selector);
             let slices = service.map(|service| self.selectors.slices(service)).unwrap_or_default();
             self.table.put_slices(&name, SliceList::Selected, slices);
         }
         self.table.settle()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{candidate, labels, service, slice, tcp};
+    use std::net::IpAddr;
+
+    /// The last bytes of the backends' addresses, of the one frontend that changed.
+    #[track_caller]
+    fn backends(services: &mut Services) -> Vec<u8> {
+        services.settle();
+        let frontends: Vec<_> = services.table().listing().frontends().collect();
+        let [(_, backends)] = frontends[..] else { panic!("{frontends:?}") };
+        backends.iter().map(|one| one.address.0[15]).collect()
+    }
+
+    #[test]
+    fn in_a_cluster_pods_of_other_nodes_serve_beside_those_of_this_node() {
+        let mut services = Services::default();
+        services.take_backends_from(BackendSource::Lists);
+        let web = Service { selector: labels(&[("app", "web")]), ..service("x", "web", [tcp(80, 81)]) };
+        services.put_service(web.clone(), [(1, candidate("x", &[("app", "web")], 1))].into_iter());
+        services.put_workload(2, candidate("x", &[("app", "web")], 2));
+        let pods = |last: &[u8]| slice(last.iter().map(|last| IpAddr::from([10, 0, 0, *last])), "", 81);
+        services.put_listed(&web.full_name(), "web-1".into(), vec![pods(&[1, 9])]);
+        assert_eq!(backends(&mut services), [1, 9]);
+        services.take_backends_from(BackendSource::Selector);
+        assert_eq!(backends(&mut services), [1, 2]);
     }
 }

@@ -6,6 +6,7 @@ use manifest::test::{Expect, WorkloadName};
 use policy::rule::Direction;
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// One implementation that returns verdicts.
 pub trait Engine {
@@ -14,6 +15,12 @@ pub trait Engine {
 
     /// Moves the engine from its present state (at first the empty one) to another.
     fn prepare(&mut self, state: &TestState) -> Result<(), EngineError>;
+
+    /// How long a crossing that is dropped is repeated where another verdict is expected: packets between real machines under
+    /// load are lost and late.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Returns the verdict of one crossing.
     fn ask(&mut self, crossing: &Crossing) -> Result<EngineAnswer, EngineError>;

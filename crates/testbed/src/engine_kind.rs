@@ -1,5 +1,6 @@
 //! The engines of `nexin test` by name, and the constructor of each.
 
+use crate::cluster::Cluster;
 use crate::engine::{Engine, EngineError};
 use crate::kernel::Kernel;
 use crate::live::Live;
@@ -21,6 +22,8 @@ pub enum EngineKind {
     Kernel,
     /// Workloads in network namespaces, real servers and clients, and a real agent.
     Live,
+    /// Pods of a Kubernetes cluster on this machine.
+    Cluster,
 }
 
 impl EngineKind {
@@ -35,6 +38,7 @@ impl EngineKind {
                     std::env::current_exe().map_err(EngineError::failed("finding this program's own file"));
                 Box::new(Live::start(&own?)?)
             }
+            Self::Cluster => Box::new(Cluster::open()?),
         })
     }
 
@@ -49,14 +53,14 @@ impl EngineKind {
 
 /// A name that no engine has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no engine `{0}`; there are model, native, kernel and live")]
+#[error("there is no engine `{0}`; there are model, native, kernel, live and cluster")]
 pub struct UnknownEngine(String);
 
 impl FromStr for EngineKind {
     type Err = UnknownEngine;
 
     fn from_str(text: &str) -> Result<Self, UnknownEngine> {
-        [Self::Model, Self::Native, Self::Kernel, Self::Live]
+        [Self::Model, Self::Native, Self::Kernel, Self::Live, Self::Cluster]
             .into_iter()
             .find(|kind| kind.to_string() == text)
             .ok_or_else(|| UnknownEngine(text.to_owned()))
@@ -70,6 +74,7 @@ impl fmt::Display for EngineKind {
             Self::Native => "native",
             Self::Kernel => "kernel",
             Self::Live => "live",
+            Self::Cluster => "cluster",
         })
     }
 }

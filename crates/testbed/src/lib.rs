@@ -3,12 +3,14 @@
 //! A [`TestState`] is what a PolicyTest document describes at one of its steps; a [`Crossing`] is one of its probes with
 //! addresses in place of names. An [`Engine`] takes a state and returns a verdict for each crossing: [`Model`] uses the
 //! reference model, [`CompiledRows`] compiled rows and real frames through the packet path, in memory or in the [`Kernel`],
-//! [`Live`] real servers and clients under an agent. [`run()`] runs the documents of a [`Suite`] on engines.
+//! [`Live`] real servers and clients under an agent, [`Cluster`] the same in the pods of a Kubernetes cluster. [`run()`] runs the documents of a [`Suite`] on engines.
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod crossing;
 mod engine;
 mod engine_kind;
+mod exchange;
 mod frames;
 mod home;
 mod kernel;
@@ -23,6 +25,7 @@ mod state;
 mod suite;
 mod transition;
 
+pub use cluster::Cluster;
 pub use crossing::{Crossing, CrossingEnd, CrossingFrontend, Sent, WrittenEnd};
 pub use engine::{Engine, EngineAnswer, EngineError, worst};
 pub use engine_kind::{EngineKind, UnknownEngine};

@@ -6,8 +6,9 @@ use crate::engine_kind::EngineKind;
 use crate::report::{Judged, ProbeReport, Summary};
 use crate::state::TestState;
 use crate::suite::Suite;
-use manifest::test::{PolicyTest, Probe, TestStep};
+use manifest::test::{Expect, PolicyTest, Probe, TestStep};
 use std::fmt;
+use std::time::Instant;
 
 /// Why a run ended early. A verdict that differs from its expectation does not end a run.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,31 @@ fn opened(kind: EngineKind) -> Result<Box<dyn Engine>, RunError> {
     kind.open().map_err(|source| RunError::Engine { engine: kind, source })
 }
 
+/// Asks all crossings, and again those that were dropped against their expectation, as long as the engine is patient.
+fn ask_patiently(
+    engine: &mut dyn Engine,
+    crossings: &[Crossing],
+    expected: &[Option<Expect>],
+) -> Vec<Result<EngineAnswer, EngineError>> {
+    let deadline = Instant::now() + engine.patience();
+    let mut answers = engine.ask_all(crossings);
+    let is_dropped = |answer: &Result<EngineAnswer, EngineError>, expect: Option<Expect>| {
+        let dropped = answer.as_ref().is_ok_and(|answer| answer.verdict == Expect::Drop);
+        dropped && expect.is_some_and(|expect| expect != Expect::Drop)
+    };
+    loop {
+        let again: Vec<usize> =
+            (0..answers.len()).filter(|&index| is_dropped(&answers[index], expected[index])).collect();
+        if again.is_empty() || Instant::now() >= deadline {
+            return answers;
+        }
+        let asked: Vec<Crossing> = again.iter().map(|&index| crossings[index].clone()).collect();
+        for (index, answer) in again.into_iter().zip(engine.ask_all(&asked)) {
+            answers[index] = answer;
+        }
+    }
+}
+
 /// One document, and the engines that it runs on.
 struct Run<'a> {
     file: &'a str,
@@ -106,8 +132,14 @@ impl<'a> Run<'a> {
             if !observer.continues() {
                 return Err(RunError::Interrupted);
             }
+            let expected = step
+                .probes
+                .iter()
+                .zip(&crossings)
+                .flat_map(|(probe, crossings)| crossings.iter().map(|_| probe.expect));
+            let expected: Vec<Option<Expect>> = expected.collect();
             let ask = |(kind, engine): &mut (EngineKind, Box<dyn Engine>)| {
-                (*kind, engine.ask_all(&crossings.concat()).into_iter())
+                (*kind, ask_patiently(engine.as_mut(), &crossings.concat(), &expected).into_iter())
             };
             let mut answers: Vec<_> = self.engines.iter_mut().map(ask).collect();
             for (probe, crossing) in step.probes.iter().zip(&crossings) {

@@ -1,7 +1,8 @@
 //! The tests of real clusters: of the clusters themselves, and of our agent in one.
 
 use super::plan::{Name, Network, Plan};
-use super::{births, down, e2e, faults, kubectl, restarts, tutorial, up};
+use super::{births, cases, conformance, down, e2e, faults, kubectl, restarts, tutorial, up};
+use crate::tree;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -14,7 +15,13 @@ const TESTS: &[Test] = &[
     ("side-by-side", two_clusters_do_not_meet),
     ("crash", an_interrupted_start_leaves_nothing),
     ("control", upstream_tests_pass_with_the_reference_plugins),
+    ("short", tutorial_births_and_ten_tests_of_policies_pass),
     ("tutorial", the_tutorial_runs_under_our_agent),
+    ("policy", upstream_tests_of_policies_pass),
+    ("conformance", upstream_conformance_tests_of_the_network_pass),
+    ("services", upstream_tests_of_services_pass),
+    ("cluster-policy", conformance_tests_of_cluster_network_policy_pass),
+    ("cases", policy_tests_pass_with_pods_on_three_nodes),
     ("births", newborns_are_under_policy_from_their_first_instant),
     ("faults", exchanges_survive_faults),
     ("restarts", an_agent_is_back_soon_on_a_node_with_many_pods),
@@ -22,6 +29,8 @@ const TESTS: &[Test] = &[
 
 /// Upstream's tests that need no policy: they pass with the reference plugins, so a failure under our agent is its own.
 const NEED_NO_POLICY: &str = "Netpol.*should support allow-all policy|Services should function for (pod-Service|endpoint-Service): http";
+/// The PolicyTests of the tree.
+const CASES: &[&str] = &["examples/tutorial", "examples/policies"];
 /// The time that an interrupted start has before its end.
 const BEFORE_INTERRUPTION: Duration = Duration::from_secs(4);
 
@@ -29,6 +38,8 @@ const BEFORE_INTERRUPTION: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) nexin: Option<PathBuf>,
+    /// The number of documents that the test `cases` runs of each path.
+    pub(super) limit: Option<usize>,
     /// How many pods a test creates.
     pub(super) pods: usize,
     /// How long a test cuts a node off and stops the API server.
@@ -118,7 +129,46 @@ fn an_interrupted_start_leaves_nothing(settings: &Settings) -> Result<()> {
 
 fn upstream_tests_pass_with_the_reference_plugins(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("control", 2, Network::Bridge, settings)?;
-    e2e::run(&cluster.0, NEED_NO_POLICY, None)
+    e2e::run(&cluster.0, &e2e::Selection::matching(NEED_NO_POLICY, None))
+}
+
+/// The part that CI runs.
+fn tutorial_births_and_ten_tests_of_policies_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("short", 2, Network::Nexin, settings)?;
+    tutorial::run(&cluster.0)?;
+    births::run_test(&cluster.0, settings.pods)?;
+    e2e::run_named(&cluster.0, "short", None)
+}
+
+fn upstream_tests_of_policies_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("policy", 2, Network::Nexin, settings)?;
+    e2e::run_named(&cluster.0, "policy", None)
+}
+
+fn upstream_conformance_tests_of_the_network_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("conformance", 2, Network::Nexin, settings)?;
+    e2e::run_named(&cluster.0, "conformance", None)
+}
+
+fn upstream_tests_of_services_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("services", 2, Network::Nexin, settings)?;
+    e2e::run_named(&cluster.0, "services", None)
+}
+
+fn conformance_tests_of_cluster_network_policy_pass(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("clusterpolicy", 2, Network::Nexin, settings)?;
+    conformance::run(&cluster.0, None)
+}
+
+/// Runs the tree's PolicyTests, and those that `$NEXIN_CASES` names, separated by colons.
+fn policy_tests_pass_with_pods_on_three_nodes(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("cases", 3, Network::Nexin, settings)?;
+    let mut paths: Vec<PathBuf> = CASES.iter().map(|path| tree::root().join(path)).collect();
+    paths.extend(std::env::var_os("NEXIN_CASES").iter().flat_map(std::env::split_paths));
+    paths.iter().try_for_each(|path| {
+        println!("cluster: running the documents of {}", path.display());
+        cases::run(&cluster.0, settings.nexin.clone(), settings.limit, std::slice::from_ref(path))
+    })
 }
 
 fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {

@@ -1,13 +1,14 @@
 //! Runs upstream's end-to-end tests against a cluster, and shows the result of each.
 
 use super::plan::{Machine, Plan};
+use super::suites::{self, Suite};
 use super::{links, users};
-use crate::kubernetes;
+use crate::{command, kubernetes};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fmt;
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The time that all tests together may take.
 const TIMEOUT: &str = "4h";
@@ -24,21 +25,83 @@ struct Outcome {
     message: String,
 }
 
-/// Runs the tests whose names match; an error unless there are some and all of them pass.
-pub(super) fn run(plan: &Plan, focus: &str, skip: Option<&str>) -> Result<()> {
-    let program = kubernetes::program("e2e.test")?;
+/// What of upstream's tests to run, by their names.
+#[derive(Debug)]
+pub(super) struct Selection {
+    /// The name of the files of the results.
+    label: &'static str,
+    focus: String,
+    skip: Option<String>,
+}
+
+impl Selection {
+    /// The tests whose names match `focus`, and do not match `skip`.
+    pub(super) fn matching(focus: &str, skip: Option<&str>) -> Self {
+        Self { label: "tests", focus: focus.to_owned(), skip: skip.map(str::to_owned) }
+    }
+}
+
+/// Runs a suite by its name, or else the tests whose names match; an error unless there are some and all of them pass.
+pub(super) fn run_named(plan: &Plan, name: &str, skip: Option<&str>) -> Result<()> {
+    match suites::find(name) {
+        Some(suite) if skip.is_none() => run_suite(plan, suite),
+        _ => run(plan, &Selection::matching(name, skip)),
+    }
+}
+
+/// Runs a suite without the tests that it leaves out, each of which is shown with the reason.
+fn run_suite(plan: &Plan, suite: Suite) -> Result<()> {
+    let names = names(plan, suite)?;
+    let left_out = suite.left_out(&names)?;
+    for one in &left_out {
+        let count = names.iter().filter(|name| name.contains(&one.test)).count();
+        println!("left out  {count:>4} of  {}\n                  {}", one.test, one.reason);
+    }
+    let is_run = |name: &&String| !left_out.iter().any(|one| name.contains(&one.test));
+    let count = names.iter().filter(is_run).count();
+    println!(
+        "cluster: the suite {} has {} tests; {} are left out",
+        suite.name,
+        names.len(),
+        names.len() - count
+    );
+    run(
+        plan,
+        &Selection { label: suite.name, focus: suite.focus.to_owned(), skip: suites::expression(&left_out) },
+    )
+}
+
+/// The names of the tests of a suite, none of which runs.
+fn names(plan: &Plan, suite: Suite) -> Result<Vec<String>> {
+    let report = directory(plan)?.join(format!("{}.names.json", suite.name));
+    let mut command = Command::new(kubernetes::program("e2e.test")?);
+    command.args(["-provider=skeleton", "-ginkgo.no-color", "-ginkgo.dry-run"]);
+    command.arg(format!("-ginkgo.focus={}", suite.focus));
+    command::run(command.arg(format!("-ginkgo.json-report={}", report.display())))?;
+    Ok(outcomes(&report)?.into_iter().map(|outcome| outcome.name).collect())
+}
+
+fn directory(plan: &Plan) -> Result<PathBuf> {
     let directory = plan.name.state().join("e2e");
     std::fs::create_dir_all(&directory)?;
-    let [report, log] = ["report.json", "log"].map(|file| directory.join(file));
+    Ok(directory)
+}
+
+/// Runs the selected tests; an error unless there are some and all of them pass.
+pub(super) fn run(plan: &Plan, selection: &Selection) -> Result<()> {
+    let program = kubernetes::program("e2e.test")?;
+    let Selection { label, focus, skip } = selection;
+    let [report, log] = [format!("{label}.json"), format!("{label}.log")];
+    let [report, log] = [directory(plan)?.join(report), directory(plan)?.join(log)];
     let output = std::fs::File::create(&log)?;
     let mut command = links::command_within(&plan.name, Machine::Plane, &program);
     command.arg(format!("-kubeconfig={}", plan.name.kubeconfig(users::ADMIN).display()));
     command.args(["-provider=skeleton", "-ginkgo.no-color", "-ginkgo.v"]);
     command.arg(format!("-ginkgo.timeout={TIMEOUT}")).arg(format!("-ginkgo.focus={focus}"));
-    command.args(skip.map(|skip| format!("-ginkgo.skip={skip}")));
+    command.args(skip.as_ref().map(|skip| format!("-ginkgo.skip={skip}")));
     command.arg(format!("-ginkgo.json-report={}", report.display()));
     println!("cluster: running the tests that match `{focus}`; all output is in {}", log.display());
-    command.env("PATH", path(plan)).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    command.env("PATH", plan.path()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     let status = command.status()?;
     let outcomes =
         outcomes(&report).with_context(|| format!("e2e.test ended with {status}; see {}", log.display()))?;
@@ -50,11 +113,6 @@ pub(super) fn run(plan: &Plan, focus: &str, skip: Option<&str>) -> Result<()> {
     ensure!(!outcomes.is_empty(), "no test matches `{focus}`");
     ensure!(passed == outcomes.len() && status.success(), "{} tests did not pass", outcomes.len() - passed);
     Ok(())
-}
-
-/// The tests call kubectl.
-fn path(plan: &Plan) -> String {
-    format!("{}:{}", plan.name.state().join("bin").display(), std::env::var("PATH").unwrap_or_default())
 }
 
 /// Reads the results of the tests that ran from Ginkgo's report.

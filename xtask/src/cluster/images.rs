@@ -3,14 +3,23 @@
 use super::plan::{Network, Plan};
 use crate::image::{self, Image, Layer};
 use crate::lacking::Lacking;
-use crate::tree;
+use crate::{agnhost, kubernetes, tree};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 /// The image of the process that holds a pod's namespaces.
 pub(super) const PAUSE: &str = "localhost/pause:1";
+/// Its names: a test of services uses it too.
+const PAUSES: [&str; 2] = [PAUSE, "registry.k8s.io/pause:3.10.2"];
 /// The image of the pods in tests, by the name that upstream's tests use.
 pub(super) const AGNHOST: &str = "registry.k8s.io/e2e-test-images/agnhost:2.63.0";
+/// Its names: the tests of ClusterNetworkPolicy use an older one, and those of DNS an image with the programs of the GNU
+/// C library, which this one has as well.
+const AGNHOSTS: [&str; 3] = [
+    AGNHOST,
+    "registry.k8s.io/e2e-test-images/agnhost:2.45",
+    "registry.k8s.io/e2e-test-images/glibc-dns-testing:2.0.0",
+];
 /// The image of the agent, by the name that `deploy/manifests` use.
 const NEXIN: &str = "ghcr.io/nexin-io/nexin:latest";
 
@@ -29,28 +38,50 @@ pub(super) fn archives(plan: &Plan) -> impl Iterator<Item = PathBuf> {
 
 /// Writes the archive of agnhost and pause.
 pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
-    let mut agnhost = Layer::default();
-    agnhost.directory("tmp", 0o1777);
-    agnhost.program("agnhost", &plan.name.program("agnhost"))?;
-    agnhost.program("bin/busybox", Path::new("/bin/busybox"))?;
+    let mut layer = Layer::default();
+    layer.directory("tmp", 0o1777);
+    let program = plan.name.program("agnhost");
+    if agnhost::kernel_has_sctp() {
+        layer.program(agnhost::NAME, &program)?;
+    } else {
+        layer.program(agnhost::NAME, &std::env::current_exe()?)?;
+        layer.program(agnhost::ITSELF, &program)?;
+    }
+    layer.program("bin/busybox", Path::new("/bin/busybox"))?;
     for applet in APPLETS {
-        agnhost.link(&format!("bin/{applet}"), "/bin/busybox");
+        layer.link(&format!("bin/{applet}"), "/bin/busybox");
     }
     // The tests call OpenBSD's nc; busybox as `sh` would prefer its own.
-    agnhost.program("bin/sh", Path::new("/bin/dash"))?;
-    agnhost.program("bin/nc", Path::new("/bin/nc.openbsd"))?;
-    agnhost.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
-    agnhost.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
+    layer.program("bin/sh", Path::new("/bin/dash"))?;
+    layer.link("bin/bash", "/bin/sh");
+    layer.program("bin/nc", Path::new("/bin/nc.openbsd"))?;
+    layer.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
+    layer.program("usr/bin/getent", Path::new("/usr/bin/getent"))?;
+    layer.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
+    // Its TLS server reads these, which are beside its source.
+    let source = kubernetes::download("kubernetes", "k8s.io/kubernetes")?.join("test/images/agnhost/porter");
+    for file in ["localhost.crt", "localhost.key"] {
+        layer.text(file, &std::fs::read_to_string(source.join(file))?);
+    }
     // What newborns of the test of births run.
-    agnhost.program("xtask", &std::env::current_exe()?)?;
+    layer.program("xtask", &std::env::current_exe()?)?;
     // Without this file the C library queries the DNS server for `localhost`.
-    agnhost.text("etc/nsswitch.conf", "hosts: files dns\n");
+    layer.text("etc/nsswitch.conf", "hosts: files dns\n");
     let mut pause = Layer::default();
     pause.program("sleep", Path::new("/bin/busybox"))?;
-    let images = [
-        Image { reference: AGNHOST, entrypoint: &["/agnhost"], layer: &agnhost },
-        Image { reference: PAUSE, entrypoint: &["/sleep", "2147483647"], layer: &pause },
-    ];
+    let agnhosts = AGNHOSTS.map(|reference| Image {
+        reference,
+        entrypoint: &["/agnhost"],
+        arguments: &["pause"],
+        layer: &layer,
+    });
+    let pauses = PAUSES.map(|reference| Image {
+        reference,
+        entrypoint: &["/sleep"],
+        arguments: &["2147483647"],
+        layer: &pause,
+    });
+    let images: Vec<_> = agnhosts.into_iter().chain(pauses).collect();
     image::write(&plan.name.state().join("images/agnhost.tar"), &images)
 }
 
@@ -58,7 +89,7 @@ pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
 pub(super) fn write_nexin(plan: &Plan, binary: &Path) -> Result<()> {
     let mut layer = Layer::default();
     layer.program("nexin", binary)?;
-    let images = [Image { reference: NEXIN, entrypoint: &["/nexin"], layer: &layer }];
+    let images = [Image { reference: NEXIN, entrypoint: &["/nexin"], arguments: &[], layer: &layer }];
     image::write(&plan.name.state().join("images/nexin.tar"), &images)
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Options {
     pub(super) network: Network,
     pub(super) nexin: Option<PathBuf>,
     pub(super) machine: Option<Machine>,
+    /// How many PolicyTest documents are run; none for all.
+    pub(super) limit: Option<usize>,
     /// How many pods a test creates.
     pub(super) pods: usize,
     /// How long a test of faults cuts a node off and stops the API server.
@@ -34,6 +36,7 @@ impl Options {
             network: Network::Bridge,
             nexin: None,
             machine: None,
+            limit: None,
             pods: PODS,
             outage: OUTAGE,
         };
@@ -44,6 +47,7 @@ impl Options {
                 "--nodes" => options.nodes = node_count(value()?)?,
                 "--network" => options.network = value()?.parse()?,
                 "--nexin" => options.nexin = Some(PathBuf::from(value()?)),
+                "--limit" => options.limit = Some(value()?.parse().context("--limit must be a number")?),
                 "--pods" => options.pods = value()?.parse().context("--pods must be a number")?,
                 "--outage" => {
                     let seconds = value()?.parse().context("--outage must be a number of seconds")?;

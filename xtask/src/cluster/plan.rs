@@ -111,6 +111,12 @@ impl Plan {
         (1..=self.nodes).map(Machine::Node)
     }
 
+    /// The search path of a program that calls kubectl.
+    pub(super) fn path(&self) -> String {
+        let programs = self.name.state().join("bin");
+        format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default())
+    }
+
     /// Writes the plan into the cluster's directory, for the commands that follow.
     pub(super) fn save(&self) -> Result<()> {
         let text = json!({"nodes": self.nodes, "network": self.network.to_string()}).to_string();

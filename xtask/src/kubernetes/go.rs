@@ -1,9 +1,11 @@
 //! Go, as far as the programs need it: its version, and builds with their progress.
 
 use super::modules::{Build, Module};
+use crate::command;
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -38,7 +40,7 @@ pub(super) fn build(module: &Module, directory: &Path) -> Result<()> {
         module.usual_time
     );
     let started = Instant::now();
-    let mut child = command(module, directory).spawn().context("could not run go")?;
+    let mut child = build_command(module, directory).spawn().context("could not run go")?;
     let lines = watch(module.name, &lines_of(&mut child)?, started);
     if !child.wait()?.success() {
         let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
@@ -53,8 +55,17 @@ pub(super) fn build(module: &Module, directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The directory of a module in Go's cache; one that is missing is downloaded.
+pub(super) fn download(module: &Module, path: &str) -> Result<PathBuf> {
+    let mut command = Command::new("go");
+    command.args(["mod", "download", "-json", path]).current_dir(module.directory());
+    let answer = command::run(command.env("GOTOOLCHAIN", "local"))?;
+    let answer: Value = serde_json::from_str(&answer)?;
+    Ok(PathBuf::from(answer["Dir"].as_str().with_context(|| format!("Go has no directory of {path}"))?))
+}
+
 /// The build, with less of the processor than what else runs here.
-fn command(module: &Module, directory: &Path) -> Command {
+fn build_command(module: &Module, directory: &Path) -> Command {
     let mut command = Command::new("nice");
     command.args(["-n", "10", "go"]);
     match &module.build {

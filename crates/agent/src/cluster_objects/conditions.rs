@@ -1,4 +1,4 @@
-//! The condition `Valid` in the status of policies of the incumbent's kinds: whether a policy is in force, or why not.
+//! The condition `Valid` in the status of policies: whether a policy is in force, or why not.
 //!
 //! Every node comes to the same result, and one of them writes it: the nodes have an order for each policy, by a hash. The first
 //! writes at once, and each following one only if its predecessors did not.
@@ -18,10 +18,13 @@ const SUCCEEDED: &str = "Policy validation succeeded";
 /// The type of the condition.
 const VALID: &str = "Valid";
 
-/// The kinds whose status has conditions, with their names in paths.
-const KINDS: [(&str, &str); 2] = [
+/// The kinds whose status has conditions, with their names in paths. A NetworkPolicy has no status.
+const KINDS: [(&str, &str); 5] = [
     ("CiliumNetworkPolicy", "ciliumnetworkpolicies"),
     ("CiliumClusterwideNetworkPolicy", "ciliumclusterwidenetworkpolicies"),
+    ("ClusterNetworkPolicy", "clusternetworkpolicies"),
+    ("AdminNetworkPolicy", "adminnetworkpolicies"),
+    ("BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
 ];
 
 /// The policies whose conditions are not as they should be.
@@ -33,7 +36,7 @@ pub(crate) struct PolicyConditions {
 #[derive(Debug)]
 struct DueCondition {
     uid: String,
-    body: String,
+    write: ObjectWrite,
     since: Instant,
     /// This node's place in the order, once it is known.
     at: Option<Instant>,
@@ -41,8 +44,10 @@ struct DueCondition {
 
 /// What is read of a policy object.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct PolicyObject {
+    /// In which version of the kind it was read, and its status is written.
+    api_version: String,
     metadata: PolicyMetadata,
     status: PolicyStatus,
 }
@@ -66,6 +71,7 @@ struct PolicyCondition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
+    reason: String,
     message: String,
     observed_generation: i64,
     last_transition_time: String,
@@ -80,7 +86,7 @@ impl PolicyConditions {
         validity: Result<(), String>,
         now: SystemTime,
     ) {
-        let Some((kind, _)) = KINDS.into_iter().find(|(known, _)| *known == kind) else { return };
+        let Some((kind, plural)) = KINDS.into_iter().find(|(known, _)| *known == kind) else { return };
         let key = (kind, name.clone());
         let object = text.and_then(|text| serde_json::from_str::<PolicyObject>(text).ok());
         let wanted = object.as_ref().and_then(|object| wanted(object, validity, now));
@@ -88,9 +94,12 @@ impl PolicyConditions {
             self.due.remove(&key);
             return;
         };
-        let body = body(kind, name, &condition);
+        let write = ObjectWrite {
+            path: path((&object.api_version, plural), name),
+            action: WriteAction::Apply(body((&object.api_version, kind), name, &condition)),
+        };
         let uid = object.metadata.uid;
-        self.due.insert(key, DueCondition { uid, body, since: Instant::now(), at: None });
+        self.due.insert(key, DueCondition { uid, write, since: Instant::now(), at: None });
     }
 
     /// Whether every condition is as it should be.
@@ -106,10 +115,7 @@ impl PolicyConditions {
             due.at = (place < WRITERS).then(|| due.since + TURN * place as u32);
         }
         let is_due = |due: &DueCondition| due.at.is_some_and(|at| at <= now);
-        let ready = self.due.extract_if(.., |_, due| is_due(due)).map(|((kind, name), due)| ObjectWrite {
-            path: path(kind, &name),
-            action: WriteAction::Apply(due.body),
-        });
+        let ready = self.due.extract_if(.., |_, due| is_due(due)).map(|(_, due)| due.write);
         let ready = ready.collect();
         (ready, self.due.values().filter_map(|due| due.at).min())
     }
@@ -134,6 +140,7 @@ fn wanted(object: &PolicyObject, validity: Result<(), String>, now: SystemTime) 
     Some(PolicyCondition {
         kind: VALID.into(),
         status: status.into(),
+        reason: if validity.is_ok() { "Accepted" } else { "Invalid" }.into(),
         message: validity.err().unwrap_or_else(|| SUCCEEDED.to_owned()),
         observed_generation: generation,
         last_transition_time,
@@ -151,13 +158,13 @@ fn place(uid: &str, own: &str, nodes: &[String]) -> usize {
     nodes.iter().filter(|node| *node != own && rank(node) < ours).count()
 }
 
-fn body(kind: &str, name: &ResourceName, condition: &PolicyCondition) -> String {
+fn body((api_version, kind): (&str, &str), name: &ResourceName, condition: &PolicyCondition) -> String {
     let mut metadata = serde_json::json!({"name": name.name});
     if let Some(namespace) = &name.namespace {
         metadata["namespace"] = namespace.as_str().into();
     }
     serde_json::json!({
-        "apiVersion": "cilium.io/v2",
+        "apiVersion": api_version,
         "kind": kind,
         "metadata": metadata,
         "status": {"conditions": [condition]},
@@ -165,11 +172,12 @@ fn body(kind: &str, name: &ResourceName, condition: &PolicyCondition) -> String 
     .to_string()
 }
 
-fn path(kind: &str, name: &ResourceName) -> String {
-    let plural = KINDS.iter().find(|(known, _)| *known == kind).map_or("", |(_, plural)| plural);
+fn path((api_version, plural): (&str, &str), name: &ResourceName) -> String {
     match &name.namespace {
-        Some(namespace) => format!("/apis/cilium.io/v2/namespaces/{namespace}/{plural}/{}/status", name.name),
-        None => format!("/apis/cilium.io/v2/{plural}/{}/status", name.name),
+        Some(namespace) => {
+            format!("/apis/{api_version}/namespaces/{namespace}/{plural}/{}/status", name.name)
+        }
+        None => format!("/apis/{api_version}/{plural}/{}/status", name.name),
     }
 }
 
@@ -193,7 +201,7 @@ mod tests {
 
     fn object(generation: i64, conditions: &str) -> String {
         format!(
-            r#"{{"metadata": {{"uid": "7", "generation": {generation}}}, "status": {{"conditions": [{conditions}]}}}}"#
+            r#"{{"apiVersion": "cilium.io/v2", "metadata": {{"uid": "7", "generation": {generation}}}, "status": {{"conditions": [{conditions}]}}}}"#
         )
     }
 
@@ -229,6 +237,29 @@ mod tests {
         check(&object(2, &valid(1)), Ok(()), Some(format!("True 2 {SUCCEEDED} then")));
         check(&object(2, &valid(2)), Ok(()), None);
         check(&object(2, &valid(2)), why(), Some(format!("False 2 spec.ingres: unknown field {NOW}")));
+    }
+
+    #[test]
+    fn a_condition_is_written_in_the_version_in_which_the_policy_was_read() {
+        let name = ResourceName { namespace: None, name: "rule1".into() };
+        for (kind, plural, version) in [
+            ("ClusterNetworkPolicy", "clusternetworkpolicies", "v1alpha2"),
+            ("ClusterNetworkPolicy", "clusternetworkpolicies", "v1beta1"),
+            ("AdminNetworkPolicy", "adminnetworkpolicies", "v1alpha1"),
+            ("BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies", "v1alpha1"),
+        ] {
+            let version = format!("policy.networking.k8s.io/{version}");
+            let text = object(1, "").replace("cilium.io/v2", &version);
+            let mut conditions = PolicyConditions::default();
+            conditions.observe((kind, &name), Some(&text), Err("spec.tier: is wrong".into()), UNIX_EPOCH);
+            let write = conditions.writes("n1", &[]).0.pop().unwrap();
+            assert_eq!(write.path, format!("/apis/{version}/{plural}/rule1/status"));
+            let WriteAction::Apply(body) = write.action else { panic!("not applied") };
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((&body["apiVersion"], &body["kind"]), (&version.into(), &kind.into()));
+            let condition = &body["status"]["conditions"][0];
+            assert_eq!((&condition["status"], &condition["reason"]), (&"False".into(), &"Invalid".into()));
+        }
     }
 
     #[test]

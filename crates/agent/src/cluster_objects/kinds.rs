@@ -9,6 +9,8 @@ pub(crate) enum ObjectRole {
     Manifest,
     /// A pod of this node.
     NodePod,
+    /// The blocks of a node without `podCIDRs`.
+    NodeBlocks,
     /// The number of a set of labels.
     Identity,
     /// A pod of any node, with its addresses and the labels of its identity.
@@ -20,7 +22,7 @@ const NONE: KeptFields = KeptFields { metadata: &[], whole: &[], spec: &[], stat
 const SPEC: KeptFields = KeptFields { metadata: &["annotations"], whole: &["spec"], ..NONE };
 
 /// The watched kinds. Namespaces and nodes come first: what selects by their labels comes later.
-const KINDS: [(ObjectRole, WatchedKind); 14] = [
+const KINDS: [(ObjectRole, WatchedKind); 15] = [
     manifest("", &["v1"], ("Namespace", "namespaces"), NONE),
     manifest(
         "",
@@ -48,14 +50,19 @@ const KINDS: [(ObjectRole, WatchedKind); 14] = [
         "policy.networking.k8s.io",
         &["v1beta1", "v1alpha2"],
         ("ClusterNetworkPolicy", "clusternetworkpolicies"),
-        SPEC,
+        SPEC_AND_CONDITIONS,
     ),
-    manifest("policy.networking.k8s.io", &["v1alpha1"], ("AdminNetworkPolicy", "adminnetworkpolicies"), SPEC),
+    manifest(
+        "policy.networking.k8s.io",
+        &["v1alpha1"],
+        ("AdminNetworkPolicy", "adminnetworkpolicies"),
+        SPEC_AND_CONDITIONS,
+    ),
     manifest(
         "policy.networking.k8s.io",
         &["v1alpha1"],
         ("BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
-        SPEC,
+        SPEC_AND_CONDITIONS,
     ),
     watched(
         ObjectRole::NodePod,
@@ -69,6 +76,13 @@ const KINDS: [(ObjectRole, WatchedKind); 14] = [
             containers: true,
             ..NONE
         },
+    ),
+    watched(
+        ObjectRole::NodeBlocks,
+        "cilium.io",
+        &["v2"],
+        ("CiliumNode", "ciliumnodes"),
+        KeptFields { spec: &["addresses", "ipam"], ..NONE },
     ),
     watched(
         ObjectRole::Identity,
@@ -87,7 +101,9 @@ const KINDS: [(ObjectRole, WatchedKind); 14] = [
 ];
 
 /// A policy of the incumbent has one spec or several.
-const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], status: &["conditions"], ..SPEC };
+const SPECS: KeptFields = KeptFields { whole: &["spec", "specs"], ..SPEC_AND_CONDITIONS };
+/// The status has the condition `Valid`.
+const SPEC_AND_CONDITIONS: KeptFields = KeptFields { status: &["conditions"], ..SPEC };
 
 /// The watched kinds and their roles, for the agent of this node.
 pub(crate) fn watched_kinds(node: &str) -> Vec<(ObjectRole, WatchedKind)> {
@@ -107,7 +123,7 @@ pub fn cluster_kinds() -> Vec<WatchedKind> {
     let kinds = KINDS.into_iter().filter_map(|(role, kind)| match role {
         ObjectRole::Manifest => Some(kind),
         ObjectRole::NodePod => Some(WatchedKind { fields: POD, ..kind }),
-        ObjectRole::Identity | ObjectRole::Peer => None,
+        ObjectRole::NodeBlocks | ObjectRole::Identity | ObjectRole::Peer => None,
     });
     kinds.collect()
 }

@@ -90,6 +90,14 @@ impl StoredCluster {
         })
     }
 
+    /// The name of each stored object of a kind, and its text.
+    pub(crate) fn of_kind(&self, kind: &'static str) -> impl Iterator<Item = (String, &str)> {
+        self.texts.iter().filter_map(move |(source, text)| {
+            let (of, name) = object_of(source)?;
+            (of == kind).then_some((name.name, text.as_str()))
+        })
+    }
+
     /// The kinds to watch, each with the objects that are known.
     pub(crate) fn requests(&mut self) -> Vec<WatchRequest> {
         let request = |(_, kind): &(ObjectRole, WatchedKind)| {
@@ -105,6 +113,11 @@ impl StoredCluster {
     /// The name of the kind with this index.
     pub(crate) fn kind(&self, index: usize) -> &'static str {
         self.kinds[index].1.kind
+    }
+
+    /// The index of a kind.
+    pub(crate) fn index_of(&self, kind: &str) -> Option<usize> {
+        self.kinds.iter().position(|(_, known)| known.kind == kind)
     }
 
     /// The kinds with this role, by index.

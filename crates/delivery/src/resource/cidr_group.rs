@@ -20,7 +20,7 @@ pub(super) const RESOURCE: CustomResource = CustomResource {
 
 fn schema() -> Schema {
     let blocks = list(cidr()).about("The blocks, such as 192.0.2.0/24 or 2001:db8::/32.");
-    let spec = object([("externalCIDRs", blocks)]).requires(["externalCIDRs"]);
+    let spec = object([("externalCIDRs", blocks)]).keeping_nulls().requires(["externalCIDRs"]);
     root("A list of blocks outside the cluster that policies refer to by name or labels.", [("spec", spec)])
         .requires(["spec"])
 }

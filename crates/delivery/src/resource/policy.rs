@@ -107,9 +107,10 @@ fn spec(selects_nodes: bool) -> Schema {
         ("labels", list(label)),
         ("log", object([("value", value)]).requires(["value"]).about("A text for events of the policy.")),
     ];
-    let spec = object(fields);
+    let spec = object(fields.map(|(name, field)| (name, field.keeping_nulls())));
     if selects_nodes {
-        spec.and("nodeSelector", selector().about("The nodes that the policy applies to."))
+        let nodes = selector().keeping_nulls().about("The nodes that the policy applies to.");
+        spec.and("nodeSelector", nodes)
     } else {
         spec
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use structural::Structural;
+use structural::{Structural, pruned};
 
 /// Set to write `left_to_agent.txt` anew.
 const REFRESH: &str = "NEXIN_REFRESH";
@@ -43,6 +43,70 @@ fn what_the_schemas_leave_to_the_agent_is_written_down() {
         fs::write(&path, &left).unwrap();
     }
     assert_eq!(fs::read_to_string(&path).unwrap_or_default(), left, "NEXIN_REFRESH=1 writes it anew");
+}
+
+/// Every field of every example once without a value.
+#[test]
+fn a_field_without_a_value_that_the_parser_refuses_is_not_removed_by_the_api_server() {
+    let (mut cases, mut refused, mut wrong) = (0, 0, Vec::new());
+    for text in [
+        include_str!("../../../manifest/tests/schema/cilium.yaml"),
+        include_str!("../../../manifest/tests/schema/referred.yaml"),
+    ] {
+        for document in manifest::documents_as_json("", text).unwrap() {
+            let object: Value = serde_json::from_str(&document).unwrap();
+            let of = |field: &str| object[field].as_str().unwrap_or_default();
+            let Some(schema) = schema_of(of("apiVersion"), of("kind")) else { continue };
+            for place in ["spec", "specs"] {
+                for path in places(&object[place], &format!("/{place}")) {
+                    let mut without = object.clone();
+                    *without.pointer_mut(&path).unwrap() = Value::Null;
+                    cases += 1;
+                    if !is_refused(&without) {
+                        continue;
+                    }
+                    refused += 1;
+                    let stored = pruned(&schema, &without);
+                    let is_kept = Structural::default().violation(&schema, &stored).is_some();
+                    if !is_kept && !is_refused(&stored) {
+                        wrong.push(format!("{path} of\n{object}"));
+                    }
+                }
+            }
+        }
+    }
+    println!("{cases} fields without a value, {refused} refused by the parser");
+    assert!(refused > 100, "{refused} are few");
+    assert!(
+        wrong.is_empty(),
+        "{} are removed, and what is left is accepted:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// The paths of all fields at any depth.
+fn places(value: &Value, path: &str) -> Vec<String> {
+    let below: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => {
+            let escaped = |name: &str| name.replace('~', "~0").replace('/', "~1");
+            fields.iter().map(|(name, value)| (format!("{path}/{}", escaped(name)), value)).collect()
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(at, value)| (format!("{path}/{at}"), value)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let deeper = below.iter().flat_map(|(path, value)| places(value, path));
+    let deeper: Vec<String> = deeper.collect();
+    let own = below.into_iter().filter(|_| value.is_object()).map(|(path, _)| path);
+    own.chain(deeper).collect()
+}
+
+fn is_refused(object: &Value) -> bool {
+    let findings = manifest::parse("", &object.to_string())
+        .map_or_else(|findings| findings, |manifest| manifest.warnings);
+    findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 /// What parser and schema find of one object.

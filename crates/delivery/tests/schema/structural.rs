@@ -40,7 +40,8 @@ impl Structural {
             length.is_none_or(|length| if least { length >= bound } else { length <= bound })
         };
         Ok(match keyword {
-            "type" => has_type(value, wanted.as_str().unwrap()),
+            "type" => (value.is_null() && is_nullable(schema)) || has_type(value, wanted.as_str().unwrap()),
+            "nullable" => true,
             "properties" => return self.properties(wanted, value, schema, path).map(|()| true),
             "additionalProperties" => {
                 for (key, value) in value.as_object().into_iter().flatten() {
@@ -80,7 +81,7 @@ impl Structural {
         })
     }
 
-    /// Checks the fields of a mapping. A field without a value is pruned, as an API server does.
+    /// Checks the fields of a mapping. A field without a value is pruned unless it is nullable, as an API server does.
     fn properties(
         &mut self,
         wanted: &Value,
@@ -90,8 +91,9 @@ impl Structural {
     ) -> Result<(), String> {
         // A schema without a type is part of `anyOf`: it says nothing of other fields.
         let is_whole = schema.get("type").is_some();
-        for (name, value) in value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        for (name, value) in value.as_object().into_iter().flatten() {
             match wanted.get(name) {
+                schema if value.is_null() && !schema.is_some_and(is_nullable) => {}
                 Some(schema) => self.check(schema, value, &format!("{path}.{name}"))?,
                 None if is_whole => return Err(format!("{path}: unknown field {name}")),
                 None => {}
@@ -108,6 +110,27 @@ impl Structural {
     fn matches(&mut self, pattern: &str, text: &str) -> bool {
         let regex = self.patterns.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).unwrap());
         regex.is_match(text)
+    }
+}
+
+fn is_nullable(schema: &Value) -> bool {
+    schema["nullable"] == true
+}
+
+/// The value as an API server stores it: without the fields that have no value and must have one.
+pub(super) fn pruned(schema: &Value, value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let schema_of = |name: &str| {
+                let named = schema["properties"].get(name);
+                named.or_else(|| schema.get("additionalProperties")).cloned().unwrap_or_default()
+            };
+            let kept = fields.iter().map(|(name, value)| (name, value, schema_of(name)));
+            let kept = kept.filter(|(_, value, schema)| !value.is_null() || is_nullable(schema));
+            kept.map(|(name, value, schema)| (name.clone(), pruned(&schema, value))).collect()
+        }
+        Value::Array(items) => items.iter().map(|item| pruned(&schema["items"], item)).collect(),
+        other => other.clone(),
     }
 }
 

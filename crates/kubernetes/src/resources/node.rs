@@ -23,7 +23,8 @@ pub struct CiliumNodeSpec {
     /// Its addresses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<CiliumNodeAddress>,
-    /// Where its endpoints take addresses from.
+    /// Where its endpoints take addresses from. An agent that has no part in it must not apply it, not even empty.
+    #[serde(skip_serializing_if = "IpamSpec::is_empty")]
     pub ipam: IpamSpec,
 }
 
@@ -44,6 +45,12 @@ pub struct IpamSpec {
     /// The blocks, which the operator writes.
     #[serde(rename = "podCIDRs", skip_serializing_if = "Vec::is_empty")]
     pub pod_cidrs: Vec<String>,
+}
+
+impl IpamSpec {
+    fn is_empty(&self) -> bool {
+        self.pod_cidrs.is_empty()
+    }
 }
 
 impl CustomKind for CiliumNode {

@@ -15,7 +15,8 @@ use testbed::{EngineKind, Observer, ProbeReport, RunError, Suite, Summary};
     after_help = "Examples:\n  nexin test examples/tutorial\n  nexin test --engine model,native -o json \
                         shop.test.yaml\n\nEngines: model (the reference), native (compiled rows and the packet \
                         path in memory), kernel (the same through the loaded programs), live (workloads in network \
-                        namespaces, with real servers and clients)."
+                        namespaces, with real servers and clients), cluster (the same in pods of the Kubernetes cluster \
+                        that kubectl reaches, whose nodes run on this machine)."
 )]
 pub(crate) struct Test {
     /// PolicyTest files, or directories of files that end in .test.yaml
@@ -24,6 +25,9 @@ pub(crate) struct Test {
     /// Engines to run [default: model,native and, as root, kernel]
     #[arg(short, long = "engine", value_name = "ENGINES", value_delimiter = ',')]
     engines: Vec<EngineKind>,
+    /// Run the first documents only
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<usize>,
     /// Print every verdict, not only those that differ from the expected ones
     #[arg(short, long)]
     verbose: bool,
@@ -31,9 +35,14 @@ pub(crate) struct Test {
 
 impl Test {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let suite = Suite::read(&self.paths).map_err(|error| BadInput(error.to_string()))?;
+        let mut suite = Suite::read(&self.paths).map_err(|error| BadInput(error.to_string()))?;
         for warning in &suite.warnings {
             session.print_error_line(&warning.to_string());
+        }
+        if let Some(limit) = self.limit.filter(|limit| *limit < suite.documents.len()) {
+            let all = suite.documents.len();
+            session.print_error_line(&format!("only the first {limit} of {all} documents are run"));
+            suite.documents.truncate(limit);
         }
         let (engines, without) = match self.engines.is_empty() {
             true => EngineKind::usual(),

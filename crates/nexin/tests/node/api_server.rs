@@ -84,6 +84,7 @@ fn a_start_without_the_api_server_has_the_policies_that_were_last_known() {
 
 const PODS: &str = "/api/v1/pods";
 const NODES: &str = "/api/v1/nodes";
+const CILIUM_NODES: &str = "/apis/cilium.io/v2/ciliumnodes";
 const IDENTITIES: &str = "/apis/cilium.io/v2/ciliumidentities";
 const PEERS: &str = "/apis/cilium.io/v2/ciliumendpoints";
 
@@ -136,7 +137,13 @@ fn expect_identities(bed: &Bed, names: &[&str], numbers: &[u32]) {
 #[ignore = "needs root"]
 fn workloads_have_the_clusters_identities_and_keep_their_connections_when_these_come_or_go() {
     let (mut bed, server) = node_with_server("kc");
-    server.put_object(NODES, json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.77.1.0/24"]}}));
+    let addresses = json!([{"type": "InternalIP", "address": "192.0.2.1"}]);
+    server.put_object(
+        NODES,
+        json!({"metadata": {"name": "n1", "uid": "n1"}, "status": {"addresses": addresses}}),
+    );
+    let blocks = json!({"ipam": {"podCIDRs": ["10.77.1.0/24"]}});
+    server.put_object(CILIUM_NODES, json!({"metadata": {"name": "n1", "uid": "c1"}, "spec": blocks}));
     server.put_object(IDENTITIES, cluster_identity(700, "server"));
     server.put_object(PEERS, peer("client", "10.99.0.7", 701));
     ["server", "client"].into_iter().for_each(|name| server.put_object(PODS, pod(name)));
@@ -150,8 +157,10 @@ fn workloads_have_the_clusters_identities_and_keep_their_connections_when_these_
     assert_eq!(
         server_host.addresses[0].to_string().rsplit_once('.').unwrap().0,
         "10.77.1",
-        "of the Node object"
+        "of the CiliumNode"
     );
+    let written = server.writes_to(&format!("{CILIUM_NODES}/n1"));
+    assert!(written[0].contains(r#"[{"type":"InternalIP","ip":"192.0.2.1"}]"#), "{written:?}");
     bed.apply(crate::CONNECTIONS);
     server_host.serve("server");
     assert_eq!(client_host.reaches(&server_host, "/"), Some(200));

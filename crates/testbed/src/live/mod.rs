@@ -1,28 +1,19 @@
 //! The engine `live`: workloads in network namespaces, real servers and clients, and a node with a real agent.
 
-mod client;
 mod node;
 mod outside;
-mod server;
 
-use crate::crossing::{Crossing, CrossingEnd, Sent};
+use crate::crossing::{Crossing, CrossingEnd};
 use crate::engine::{Engine, EngineAnswer, EngineError};
+use crate::exchange::{self, Exchange};
 use crate::state::{TestState, TestWorkload};
-use client::{Client, Seen};
-use manifest::test::{Expect, WorkloadName};
-use manifest::{Object, TransportProtocol};
+use manifest::Object;
+use manifest::test::WorkloadName;
 use node::LiveNode;
 use outside::Outside;
-use server::{Listener, Servers};
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 use workload::NetworkNamespace;
-
-/// How long a probe may take: at first, and again where the client received nothing. The second covers the
-/// retransmission of a SYN that the machine itself lost (RFC 6298: after a second).
-const PATIENCE: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1500)];
 
 /// A node with an agent, its workloads, and hosts outside the cluster.
 pub struct Live {
@@ -75,47 +66,6 @@ impl Live {
             }
         }
         Ok(())
-    }
-
-    /// Starts the servers that crossings need.
-    fn serve(&self, crossings: &[&Crossing]) -> Result<Servers, EngineError> {
-        let mut asked = BTreeSet::new();
-        let mut listeners = Vec::new();
-        for crossing in crossings.iter().filter(|crossing| !is_void(crossing)) {
-            let (protocol, port) = match crossing.sent {
-                Sent::Connection(protocol, port) => (protocol, port),
-                Sent::Request(port, _) => (TransportProtocol::Tcp, port),
-                Sent::Icmp(_) => continue,
-            };
-            let address = SocketAddr::new(crossing.destination, port);
-            if asked.insert((address, protocol)) {
-                let namespace = self.namespace(&crossing.to, crossing.destination);
-                listeners.push(Listener::open(namespace, address, protocol)?);
-            }
-        }
-        Servers::start(listeners)
-    }
-
-    /// Sends all crossings at the same time, and returns what each client received.
-    fn send(&self, crossings: &[&Crossing], patience: Duration) -> Result<Vec<Seen>, EngineError> {
-        std::thread::scope(|scope| {
-            let clients: Vec<_> = crossings
-                .iter()
-                .map(|crossing| {
-                    let from = self.namespace(&crossing.from, crossing.source);
-                    let to = match is_void(crossing) {
-                        true => from,
-                        false => self.namespace(&crossing.to, crossing.destination),
-                    };
-                    scope.spawn(move || Client { crossing, from, to, patience }.ask())
-                })
-                .collect();
-            let seen = |client: std::thread::ScopedJoinHandle<'_, std::io::Result<Seen>>| {
-                let seen = client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                seen.map_err(EngineError::failed("sending as a client"))
-            };
-            clients.into_iter().map(seen).collect()
-        })
     }
 }
 
@@ -172,9 +122,9 @@ impl Engine for Live {
         let open: Vec<usize> = (0..answers.len()).filter(|&index| answers[index].is_none()).collect();
         let sent: Vec<&Crossing> = open.iter().map(|&index| &crossings[index]).collect();
         match self.ask_open(&sent) {
-            Ok(seen) => {
-                for (&index, seen) in open.iter().zip(seen) {
-                    answers[index] = Some(Ok(answer(&crossings[index], seen)));
+            Ok(answered) => {
+                for (&index, answer) in open.iter().zip(answered) {
+                    answers[index] = Some(Ok(answer));
                 }
             }
             Err(error) => return vec![Err(error)],
@@ -214,16 +164,15 @@ impl Live {
         Ok(())
     }
 
-    fn ask_open(&mut self, crossings: &[&Crossing]) -> Result<Vec<Seen>, EngineError> {
+    fn ask_open(&mut self, crossings: &[&Crossing]) -> Result<Vec<EngineAnswer>, EngineError> {
         self.make_outside(crossings)?;
-        let _servers = self.serve(crossings)?;
-        let mut seen = self.send(crossings, PATIENCE[0])?;
-        let silent: Vec<usize> = (0..seen.len()).filter(|&index| seen[index] == Seen::Nothing).collect();
-        let again: Vec<&Crossing> = silent.iter().map(|&index| crossings[index]).collect();
-        for (index, second) in silent.into_iter().zip(self.send(&again, PATIENCE[1])?) {
-            seen[index] = second;
-        }
-        Ok(seen)
+        let exchanges: Vec<_> = crossings.iter().map(|crossing| self.exchange(crossing)).collect();
+        exchange::carry_out(&exchanges)
+    }
+
+    fn exchange<'a>(&'a self, crossing: &'a Crossing) -> Exchange<'a> {
+        let to = (!is_void(crossing)).then(|| self.namespace(&crossing.to, crossing.destination));
+        Exchange { crossing, from: self.namespace(&crossing.from, crossing.source), to }
     }
 }
 
@@ -238,22 +187,17 @@ impl Live {
 
     /// Why a crossing cannot be sent for real.
     fn obstacle(&self, crossing: &Crossing) -> Option<&'static str> {
-        const ECHO: [u8; 2] = [8, 128];
+        if let Some(why) = exchange::obstacle(crossing) {
+            return Some(why);
+        }
         let ends = [(&crossing.from, crossing.source), (&crossing.to, crossing.destination)];
         let has = |wanted: fn(&CrossingEnd) -> bool| ends.iter().any(|(end, _)| wanted(end));
         let names = self.state.names_by_address();
-        match crossing.sent {
-            Sent::Icmp(kind) if kind != ECHO[usize::from(crossing.source.is_ipv6())] => {
-                Some("of ICMP, only echo requests are sent for real")
-            }
-            Sent::Connection(TransportProtocol::Sctp, _) if !server::has_sctp() => {
-                Some("SCTP is not supported by this kernel")
-            }
-            _ if let Some(why) = crossing.cannot_be_translated() => Some(why),
-            _ if crossing.frontend.is_some() && crossing.from == crossing.to => {
+        match () {
+            () if crossing.frontend.is_some() && crossing.from == crossing.to => {
                 Some("a workload drops packets from its own address")
             }
-            _ if has(|end| *end == CrossingEnd::Host)
+            () if has(|end| *end == CrossingEnd::Host)
                 && !has(|end| matches!(end, CrossingEnd::Workload(_)))
                 && self.state.is_node_a_subject() =>
             {
@@ -261,13 +205,13 @@ impl Live {
                     "the node of the tests has no interface to the outside, where its own policy would judge",
                 )
             }
-            _ if ends
+            () if ends
                 .iter()
                 .any(|(end, address)| **end == CrossingEnd::World && names.contains_key(address)) =>
             {
                 Some("the agent has no source of domain names")
             }
-            _ => None,
+            () => None,
         }
     }
 }
@@ -275,25 +219,4 @@ impl Live {
 /// Whether the crossing goes to a service without backends.
 fn is_void(crossing: &Crossing) -> bool {
     crossing.frontend.is_some_and(|frontend| frontend.is_void())
-}
-
-fn answer(crossing: &Crossing, seen: Seen) -> EngineAnswer {
-    let asks_request = matches!(crossing.sent, Sent::Request(..));
-    let (verdict, reason) = match seen {
-        Seen::Nothing => (Expect::Drop, "nothing came back".into()),
-        Seen::Reset => (Expect::Drop, "the connection was reset".into()),
-        Seen::Reached => (Expect::Allow, "it came through".into()),
-        Seen::Status(status) => {
-            let verdict = match status {
-                200 => Expect::Allow,
-                // The proxy reports that it cannot reach the server.
-                502..=504 => Expect::Drop,
-                _ if asks_request => Expect::Deny,
-                // Connected; the probe has no request.
-                _ => Expect::Allow,
-            };
-            (verdict, format!("connected, and answered with status {status}"))
-        }
-    };
-    EngineAnswer { verdict, rule: None, reason }
 }

@@ -1,6 +1,6 @@
 //! A client: sends a crossing for real, and returns what comes back.
 
-use super::server::socket;
+use super::server::{has_sctp, socket};
 use crate::crossing::{Crossing, Sent, head};
 use manifest::TransportProtocol;
 use manifest::test::HttpRequest;
@@ -42,6 +42,7 @@ impl Client<'_> {
         match &self.crossing.sent {
             Sent::Icmp(kind) => self.echo(*kind),
             Sent::Connection(TransportProtocol::Udp, _) => self.datagram(),
+            Sent::Connection(TransportProtocol::Sctp, port) if !has_sctp() => self.first_message(*port),
             Sent::Connection(TransportProtocol::Sctp, _) => {
                 Ok(self.connect(TransportProtocol::Sctp)?.map_or_else(|seen| seen, |_| Seen::Reached))
             }
@@ -106,23 +107,44 @@ impl Client<'_> {
     /// Repeats an echo request until the other end receives it. The request itself counts: its reply belongs to the same
     /// flow.
     fn echo(&self, kind: u8) -> io::Result<Seen> {
+        let protocol = if self.crossing.source.is_ipv4() { 1 } else { 58 };
+        // The payload differs from other probes between the same ends.
+        let mut message = [&[kind, 0, 0, 0, 0, 7, 0, 1][..], self.token().as_bytes()].concat();
+        let sum = checksum(&message);
+        message[2..4].copy_from_slice(&sum);
+        self.raw(protocol, &message)
+    }
+
+    /// Repeats the INIT of an SCTP handshake until the other end receives it: what a kernel without SCTP can send.
+    fn first_message(&self, port: u16) -> io::Result<Seen> {
+        const SOURCE_PORT: u16 = 5_000;
+        const CHUNK: [u8; 20] = [1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1];
+        let ports = [SOURCE_PORT.to_be_bytes(), port.to_be_bytes()].concat();
+        // Verification tag and checksum are zero. The packet path reads neither, and no kernel answers.
+        let message = [&ports[..], &[0; 8], &CHUNK, self.token().as_bytes()].concat();
+        self.raw(i32::from(TransportProtocol::Sctp.number()), &message)
+    }
+
+    /// What the packets of this probe end with, and of no other probe between the same ends.
+    fn token(&self) -> String {
         let Crossing { source, destination, .. } = *self.crossing;
-        let raw = |namespace: &NetworkNamespace, address: SocketAddr| {
-            let number = if address.is_ipv4() { 1 } else { 58 };
-            let open = || Socket::new(Domain::for_address(address), Type::RAW, Some(number.into()));
+        format!("{source} {destination} {:?}", std::thread::current().id())
+    }
+
+    /// Repeats a packet until the other end receives it.
+    fn raw(&self, protocol: i32, message: &[u8]) -> io::Result<Seen> {
+        let Crossing { source, destination, .. } = *self.crossing;
+        let open = |namespace: &NetworkNamespace, address: SocketAddr| {
+            let open = || Socket::new(Domain::for_address(address), Type::RAW, Some(protocol.into()));
             let socket = namespace.enter(open).map_err(io::Error::other)??;
             socket.bind(&address.into())?;
             io::Result::Ok(socket)
         };
-        let (sender, receiver) =
-            (raw(self.from, (source, 0).into())?, raw(self.to, (destination, 0).into())?);
-        // The payload differs from other probes between the same ends.
-        let token = format!("{source} {destination} {:?}", std::thread::current().id());
-        let mut message = [&[kind, 0, 0, 0, 0, 7, 0, 1][..], token.as_bytes()].concat();
-        let sum = checksum(&message);
-        message[2..4].copy_from_slice(&sum);
+        let sender = open(self.from, (source, 0).into())?;
+        let receiver = open(self.to, (destination, 0).into())?;
         let to = SocketAddr::new(destination, 0);
-        let send = || sender.send_to(&message, &to.into()).map(drop);
+        let send = || sender.send_to(message, &to.into()).map(drop);
+        let token = self.token();
         self.until_received(&receiver, send, |heard| heard.ends_with(token.as_bytes()))
     }
 
