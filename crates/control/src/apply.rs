@@ -204,8 +204,13 @@ impl World {
         Config { proxy_interface, proxy_port, flags, masquerade, ..Config::default() }
     }
 
+    /// Whether packets between workloads and outside get other addresses.
+    pub fn translates_outside(&self) -> bool {
+        self.masquerade().is_some() || self.host_ports > 0
+    }
+
     /// What the packet path masquerades with; nothing on a node without workloads.
-    pub fn masquerade(&self) -> Option<MasqueradeConfig> {
+    pub(crate) fn masquerade(&self) -> Option<MasqueradeConfig> {
         let masquerade = self.node.masquerade.as_ref().filter(|_| !self.endpoints.is_empty())?;
         let of_family = |is_v4: bool| masquerade.addresses.iter().find(|address| address.is_ipv4() == is_v4);
         let [v4, v6] = [true, false]
