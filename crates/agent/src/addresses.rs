@@ -6,6 +6,10 @@ use crate::state::State;
 use policy::rule::Cidr;
 use service::Service;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long a cluster's nodes get to see that the endpoint of an address is gone, before another one has the address.
+const QUARANTINE: Duration = Duration::from_secs(30);
 
 /// The pools of a node: at most one of each family for workloads, and one for services.
 #[derive(Clone, Debug)]
@@ -14,19 +18,29 @@ pub(crate) struct Addresses {
     /// Further blocks from which a workload may request an address; none is assigned from them.
     requestable: Vec<Cidr>,
     services: Vec<Pool>,
+    /// How long a released address of a workload is kept back.
+    quarantine: Duration,
+    /// The latest addresses that workloads got, of earlier agents too.
+    latest: Vec<IpAddr>,
 }
 
 impl Addresses {
     /// Creates the pools, with the addresses that the state records as taken. Also returns the node's own
     /// addresses: the first of each block of workloads.
     pub(crate) fn new(config: &AgentConfig, state: &State) -> Result<(Self, Vec<IpAddr>), PoolError> {
-        let pools = |blocks: &[Cidr]| blocks.iter().copied().map(Pool::new).collect::<Vec<_>>();
         let mut addresses = Self {
-            workloads: pools(&config.workload_addresses),
+            workloads: Vec::new(),
             requestable: config.given_addresses.clone(),
-            services: pools(&config.service_addresses),
+            services: config.service_addresses.iter().copied().map(Pool::new).collect(),
+            quarantine: if config.kubernetes.is_some() { QUARANTINE } else { Duration::ZERO },
+            latest: state.latest_addresses.clone(),
         };
-        let own = addresses.workloads.iter_mut().map(Pool::take).collect::<Result<_, _>>()?;
+        let mut own = Vec::new();
+        for block in &config.workload_addresses {
+            let (pool, address) = addresses.pool(*block)?;
+            addresses.workloads.push(pool);
+            own.push(address);
+        }
         reserve(
             &mut addresses.workloads,
             state.workloads.values().flat_map(|known| &known.wanted.addresses),
@@ -48,8 +62,8 @@ impl Addresses {
             match self.workloads.iter().find(|pool| pool.block() == *block) {
                 Some(known) => pools.push(known.clone()),
                 None => {
-                    let mut pool = Pool::new(*block);
-                    own.push(pool.take()?);
+                    let (pool, address) = self.pool(*block)?;
+                    own.push(address);
                     added.push(pool);
                 }
             }
@@ -59,6 +73,14 @@ impl Addresses {
         pools.sort_by_key(|pool| pool.block().address().is_ipv6());
         self.workloads = pools;
         Ok(own)
+    }
+
+    /// A pool of workloads' addresses, and the node's own address of its block.
+    fn pool(&self, block: Cidr) -> Result<(Pool, IpAddr), PoolError> {
+        let mut pool = Pool::new(block).with_quarantine(self.quarantine);
+        let own = pool.take()?;
+        self.latest.iter().for_each(|latest| pool.continue_after(*latest));
+        Ok((pool, own))
     }
 
     /// Assigns no IPv6 addresses any more; assigned ones stay valid.
@@ -104,7 +126,14 @@ impl Addresses {
 
     /// One address of each family: the requested one, else an assigned one.
     pub(crate) fn for_workload(&mut self, wanted: &[IpAddr]) -> Result<Vec<IpAddr>, PoolError> {
-        complete(&mut self.workloads, wanted)
+        let addresses = complete(&mut self.workloads, wanted)?;
+        self.latest.clone_from(&addresses);
+        Ok(addresses)
+    }
+
+    /// The latest addresses that workloads got, after which the next agent continues.
+    pub(crate) fn latest(&self) -> &[IpAddr] {
+        &self.latest
     }
 
     /// Reserves addresses that another plugin assigned, in the blocks or outside them.
@@ -241,6 +270,24 @@ mod tests {
         assert_eq!(addresses.replace_workload_blocks(&[v4], &first), Ok(Vec::new()));
         let second = addresses.for_workload(&[]).unwrap();
         assert_eq!(second, ["10.1.0.4".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn an_agent_continues_after_the_addresses_of_the_one_before() {
+        let block = Cidr::new("10.1.0.0".parse().unwrap(), 24).unwrap();
+        let config = AgentConfig { workload_addresses: vec![block], ..AgentConfig::default() };
+        let (mut addresses, _) = Addresses::new(&config, &State::default()).unwrap();
+        // The address of a workload that ended comes again only after all others.
+        let first = addresses.for_workload(&[]).unwrap();
+        let second = addresses.for_workload(&[]).unwrap();
+        addresses.release_workload(&second);
+        let state = State { latest_addresses: addresses.latest().to_vec(), ..State::default() };
+        let (mut addresses, own) = Addresses::new(&config, &state).unwrap();
+        let third = addresses.for_workload(&[]).unwrap();
+        assert!(
+            third != first && third != second && third != own,
+            "{third:?} after {first:?} and {second:?}"
+        );
     }
 
     #[test]

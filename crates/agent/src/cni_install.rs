@@ -14,13 +14,17 @@ use cni::NetworkList;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The time between two checks: a few small files are read.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long the agent waits for its first success before it checks as often as later.
 const FIRST: Duration = Duration::from_millis(100);
+
+/// How long the agent may wait for what it needs before it can attach workloads, such as the first list of the API server,
+/// until that is a problem.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// The failures, as status and log name them.
 const INSTALLATION: Problem = Problem::new(
@@ -53,13 +57,17 @@ pub(crate) fn start(
     let noted = problems.clone();
     threads::start("cni-install", problems.clone(), UNCHECKED, move || {
         let mut pause = FIRST;
+        let started = Instant::now();
         loop {
             std::thread::sleep(pause);
             let unready = publication.current().unready.clone();
             let installed = installation.check(&unready);
             pause = if installed.is_ok() { INTERVAL } else { FIRST.max(pause.min(INTERVAL / 2) * 2) };
             let is_installed = installed.is_ok();
-            noted.note(INSTALLATION, installed.map_err(|error| api::sentence(error.as_ref())));
+            let is_settling = !unready.is_empty() && started.elapsed() < SETTLING;
+            if is_installed || !is_settling {
+                noted.note(INSTALLATION, installed.map_err(|error| api::sentence(error.as_ref())));
+            }
             if is_installed {
                 noted.note(OTHERS, installation.check_order().map_err(|error| api::sentence(error.as_ref())));
             }

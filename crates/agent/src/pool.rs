@@ -1,8 +1,12 @@
 //! Addresses from one block, each the next free one after the last address that was taken.
+//!
+//! Other nodes map an address to its endpoint until they see that the endpoint is gone. An address that was given at once to another
+//! endpoint would have the first one's permissions there. So a pool may keep released addresses back for a time.
 
 use policy::rule::Cidr;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 /// A block of addresses and which of them are taken.
 ///
@@ -14,6 +18,9 @@ pub struct Pool {
     block: Cidr,
     taken: BTreeSet<u128>,
     last: u128,
+    /// How long a released address is kept back, and when each was released.
+    quarantine: Duration,
+    released: BTreeMap<u128, Instant>,
 }
 
 /// The reason why an address cannot be taken.
@@ -22,6 +29,11 @@ pub enum PoolError {
     /// Every address is taken.
     #[error("all addresses of {0} are taken; free one by removing a workload, or configure a larger block")]
     Exhausted(Cidr),
+    /// Every address is taken, or was released a short time ago.
+    #[error(
+        "no address of {0} is free until those that were released a moment ago may be given again; try again later"
+    )]
+    KeptBack(Cidr),
     /// The address is in use.
     #[error("address {0} is taken already")]
     Taken(IpAddr),
@@ -30,7 +42,18 @@ pub enum PoolError {
 impl Pool {
     /// A pool with all addresses free.
     pub fn new(block: Cidr) -> Self {
-        Self { block, taken: BTreeSet::new(), last: 0 }
+        Self { block, taken: BTreeSet::new(), last: 0, quarantine: Duration::ZERO, released: BTreeMap::new() }
+    }
+
+    /// The same pool, which keeps each released address back for this time.
+    #[must_use]
+    pub(crate) fn with_quarantine(self, quarantine: Duration) -> Self {
+        Self { quarantine, ..self }
+    }
+
+    /// Goes on after an address that an earlier agent took, if the block has it: addresses that were released since come last.
+    pub(crate) fn continue_after(&mut self, address: IpAddr) {
+        self.last = self.offset(address).unwrap_or(self.last);
     }
 
     /// The block.
@@ -43,16 +66,21 @@ impl Pool {
         let size = self.size();
         let usable =
             if self.block.address().is_ipv4() { size.saturating_sub(2) } else { size.saturating_sub(1) };
-        // One step more than there are taken addresses reaches a free one, if there is one.
-        let steps = usable.min(self.taken.len() as u128 + 1);
+        self.released.retain(|_, released| released.elapsed() < self.quarantine);
+        // One step more than there are other addresses reaches a free one, if there is one.
+        let others = self.taken.len() + self.released.len();
+        let steps = usable.min(others as u128 + 1);
         for step in 0..steps {
             let offset = 1 + (self.last + step) % usable;
-            if self.taken.insert(offset) {
+            if !self.released.contains_key(&offset) && self.taken.insert(offset) {
                 self.last = offset;
                 return Ok(self.address(offset));
             }
         }
-        Err(PoolError::Exhausted(self.block))
+        if self.released.is_empty() {
+            return Err(PoolError::Exhausted(self.block));
+        }
+        Err(PoolError::KeptBack(self.block))
     }
 
     /// Takes a given address; an address outside the block is accepted and not recorded.
@@ -65,8 +93,10 @@ impl Pool {
 
     /// Gives an address back.
     pub fn release(&mut self, address: IpAddr) {
-        if let Some(offset) = self.offset(address) {
-            self.taken.remove(&offset);
+        if let Some(offset) = self.offset(address)
+            && self.taken.remove(&offset)
+        {
+            self.released.insert(offset, Instant::now());
         }
     }
 
@@ -121,6 +151,27 @@ mod tests {
         let first = pool.take().unwrap();
         pool.release(first);
         assert_eq!(pool.take().unwrap().to_string(), "10.0.0.2");
+    }
+
+    #[test]
+    fn a_released_address_is_kept_back_for_its_quarantine() {
+        let mut pool = pool("10.0.0.0", 30).with_quarantine(Duration::from_secs(3_600));
+        let [first, second] = [pool.take().unwrap(), pool.take().unwrap()];
+        assert_eq!(pool.take(), Err(PoolError::Exhausted(pool.block())));
+        pool.release(first);
+        assert_eq!(pool.take(), Err(PoolError::KeptBack(pool.block())));
+        let mut pool = pool.with_quarantine(Duration::ZERO);
+        pool.release(second);
+        assert_eq!(pool.take(), Ok(first));
+    }
+
+    #[test]
+    fn a_pool_continues_where_an_earlier_one_was() {
+        let mut pool = pool("10.0.0.0", 24);
+        pool.continue_after("10.0.0.9".parse().unwrap());
+        assert_eq!(pool.take().unwrap().to_string(), "10.0.0.10");
+        pool.continue_after("10.0.1.9".parse().unwrap());
+        assert_eq!(pool.take().unwrap().to_string(), "10.0.0.11");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub last_endpoint: u32,
     /// The highest number that was assigned to a layer-7 rule set: the proxy may still have that set in its cache.
     pub last_rule_set: u32,
+    /// The latest addresses that workloads got.
+    pub latest_addresses: Vec<IpAddr>,
 }
 
 /// A workload, with its interface, network namespace and process.

@@ -25,6 +25,9 @@ pub(super) fn make(plan: &Plan) -> Result<()> {
 
 /// Replaces the namespace of a node, as a restart of its kernel would: what was set up in it is gone.
 pub(super) fn renew(plan: &Plan, node: Machine) -> Result<()> {
+    // The kernel removes the interfaces of a namespace some time after the namespace, so the node's port at the bridge, and with it
+    // the other end, is deleted first; a start that failed may have left none.
+    let _ = within(&plan.name, Machine::Plane, &["link", "delete", &node.to_string()]);
     ip(&["netns", "delete", &plan.name.namespace(node)])?;
     make_node(plan, node)
 }

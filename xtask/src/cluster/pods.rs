@@ -43,10 +43,10 @@ pub(super) fn object(name: &str, node: Machine, app: &str, mut container: Value)
     })
 }
 
-/// Creates objects.
+/// Creates objects, as far as they do not exist.
 pub(super) fn create(plan: &Plan, objects: &[Value]) -> Result<()> {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-    run_with_input(kubectl::command(&plan.name).args(["create", "--filename", "-"]), &list).map(drop)
+    run_with_input(kubectl::command(&plan.name).args(["apply", "--filename", "-"]), &list).map(drop)
 }
 
 /// Deletes pods, without waiting for their end.

@@ -30,5 +30,6 @@ pub(super) fn parse(bytes: &[u8]) -> serde_json::Result<State> {
         services: earlier.services.into_iter().collect(),
         last_endpoint: earlier.last_endpoint,
         last_rule_set: earlier.last_rule_set,
+        latest_addresses: Vec::new(),
     })
 }

@@ -25,6 +25,8 @@ struct StoredNumbers {
     next_identity: Option<u32>,
     last_endpoint: u32,
     last_rule_set: u32,
+    #[serde(default)]
+    latest_addresses: Vec<IpAddr>,
 }
 
 impl StoredNumbers {
@@ -33,6 +35,7 @@ impl StoredNumbers {
             next_identity: state.next_identity,
             last_endpoint: state.last_endpoint,
             last_rule_set: state.last_rule_set,
+            latest_addresses: state.latest_addresses.clone(),
         }
     }
 }
@@ -76,6 +79,7 @@ pub(super) fn restore(texts: &BTreeMap<String, String>) -> serde_json::Result<St
             let numbers: StoredNumbers = serde_json::from_str(text)?;
             state.next_identity = numbers.next_identity;
             (state.last_endpoint, state.last_rule_set) = (numbers.last_endpoint, numbers.last_rule_set);
+            state.latest_addresses = numbers.latest_addresses;
         } else if let Some(number) = key.strip_prefix(IDENTITY) {
             let labels: Vec<StoredLabel> = serde_json::from_str(text)?;
             state.identities.insert(serde_json::from_str(number)?, Arc::new(restored_labels(&labels)));

@@ -2,6 +2,7 @@
 
 use crate::answer::{internal, invalid};
 use crate::families;
+use crate::pool::PoolError;
 use crate::reconciler::Reconciler;
 use crate::state::{Process, WorkloadRecord};
 use crate::wiring::named_ports;
@@ -91,7 +92,14 @@ fn assign(reconciler: &mut Reconciler, wanted: &mut api::WorkloadSpec) -> Result
         check_unreserved(reconciler, *address)?;
     }
     let assigned = reconciler.addresses.for_workload(&wanted.addresses);
-    wanted.addresses = assigned.map_err(|error| Failure::new(Cause::Conflict, error.to_string()))?;
+    wanted.addresses = assigned.map_err(|error| {
+        let cause = match error {
+            PoolError::KeptBack(_) => Cause::Unavailable,
+            PoolError::Exhausted(_) | PoolError::Taken(_) => Cause::Conflict,
+        };
+        Failure::new(cause, error.to_string())
+    })?;
+    reconciler.state.latest_addresses = reconciler.addresses.latest().to_vec();
     Ok(())
 }
 
