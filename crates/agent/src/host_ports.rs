@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 /// Checks ports that an attachment wants: that they can be opened, and that no other workload has one of them.
 pub(crate) fn check<'a>(
-    wanted: &[api::HostPort],
+    wanted: &[api::AttachmentPort],
     known: impl Iterator<Item = &'a WorkloadRecord>,
 ) -> Result<(), Failure> {
     for (at, port) in wanted.iter().enumerate() {
@@ -39,7 +39,7 @@ pub(crate) fn of(sandbox: Option<&SandboxRecord>) -> Vec<HostPort> {
     ports.filter_map(|port| parse(port).ok()).collect()
 }
 
-fn parse(port: &api::HostPort) -> Result<HostPort, String> {
+fn parse(port: &api::AttachmentPort) -> Result<HostPort, String> {
     let protocol = match protocol::number(&port.protocol) {
         Some(TCP) => TransportProtocol::Tcp,
         Some(UDP) => TransportProtocol::Udp,
@@ -72,7 +72,7 @@ fn overlap(one: &HostPort, other: &HostPort) -> bool {
     is_same && (covers(one.address, other.address) || covers(other.address, one.address))
 }
 
-fn name(port: &api::HostPort) -> String {
+fn name(port: &api::AttachmentPort) -> String {
     let at = port.address.map(|address| format!(" of {address}")).unwrap_or_default();
     format!("{}/{}{at}", port.port, port.protocol)
 }
@@ -81,14 +81,14 @@ fn name(port: &api::HostPort) -> String {
 mod tests {
     use super::*;
 
-    fn port(port: u16, protocol: &str, address: &str) -> api::HostPort {
+    fn port(port: u16, protocol: &str, address: &str) -> api::AttachmentPort {
         let address = (!address.is_empty()).then(|| address.parse().unwrap());
-        api::HostPort { address, port, protocol: protocol.into(), container_port: 80 }
+        api::AttachmentPort { address, port, protocol: protocol.into(), container_port: 80 }
     }
 
     #[test]
     fn ports_overlap_if_a_packet_may_be_for_both() {
-        let check = |one: &api::HostPort, other: &api::HostPort| {
+        let check = |one: &api::AttachmentPort, other: &api::AttachmentPort| {
             let [one, other] = [one, other].map(|port| parse(port).unwrap());
             assert_eq!(overlap(&one, &other), overlap(&other, &one));
             overlap(&one, &other)
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_opened_is_refused_by_name() {
-        let refused = |ports: &[api::HostPort]| check(ports, [].into_iter()).unwrap_err().message;
+        let refused = |ports: &[api::AttachmentPort]| check(ports, [].into_iter()).unwrap_err().message;
         assert!(refused(&[port(8080, "SCTP", "")]).contains("containerPort 80"));
         assert!(refused(&[port(8080, "ICMP", "192.0.2.1")]).contains("8080/ICMP of 192.0.2.1"));
         assert!(refused(&[port(0, "TCP", "")]).contains("1 to 65535"));

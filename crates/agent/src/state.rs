@@ -73,7 +73,7 @@ pub(crate) struct SandboxRecord {
     pub is_chained: bool,
     /// Ports of the node that lead to it.
     #[serde(default)]
-    pub host_ports: Vec<api::HostPort>,
+    pub host_ports: Vec<api::AttachmentPort>,
 }
 
 impl WorkloadRecord {

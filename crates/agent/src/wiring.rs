@@ -1,9 +1,7 @@
-//! The network of workloads: namespaces, veth pairs, programs and control groups, created and removed in an order
-//! that never leaves a workload without policy.
+//! The network of workloads, created and removed in an order that never leaves a workload without policy.
 
 mod sandboxes;
 
-use crate::host_ports;
 use crate::paths::Paths;
 use crate::state::{Process, WorkloadRecord, WorkloadStage};
 use abi::protocol;
@@ -460,7 +458,7 @@ fn endpoint(workload: &WorkloadRecord, wire: Wire) -> anyhow::Result<Endpoint> {
         },
         wire,
         audit: workload.audit,
-        host_ports: host_ports::of(workload.sandbox.as_ref()),
+        host_ports: crate::host_ports::of(workload.sandbox.as_ref()),
     })
 }
 

@@ -42,13 +42,13 @@ pub struct AttachmentSpec {
     pub chained: bool,
     /// Ports of the node that lead to the container.
     #[serde(default)]
-    pub host_ports: Vec<HostPort>,
+    pub host_ports: Vec<AttachmentPort>,
 }
 
 /// A port of the node that leads to a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HostPort {
+pub struct AttachmentPort {
     /// The address of the node; none for all.
     #[serde(default)]
     pub address: Option<IpAddr>,

@@ -1,6 +1,8 @@
 //! The node whose hooks judge the packets: three workloads, a service, a proxy and policies of all kinds.
 
-use control::{Change, Endpoint, HostPort, Masquerade, Node, ProxyLocation, RemoteNode, Wire, Workload, World};
+use control::{
+    Change, Endpoint, HostPort, Masquerade, Node, ProxyLocation, RemoteNode, Wire, Workload, World,
+};
 use datapath::native::Tables;
 use manifest::Object;
 use policy::rule::Cidr;

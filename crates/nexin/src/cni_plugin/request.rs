@@ -5,7 +5,7 @@ use agent::DeletionQueue;
 use api::{
     ApiRequest, AttachmentName, AttachmentReadiness, AttachmentSpec, AttachmentSummary, CallError, Client,
 };
-use api::{Cause, Failure, HostPort, PodIdentifier};
+use api::{AttachmentPort, Cause, Failure, PodIdentifier};
 use cni::{CniFailure, ErrorCode, Invocation, NetworkConfig, Operation, PortMapping};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -120,7 +120,7 @@ fn refuse_unsupported(config: &NetworkConfig) -> Result<(), CniFailure> {
 }
 
 /// The ports of the node that lead to the container. A mapping without a port of the node opens none.
-fn host_ports(config: &NetworkConfig) -> Result<Vec<HostPort>, CniFailure> {
+fn host_ports(config: &NetworkConfig) -> Result<Vec<AttachmentPort>, CniFailure> {
     let mappings = config.runtime.port_mappings.iter().filter(|mapping| mapping.host_port != 0);
     let parse = |mapping: &PortMapping| {
         let invalid = || {
@@ -133,7 +133,7 @@ fn host_ports(config: &NetworkConfig) -> Result<Vec<HostPort>, CniFailure> {
             text => Some(text.parse().map_err(|_| invalid())?),
         };
         let protocol = if mapping.protocol.is_empty() { "TCP" } else { &mapping.protocol };
-        Ok(HostPort {
+        Ok(AttachmentPort {
             address,
             port: mapping.host_port,
             protocol: protocol.to_ascii_uppercase(),
