@@ -86,19 +86,20 @@ fn node() -> Change {
         name: "node".into(),
         addresses: addresses(NODE).to_vec(),
         proxy: Some(ProxyLocation { interface: PROXY, port: 15001 }),
-        pod_blocks: blocks(["10.244.0.0/24", "fd00:244::/64"]),
+        pod_blocks: blocks([("10.244.0.0", 24), ("fd00:244::", 64)]),
         // So few ports that flows are refused.
         masquerade: Some(Masquerade {
             addresses: addresses(NODE).to_vec(),
             ports: 20_000..=20_003,
-            except: blocks(["203.0.113.0/24", "2001:db9::/32"]),
+            except: blocks([("203.0.113.0", 24), ("2001:db9::", 32)]),
         }),
         ..Node::default()
     }))
 }
 
-fn blocks(texts: [&str; 2]) -> Vec<Cidr> {
-    texts.map(|text| text.parse().expect("a block")).to_vec()
+fn blocks(blocks: [(&str, u8); 2]) -> Vec<Cidr> {
+    let block = |(text, length): (&str, u8)| Cidr::new(text.parse().expect("an address"), length);
+    blocks.map(|one| block(one).expect("a block")).to_vec()
 }
 
 /// The ports of the node that lead to the server.
@@ -112,7 +113,7 @@ fn host_ports(at: usize) -> Vec<HostPort> {
 
 fn remote_node() -> Change {
     let addresses = addresses(REMOTE_NODE).to_vec();
-    let pod_blocks = blocks(["10.244.1.0/24", "fd00:244:0:1::/64"]);
+    let pod_blocks = blocks([("10.244.1.0", 24), ("fd00:244:0:1::", 64)]);
     Change::RemoteNode(Box::new(RemoteNode {
         name: "other".into(),
         addresses,
