@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_opened_is_refused_by_name() {
-        let refused = |ports: &[api::AttachmentPort]| check(ports, [].into_iter()).unwrap_err().message;
+        let refused =
+            |ports: &[api::AttachmentPort]| check(ports, [].into_iter()).unwrap_err().messages.join("; ");
         assert!(refused(&[port(8080, "SCTP", "")]).contains("containerPort 80"));
         assert!(refused(&[port(8080, "ICMP", "192.0.2.1")]).contains("8080/ICMP of 192.0.2.1"));
         assert!(refused(&[port(0, "TCP", "")]).contains("1 to 65535"));
