@@ -36,7 +36,7 @@ pub fn one_row_of_each_map() -> [Row; 11] {
         Row::Group(GroupKey { grouping: 7, peer: 256 }, 3),
         Row::Class(ClassKey { column: 4, group: 3 }, 2),
         Row::Verdict(verdict, VerdictInfo { action: 1, rule: 9, l7: 3 }),
-        Row::Service(service, ServiceInfo { backends: 1, count: 1 }),
+        Row::Service(service, ServiceInfo { backends: 1, count: 1, flags: 0 }),
         Row::Backend(BackendKey { backends: 1, index: 2 }, BackendInfo { address, port, padding: [0; 2] }),
         Row::Config(Config { epoch: 5, ..Config::default() }),
         Row::Unmasqueraded(AddressKey::host(address), 1),

@@ -36,4 +36,4 @@ pub use hook::Hook;
 
 /// Version of the layout of all maps. It is part of the directory that maps are pinned under, so that an agent never adopts maps
 /// of another layout. `tests/layout.rs` compares the layout with the one that is written down in `layout.txt`.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;

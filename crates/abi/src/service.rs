@@ -30,6 +30,14 @@ pub struct ServiceInfo {
     pub backends: u32,
     /// The number of backends in the set. Connections to a set without backends are dropped.
     pub count: u32,
+    /// A union of the `service_flag` constants.
+    pub flags: u32,
+}
+
+/// Bits of [`ServiceInfo::flags`].
+pub mod service_flag {
+    /// All connections of a client's address go to one backend, as long as the set stays the same.
+    pub const ONE_BACKEND_OF_CLIENT: u32 = 1;
 }
 
 /// Key of [`crate::map::Backends`].

@@ -58,6 +58,6 @@ pub use maps::{AddressFact, Find, Keep, Maps};
 pub use outside::{from_outside, to_outside};
 pub use packet::{Bytes, Checksums, Covers, MAX_OFFSET, Mark, PacketRoute};
 pub use scratch::Scratch;
-pub use service::backend_index;
+pub use service::{backend_index, backend_of_client};
 pub use to_proxy::{SocketState, SocketTuple, Sockets, is_for_proxy, to_proxy};
 pub use to_workload::to_workload;

@@ -9,7 +9,7 @@ use abi::DropReason;
 use abi::conntrack::lifetime;
 use abi::map;
 use abi::protocol::{SCTP, TCP, UDP};
-use abi::service::{BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey, choice_flag};
+use abi::service::{BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey, choice_flag, service_flag};
 
 /// Translates the destination of a packet to a frontend to the flow's backend. Other packets stay as they are, and so does a
 /// segment that accepts a connection: a frontend opens none.
@@ -109,11 +109,12 @@ fn choose(
     service: &ServiceInfo,
     found: &mut Found,
 ) -> Result<(), DropReason> {
-    let ServiceInfo { backends, count } = *service;
+    let ServiceInfo { backends, count, flags } = *service;
     if count == 0 {
         return Err(DropReason::NoBackend);
     }
-    let index = backend_index(key, count);
+    let is_of_client = flags & service_flag::ONE_BACKEND_OF_CLIENT != 0;
+    let index = if is_of_client { backend_of_client(key, count) } else { backend_index(key, count) };
     let backend = maps.backend(&BackendKey { backends, index }).ok_or(DropReason::MapMissing)?;
     found.backend = *backend;
     let expires = found.seconds + lifetime::ANY;
@@ -124,12 +125,18 @@ fn choose(
 /// The index of the backend for a flow, in a set of `count` backends. The same flow always gets the same index.
 #[inline(always)]
 pub fn backend_index(key: &ChoiceKey, count: u32) -> u32 {
-    spread(key) % count
+    spread(key, key.client_port) % count
 }
 
-/// A number that spreads flows evenly: the fields of the key, mixed as by MurmurHash3's finalizer.
+/// The index of the backend for all flows of a client to a service, in a set of `count` backends.
 #[inline(always)]
-fn spread(key: &ChoiceKey) -> u32 {
+pub fn backend_of_client(key: &ChoiceKey, count: u32) -> u32 {
+    spread(key, [0; 2]) % count
+}
+
+/// A number that spreads flows evenly: the fields of the key, mixed as by MurmurHash3's finalizer, and the client's port.
+#[inline(always)]
+fn spread(key: &ChoiceKey, [a, b]: [u8; 2]) -> u32 {
     let mut hash = u32::from(key.protocol);
     let mut at = 0;
     while at < 16 {
@@ -138,7 +145,6 @@ fn spread(key: &ChoiceKey) -> u32 {
         }
         at += 4;
     }
-    let [a, b] = key.client_port;
     let [c, d] = key.service_port;
     mix(hash, [a, b, c, d])
 }

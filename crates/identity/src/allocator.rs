@@ -155,8 +155,7 @@ mod tests {
     use abi::identity::{HOST, KUBE_APISERVER, WORLD};
 
     fn pod(app: &str, name: &str) -> Arc<Labels> {
-        Labels::of_workload("default", [], [("app", app), ("statefulset.kubernetes.io/pod-name", name)])
-            .into()
+        Labels::of_workload("default", [], [("app", app), ("pod-template-hash", name)]).into()
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use crate::label::{LabelKey, Labels, Source};
 
-/// The labels without those that differ between replicas or runs of one workload. With an identity per replica every
-/// scale-up would change policy.
+/// The labels without those that differ between runs of one workload, and between pods that nothing names. With an identity
+/// for each of these, every new version would change policy. Pods of a StatefulSet have names that last, and policies
+/// select single ones by them.
 pub fn relevant(mut labels: Labels) -> Labels {
     labels.retain(is_relevant);
     labels
@@ -26,9 +27,8 @@ pub fn is_relevant(key: &LabelKey) -> bool {
     key.source != Source::K8s || !IRRELEVANT.contains(&key.name.as_str())
 }
 
-/// Keys that the controllers of Kubernetes set for each replica, run or revision.
+/// Keys that the controllers of Kubernetes set for each run or revision, and for the pods of a Job.
 const IRRELEVANT: &[&str] = &[
-    "apps.kubernetes.io/pod-index",
     "batch.kubernetes.io/controller-uid",
     "batch.kubernetes.io/job-completion-index",
     "controller-revision-hash",
@@ -36,7 +36,6 @@ const IRRELEVANT: &[&str] = &[
     "job-completion-index",
     "pod-template-generation",
     "pod-template-hash",
-    "statefulset.kubernetes.io/pod-name",
 ];
 
 #[cfg(test)]
@@ -44,10 +43,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_of_one_replica_do_not_count_and_all_others_do() {
-        let own = [("app", "web"), ("pod-template-hash", "5d9c"), ("apps.kubernetes.io/pod-index", "3")];
+    fn labels_of_one_revision_do_not_count_and_all_others_do() {
+        let own = [("app", "web"), ("pod-template-hash", "5d9c"), ("job-completion-index", "3")];
         let labels = relevant(Labels::of_workload("default", [("team", "a")], own));
         assert_eq!(labels, Labels::of_workload("default", [("team", "a")], [("app", "web")]));
+    }
+
+    #[test]
+    fn a_single_pod_of_a_stateful_set_can_be_selected() {
+        let own = [("statefulset.kubernetes.io/pod-name", "db-0"), ("apps.kubernetes.io/pod-index", "0")];
+        let labels = Labels::of_workload("default", [], own);
+        assert_eq!(relevant(labels.clone()), labels);
     }
 
     #[test]

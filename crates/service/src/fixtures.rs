@@ -22,6 +22,7 @@ pub fn service(namespace: &str, name: &str, ports: impl IntoIterator<Item = Serv
         addresses: vec![IpAddr::from([10, 96, 0, 1])],
         headless: false,
         external_name: None,
+        keeps_clients: false,
         ports: ports.into_iter().collect(),
     }
 }

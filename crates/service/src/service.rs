@@ -34,6 +34,8 @@ pub struct Service {
     pub headless: bool,
     /// The domain name that the service's own name stands for, where it is of type ExternalName.
     pub external_name: Option<String>,
+    /// Whether all connections of a client go to one backend (`sessionAffinity: ClientIP`).
+    pub keeps_clients: bool,
     /// What it offers.
     pub ports: Vec<ServicePort>,
 }

@@ -4,7 +4,7 @@ use crate::frontend::frontends;
 use crate::service::{Service, ServiceName};
 use crate::slice::EndpointSlice;
 use abi::row::Row;
-use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey};
+use abi::service::{BackendInfo, BackendKey, ServiceInfo, ServiceKey, service_flag};
 use identity::SharedMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct ServiceTable {
     listing: ServiceListing,
     frontends_of: BTreeMap<ServiceName, BTreeSet<ServiceKey>>,
     /// The backends that each service has for a frontend. Of several services the first by name has the frontend.
-    claims: BTreeMap<ServiceKey, BTreeMap<ServiceName, Arc<[BackendInfo]>>>,
+    claims: BTreeMap<ServiceKey, BTreeMap<ServiceName, Claim>>,
     last_set: u32,
     changed: BTreeSet<ServiceName>,
 }
@@ -42,11 +42,19 @@ pub enum SliceList {
     Listed(String),
 }
 
+/// What a service wants of one of its frontends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Claim {
+    backends: Arc<[BackendInfo]>,
+    /// A union of the `service_flag` constants.
+    flags: u32,
+}
+
 /// The backends of one frontend, under a number that stands for just these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendSet {
     number: u32,
-    backends: Arc<[BackendInfo]>,
+    claim: Claim,
 }
 
 /// The backend set of a frontend before and after a change; none where there is no such frontend.
@@ -133,8 +141,8 @@ impl ServiceTable {
                 claims.remove(&service);
             }
         }
-        for (frontend, backends) in wanted {
-            self.claims.entry(frontend).or_default().insert(service.clone(), backends);
+        for (frontend, claim) in wanted {
+            self.claims.entry(frontend).or_default().insert(service.clone(), claim);
         }
         frontends.extend(before.iter().chain(&now));
         if !now.is_empty() {
@@ -143,12 +151,13 @@ impl ServiceTable {
     }
 
     /// The frontends of a service with their backends; of two with one key the first counts.
-    fn wanted(&self, name: &ServiceName) -> BTreeMap<ServiceKey, Arc<[BackendInfo]>> {
+    fn wanted(&self, name: &ServiceName) -> BTreeMap<ServiceKey, Claim> {
         let mut wanted = BTreeMap::new();
         let Some(service) = self.listing.service(name) else { return wanted };
         let slices = self.listing.in_force(name);
+        let flags = if service.keeps_clients { service_flag::ONE_BACKEND_OF_CLIENT } else { 0 };
         for frontend in frontends(service, &slices) {
-            wanted.entry(frontend.key).or_insert(frontend.backends.into());
+            wanted.entry(frontend.key).or_insert(Claim { backends: frontend.backends.into(), flags });
         }
         wanted
     }
@@ -160,13 +169,13 @@ impl ServiceTable {
         if first.is_none() {
             self.claims.remove(&frontend);
         }
-        if self.listing.sets.get(&frontend).map(|set| &set.backends) == first.as_ref() {
+        if self.listing.sets.get(&frontend).map(|set| &set.claim) == first.as_ref() {
             return None;
         }
         let before = self.listing.sets.remove(&frontend);
-        let after = first.map(|backends| {
+        let after = first.map(|claim| {
             self.last_set += 1;
-            BackendSet { number: self.last_set, backends }
+            BackendSet { number: self.last_set, claim }
         });
         if let Some(set) = after.clone() {
             self.listing.sets.insert(frontend, set);
@@ -194,7 +203,7 @@ impl ServiceListing {
 
     /// Each frontend and its backends.
     pub fn frontends(&self) -> impl Iterator<Item = (&ServiceKey, &[BackendInfo])> {
-        self.sets.iter().map(|(key, set)| (key, &*set.backends))
+        self.sets.iter().map(|(key, set)| (key, &*set.claim.backends))
     }
 
     /// The number of services.
@@ -215,14 +224,15 @@ impl ServiceListing {
 impl BackendSet {
     /// The rows of the set, and the row by which a frontend refers to it.
     pub fn rows(&self, frontend: ServiceKey) -> impl Iterator<Item = Row> {
+        let Claim { backends: list, flags } = &self.claim;
         let (backends, number) = (self.number, self.number);
-        let count = u32::try_from(self.backends.len()).expect("a frontend has fewer backends than 2^32");
+        let count = u32::try_from(list.len()).expect("a frontend has fewer backends than 2^32");
         let backend =
             move |(index, backend): (u32, &_)| Row::Backend(BackendKey { backends: number, index }, *backend);
         (0..)
-            .zip(self.backends.iter())
+            .zip(list.iter())
             .map(backend)
-            .chain([Row::Service(frontend, ServiceInfo { backends, count })])
+            .chain([Row::Service(frontend, ServiceInfo { backends, count, flags: *flags })])
     }
 }
 
@@ -245,7 +255,7 @@ mod tests {
     #[track_caller]
     fn check(table: &mut ServiceTable, expected: &[Option<&[u8]>]) {
         let backends =
-            |set: BackendSet| set.backends.iter().map(|one| one.address.0[15]).collect::<Vec<u8>>();
+            |set: BackendSet| set.claim.backends.iter().map(|one| one.address.0[15]).collect::<Vec<u8>>();
         let found: Vec<_> = table.settle().into_iter().map(|switch| switch.after.map(backends)).collect();
         let expected: Vec<_> = expected.iter().map(|set| set.map(<[u8]>::to_vec)).collect();
         assert_eq!(found, expected);
@@ -306,7 +316,21 @@ mod tests {
         let [Row::Backend(BackendKey { backends: 9, index: 0 }, _), service] = rows[..] else {
             panic!("{rows:?}")
         };
-        assert_eq!(service, Row::Service(frontend, ServiceInfo { backends: 9, count: 1 }));
+        assert_eq!(service, Row::Service(frontend, ServiceInfo { backends: 9, count: 1, flags: 0 }));
         assert_eq!(table.rows().collect::<Vec<_>>(), rows);
+    }
+
+    #[test]
+    fn a_service_that_keeps_its_clients_gets_another_set_with_a_flag() {
+        let (mut table, web) = (ServiceTable::default(), service("web", 80));
+        table.put_service(web.clone());
+        check(&mut table, &[Some(&[])]);
+        table.put_service(Service { keeps_clients: true, ..web });
+        check(&mut table, &[Some(&[])]);
+        let flags = table.rows().filter_map(|row| match row {
+            Row::Service(_, info) => Some(info.flags),
+            _ => None,
+        });
+        assert_eq!(flags.collect::<Vec<_>>(), [service_flag::ONE_BACKEND_OF_CLIENT]);
     }
 }

@@ -105,6 +105,13 @@ impl Crossing {
         (is_sctp && is_moved).then_some("the packet path does not translate ports of SCTP")
     }
 
+    /// The index of the one backend that all flows to the destination reach, of a service that keeps its clients.
+    pub(crate) fn backend_of_client(&self, count: usize) -> usize {
+        let key = self.choice_key(SocketAddr::new(self.destination, self.port()), 0);
+        let count = u32::try_from(count).expect("a test has fewer backends than 2^32");
+        if count == 0 { 0 } else { datapath::backend_of_client(&key, count) as usize }
+    }
+
     /// Whether a flow from this source port reaches the wanted backend; true for every port where nothing is translated.
     pub(crate) fn reaches(&self, source_port: u16) -> bool {
         let Some(CrossingFrontend { address, index, count }) =
@@ -112,15 +119,18 @@ impl Crossing {
         else {
             return true;
         };
-        let key = ChoiceKey {
+        datapath::backend_index(&self.choice_key(address, source_port), count) == index
+    }
+
+    fn choice_key(&self, service: SocketAddr, source_port: u16) -> ChoiceKey {
+        ChoiceKey {
             client: self.source.into(),
-            service: address.ip().into(),
+            service: service.ip().into(),
             client_port: source_port.to_be_bytes(),
-            service_port: address.port().to_be_bytes(),
+            service_port: service.port().to_be_bytes(),
             protocol: self.protocol(),
             padding: [0; 3],
-        };
-        datapath::backend_index(&key, count) == index
+        }
     }
 
     /// The request as policy judges it: parsed from its bytes and made canonical, or refused.

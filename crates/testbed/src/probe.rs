@@ -39,7 +39,13 @@ impl TestState {
             return Ok(vec![asked]);
         };
         let address = SocketAddr::new(asked.destination, asked.port());
-        let Some(backends) = self.backends(address, protocol) else { return Ok(vec![asked]) };
+        let Some((mut backends, keeps_clients)) = self.backends(address, protocol) else {
+            return Ok(vec![asked]);
+        };
+        if keeps_clients {
+            let index = asked.backend_of_client(backends.len());
+            backends = backends.into_iter().skip(index).take(1).collect();
+        }
         let count = u32::try_from(backends.len()).expect("a test has fewer backends than 2^32");
         if backends.is_empty() {
             return Ok(vec![Crossing {

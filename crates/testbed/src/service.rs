@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 impl TestState {
-    /// The backends of the service with this address, port and protocol; none where no service has the address. Where two
-    /// services have it, the first by name counts.
+    /// The backends of the service with this address, port and protocol, and whether it keeps its clients; none where no
+    /// service has the address. Where two services have it, the first by name counts.
     pub(crate) fn backends(
         &self,
         address: SocketAddr,
         protocol: TransportProtocol,
-    ) -> Option<BTreeSet<SocketAddr>> {
+    ) -> Option<(BTreeSet<SocketAddr>, bool)> {
         let services = self.objects.values().filter_map(|object| match object {
             Object::Service(service) if service.addresses.contains(&address.ip()) => Some(service),
             _ => None,
@@ -25,7 +25,8 @@ impl TestState {
         let mut found = ports.filter(|(_, port)| (port.protocol, port.port) == (protocol, address.port()));
         let (service, port) = found.next()?;
         let backends = self.backends_of(service, port).into_iter();
-        Some(backends.filter(|backend| backend.is_ipv4() == address.is_ipv4()).collect())
+        let backends = backends.filter(|backend| backend.is_ipv4() == address.is_ipv4()).collect();
+        Some((backends, service.keeps_clients))
     }
 
     /// The addresses of the API servers: the listed addresses of their service.

@@ -137,6 +137,7 @@ fn service() -> Change {
         addresses: addresses(SERVICE).to_vec(),
         headless: false,
         external_name: None,
+        keeps_clients: false,
         ports: vec![
             port(TransportProtocol::Tcp, 80, 8080),
             port(TransportProtocol::Udp, 53, 53),

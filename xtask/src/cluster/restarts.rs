@@ -49,10 +49,12 @@ pub(super) fn run_test(plan: &Plan, count: usize) -> Result<()> {
                 visit().is_ok_and(|outcome| matches!(outcome, Outcome::Greeted(_)) == is_allowed)
             })?;
             println!(
-                "cluster:   agent killed; next process after {:.2} s; from its start: API {:.2} s, a changed policy {:.2} s",
+                "cluster:   agent killed; next process after {:.2} s; from its start: API {:.2} s, a changed policy {:.2} s; {:.2} s \
+                 of CPU time",
                 times[0].as_secs_f64(),
                 times[1].as_secs_f64(),
-                times[2].as_secs_f64()
+                times[2].as_secs_f64(),
+                cpu_time(agent(plan, NODE)?)?.as_secs_f64()
             );
             thread::sleep(Duration::from_secs(2));
         }
@@ -95,6 +97,16 @@ fn restart_agent(plan: &Plan, is_allowed: bool, is_in_force: &dyn Fn() -> bool) 
         answered.is_some() && in_force.is_some()
     })?;
     Ok([started - killed, answered.unwrap_or(BACK), in_force.unwrap_or(BACK)])
+}
+
+/// The CPU time of all threads of a process: on a busy machine the rest of its time is the wait for a CPU.
+fn cpu_time(process: i32) -> Result<Duration> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        sum += text.split(' ').next().context("a thread has a time")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(sum))
 }
 
 /// The resident memory of a process, and its peak, in kB.

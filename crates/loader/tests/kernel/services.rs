@@ -35,7 +35,7 @@ fn serve(loaded: &Loaded, set: u32, backend: [u8; 4]) {
     let rows = [6, 17].map(|protocol| {
         let (address, port) = (Address::from_v4(SERVICE), PORT.to_be_bytes());
         let key = ServiceKey { address, port, protocol, padding: 0 };
-        Row::Service(key, ServiceInfo { backends: set, count: 1 })
+        Row::Service(key, ServiceInfo { backends: set, count: 1, flags: 0 })
     });
     let info =
         BackendInfo { address: Address::from_v4(backend), port: 8080u16.to_be_bytes(), padding: [0; 2] };

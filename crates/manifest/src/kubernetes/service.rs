@@ -22,14 +22,27 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     let (addresses, headless) = addresses(&mut fields);
     let ports = fields.take("ports");
     let external_name = external_name(&mut fields);
+    let affinity = fields.take("sessionAffinity");
+    let affinities = &[("", false), ("None", false), ("ClientIP", true)];
+    let keeps_clients = affinity.and_then(|item| item.one_of("affinity", affinities)).unwrap_or_default();
     check_other_fields(&mut fields);
     fields.finish();
     let items = ports.iter().flat_map(Item::list).collect::<Vec<_>>();
     let many = items.len() > 1;
     let ports = items.iter().filter_map(|item| port(item, many)).collect();
     let Header { namespace, name, labels, .. } = header;
-    let service =
-        Service { namespace, name: name?, labels, selector, addresses, headless, external_name: None, ports };
+    let name = name?;
+    let service = Service {
+        namespace,
+        name,
+        labels,
+        selector,
+        addresses,
+        headless,
+        external_name: None,
+        keeps_clients,
+        ports,
+    };
     Some(match external_name {
         // Such a service is a DNS alias: it has no address, and Kubernetes ignores its selector.
         Some(_) => {
@@ -90,7 +103,6 @@ const POLICIES: Values = &[("", ()), ("Cluster", ()), ("Local", ())];
 /// them.
 fn check_other_fields(fields: &mut Fields<'_>) {
     let checked: &[(&'static str, &str, Values)] = &[
-        ("sessionAffinity", "affinity", &[("", ()), ("None", ()), ("ClientIP", ())]),
         ("internalTrafficPolicy", "traffic policy", POLICIES),
         ("externalTrafficPolicy", "traffic policy", POLICIES),
         (

@@ -36,6 +36,7 @@ pub(crate) fn of(world: &GeneratedWorld) -> Vec<Object> {
             addresses: Vec::new(),
             headless: true,
             external_name: None,
+            keeps_clients: false,
             ports,
         };
         [Some(Object::Service(service)), endpoints].into_iter().flatten()

@@ -129,6 +129,7 @@ fn objects(world: &GeneratedWorld, random: &mut Random) -> Vec<Object> {
                     .collect(),
                 headless: false,
                 external_name: None,
+                keeps_clients: false,
                 ports: (0..2 + random.below(6)).map(|_| port(random)).collect(),
             }));
         }

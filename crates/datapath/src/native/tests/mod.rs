@@ -162,7 +162,7 @@ impl NativeNode {
         let count = backends.len() as u32;
         let port = service.port().to_be_bytes();
         let key = ServiceKey { address: service.ip().into(), port, protocol, padding: 0 };
-        self.put(Row::Service(key, ServiceInfo { backends: set, count }));
+        self.put(Row::Service(key, ServiceInfo { backends: set, count, flags: 0 }));
         for (index, backend) in (0..).zip(backends) {
             let port = backend.port().to_be_bytes();
             let info = BackendInfo { address: backend.ip().into(), port, padding: [0; 2] };

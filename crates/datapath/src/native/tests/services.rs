@@ -4,7 +4,7 @@ use super::*;
 use crate::craft::flag::{ACK, FIN, RST, SYN};
 use abi::capacity::Capacities;
 use abi::map;
-use abi::service::{ChoiceInfo, choice_flag};
+use abi::service::{ChoiceInfo, choice_flag, service_flag};
 
 /// A packet of each protocol that services have.
 fn request(protocol: u8, from: SocketAddr, to: SocketAddr) -> craft::Craft {
@@ -66,6 +66,24 @@ fn flows_spread_over_backends() {
             })
             .count();
         assert!((60..140).contains(&to_server), "{to_server} of 200");
+    });
+}
+
+#[test]
+fn all_flows_of_a_client_reach_one_backend_of_a_service_that_keeps_its_clients() {
+    each_family(|family| {
+        let mut node = NativeNode::new(family);
+        let service = at(family.service, 80);
+        node.serve(6, service, 1, &[at(family.server, 80), at(family.other, 80)]);
+        let key = ServiceKey { address: family.service.into(), port: [0, 80], protocol: 6, padding: 0 };
+        let flags = service_flag::ONE_BACKEND_OF_CLIENT;
+        node.put(Row::Service(key, ServiceInfo { backends: 1, count: 2, flags }));
+        let backends = (0..50).map(|port| {
+            let syn = craft::tcp(at(family.client, 4000 + port), service).frame();
+            node.from(CLIENT, &syn).events[0].destination
+        });
+        let backends: std::collections::HashSet<Address> = backends.collect();
+        assert_eq!(backends.len(), 1);
     });
 }
 
