@@ -74,6 +74,7 @@ fn service_of(endpoint: &Endpoint, port: &HostPort, node: &[IpAddr]) -> Service 
         addresses: node.iter().filter(is_meant).copied().collect(),
         headless: false,
         external_name: None,
+        keeps_clients: false,
         ports: vec![ServicePort {
             name: String::new(),
             protocol: port.protocol,
