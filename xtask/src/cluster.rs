@@ -5,6 +5,7 @@ mod api_server;
 mod births;
 mod cases;
 mod cgroups;
+mod commands;
 mod conformance;
 mod dial;
 mod down;

@@ -42,4 +42,6 @@ pub mod flag {
     pub const NODE_OPEN: u32 = 32;
     /// Flows of workloads to addresses outside the cluster get an address of the node.
     pub const MASQUERADE: u32 = 64;
+    /// Ports of the node lead to workloads.
+    pub const HOST_PORTS: u32 = 128;
 }

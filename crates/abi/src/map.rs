@@ -18,7 +18,7 @@ use crate::endpoint::{EndpointInfo, EndpointKey};
 use crate::event::{COUNTER_ROWS, Counter, FlowEvent};
 use crate::masquerade::MasqueradeInfo;
 use crate::policy::{ClassKey, ColumnKey, GroupKey, VerdictInfo, VerdictKey};
-use crate::service::{BackendInfo, BackendKey, ChoiceInfo, ChoiceKey, ServiceInfo, ServiceKey};
+use crate::service::{BackendInfo, BackendKey, ChoiceInfo, ChoiceKey, ForwardInfo, ServiceInfo, ServiceKey};
 use core::fmt;
 use core::hash::Hash;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -121,6 +121,10 @@ macro_rules! with_maps {
             /// The flows that got an address of the node, two entries for each.
             Masquerades = NX_MASQUERADES: LruHash<ConnKey, MasqueradeInfo>,
                 capacity 128 * 1024, in tests 4096, written by Kernel;
+            /// The ports of the node that flows from outside to workloads were opened to. The key is that of the flow at the
+            /// workload.
+            Forwards = NX_FORWARDS: LruHash<ConnKey, ForwardInfo>,
+                capacity 64 * 1024, in tests 4096, written by Kernel;
             /// The ports of fragmented packets, for the fragments that carry none.
             Fragments = NX_FRAGMENTS: LruHash<FragmentKey, FragmentInfo>,
                 capacity 8 * 1024, in tests 256, written by Kernel;

@@ -66,6 +66,20 @@ pub struct BackendInfo {
 
 const _: () = assert!(size_of::<BackendInfo>() == 20);
 
+/// Value of [`crate::map::Forwards`]: the port of the node that leads to a workload, and that a flow was opened to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, IntoBytes, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ForwardInfo {
+    /// The node's address.
+    pub address: Address,
+    /// The node's port in network order.
+    pub port: [u8; 2],
+    /// Zero.
+    pub padding: [u8; 2],
+}
+
+const _: () = assert!(size_of::<ForwardInfo>() == 20);
+
 /// Key of [`crate::map::Choices`]: a flow to a service as its client sends it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoBytes, FromBytes, Immutable, KnownLayout,

@@ -172,11 +172,12 @@ impl Kernel {
         Ok(())
     }
 
-    /// Attaches programs to every external interface while the node has a policy or masquerades, and detaches them otherwise.
+    /// Attaches programs to every external interface while the node has a policy, masquerades or has ports that
+    /// lead to workloads, and detaches them otherwise.
     ///
     /// Called before the write that enforces the policy: until then these programs forward everything.
     pub(crate) fn guard_node(&mut self) -> anyhow::Result<()> {
-        let wanted = if self.node_enforces() || self.world.masquerade().is_some() {
+        let wanted = if self.node_enforces() || self.world.translates_outside() {
             self.devices.interfaces()?
         } else {
             BTreeSet::new()

@@ -26,6 +26,7 @@ mod files;
 mod grace;
 mod heartbeats;
 mod host_devices;
+mod host_ports;
 mod identities;
 mod inventory;
 mod journal;

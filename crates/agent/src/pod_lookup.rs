@@ -43,6 +43,7 @@ mod tests {
             named_ports: Default::default(),
             addresses: Vec::new(),
             chained: false,
+            host_ports: Vec::new(),
         }
     }
 

@@ -71,6 +71,9 @@ pub(crate) struct SandboxRecord {
     /// Whether another plugin made the interface, and removes it.
     #[serde(default)]
     pub is_chained: bool,
+    /// Ports of the node that lead to it.
+    #[serde(default)]
+    pub host_ports: Vec<api::AttachmentPort>,
 }
 
 impl WorkloadRecord {

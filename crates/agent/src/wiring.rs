@@ -1,5 +1,4 @@
-//! The network of workloads: namespaces, veth pairs, programs and control groups, created and removed in an order
-//! that never leaves a workload without policy.
+//! The network of workloads, created and removed in an order that never leaves a workload without policy.
 
 mod sandboxes;
 
@@ -459,6 +458,7 @@ fn endpoint(workload: &WorkloadRecord, wire: Wire) -> anyhow::Result<Endpoint> {
         },
         wire,
         audit: workload.audit,
+        host_ports: crate::host_ports::of(workload.sandbox.as_ref()),
     })
 }
 

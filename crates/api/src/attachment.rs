@@ -40,6 +40,24 @@ pub struct AttachmentSpec {
     /// Whether another plugin made the interface, so that only policy is added.
     #[serde(default)]
     pub chained: bool,
+    /// Ports of the node that lead to the container.
+    #[serde(default)]
+    pub host_ports: Vec<AttachmentPort>,
+}
+
+/// A port of the node that leads to a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachmentPort {
+    /// The address of the node; none for all.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
+    /// The port of the node.
+    pub port: u16,
+    /// TCP, UDP or SCTP.
+    pub protocol: String,
+    /// The port of the container.
+    pub container_port: u16,
 }
 
 /// The names of a pod.

@@ -13,7 +13,8 @@ pub mod strict;
 pub mod view;
 
 pub use attachment::{
-    AttachmentAddress, AttachmentName, AttachmentReadiness, AttachmentSpec, AttachmentSummary, PodIdentifier,
+    AttachmentAddress, AttachmentName, AttachmentPort, AttachmentReadiness, AttachmentSpec,
+    AttachmentSummary, PodIdentifier,
 };
 pub use client::{CallError, Client};
 

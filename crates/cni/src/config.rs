@@ -43,19 +43,21 @@ pub struct RuntimeConfig {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A port of the node that leads to the container.
+/// A port of the node that leads to the container. containerd begins the names of the fields with capital letters.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
     /// The port of the node.
+    #[serde(alias = "HostPort")]
     pub host_port: u16,
     /// The port of the container.
+    #[serde(alias = "ContainerPort")]
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`.
-    #[serde(default)]
+    #[serde(default, alias = "Protocol")]
     pub protocol: String,
     /// The address of the node; empty for all.
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     pub host_ip: String,
 }
 

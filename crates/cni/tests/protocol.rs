@@ -93,6 +93,20 @@ fn a_configuration_of_every_version_is_parsed() {
     }
 }
 
+#[test]
+fn port_mappings_are_parsed_as_containerd_writes_them() {
+    let mapping = json!({ "HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "192.0.2.1" });
+    let config = json!({
+        "cniVersion": "1.1.0",
+        "name": "dbnet",
+        "type": "nexin-cni",
+        "runtimeConfig": { "portMappings": [mapping] }
+    });
+    let mapping = &parse(config, Operation::Add).unwrap().runtime.port_mappings[0];
+    assert_eq!((mapping.host_port, mapping.container_port), (8080, 80));
+    assert_eq!((&*mapping.protocol, &*mapping.host_ip), ("tcp", "192.0.2.1"));
+}
+
 /// The configuration that the specification derives for the second plugin of its example, with what our plugin knows of it.
 #[test]
 fn what_a_runtime_adds_is_parsed() {

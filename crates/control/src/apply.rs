@@ -198,13 +198,19 @@ impl World {
         let open = if is_node_open { config::flag::NODE_OPEN } else { 0 };
         let masquerade = self.masquerade();
         let masquerades = if masquerade.is_some() { config::flag::MASQUERADE } else { 0 };
-        let flags = self.node.monitor_aggregation.flags() | open | masquerades;
+        let host_ports = if self.host_ports > 0 { config::flag::HOST_PORTS } else { 0 };
+        let flags = self.node.monitor_aggregation.flags() | open | masquerades | host_ports;
         let masquerade = masquerade.unwrap_or_default();
         Config { proxy_interface, proxy_port, flags, masquerade, ..Config::default() }
     }
 
+    /// Whether packets between workloads and outside get other addresses.
+    pub fn translates_outside(&self) -> bool {
+        self.masquerade().is_some() || self.host_ports > 0
+    }
+
     /// What the packet path masquerades with; nothing on a node without workloads.
-    pub fn masquerade(&self) -> Option<MasqueradeConfig> {
+    pub(crate) fn masquerade(&self) -> Option<MasqueradeConfig> {
         let masquerade = self.node.masquerade.as_ref().filter(|_| !self.endpoints.is_empty())?;
         let of_family = |is_v4: bool| masquerade.addresses.iter().find(|address| address.is_ipv4() == is_v4);
         let [v4, v6] = [true, false]

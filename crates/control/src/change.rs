@@ -4,7 +4,7 @@ use crate::aggregation::MonitorAggregation;
 use identity::Labels;
 use policy::catalog::CidrGroupEntry;
 use policy::rule::{Cidr, EnforcementMode, Policy, PolicyId};
-use service::{BackendSource, EndpointSlice, Service};
+use service::{BackendSource, EndpointSlice, Service, TransportProtocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -131,6 +131,21 @@ pub struct Endpoint {
     pub wire: Wire,
     /// Whether audit mode is on: traffic that policy denies is forwarded and reported.
     pub audit: bool,
+    /// Ports of the node that lead to the workload.
+    pub host_ports: Vec<HostPort>,
+}
+
+/// A port of the node that leads to a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// The address of the node; none for all, and an unspecified one for all of its family.
+    pub address: Option<IpAddr>,
+    /// The port of the node.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: TransportProtocol,
+    /// The port of the workload.
+    pub container_port: u16,
 }
 
 /// The number of the endpoint that stands for the node's own processes.

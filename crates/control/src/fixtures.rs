@@ -30,7 +30,7 @@ pub fn endpoint(id: u32, namespace: &str, app: &str) -> Endpoint {
         named_ports: Arc::default(),
     };
     let wire = Wire { interface: interface_of(id), ..Wire::default() };
-    Endpoint { id, workload, wire, audit: false }
+    Endpoint { id, workload, wire, audit: false, host_ports: Vec::new() }
 }
 
 /// A workload of this node comes, or is relabelled: see [`endpoint`].

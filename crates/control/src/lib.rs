@@ -11,6 +11,7 @@ mod change;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 mod footprint;
+mod host_ports;
 mod ledger;
 mod peers;
 mod planner;
@@ -27,11 +28,12 @@ mod writes;
 
 pub use aggregation::MonitorAggregation;
 pub use change::{
-    Change, Endpoint, LAST_ENDPOINT, Masquerade, Node, ProxyLocation, RemoteNode, RemoteWorkload, Wire,
-    Workload,
+    Change, Endpoint, HostPort, LAST_ENDPOINT, Masquerade, Node, ProxyLocation, RemoteNode, RemoteWorkload,
+    Wire, Workload,
 };
 pub use enforcement::Rows;
 pub use footprint::{Footprint, WaitingStep};
+pub use service::TransportProtocol;
 
 pub use snapshot::{Snapshot, WorkloadView};
 pub use world::World;

@@ -50,6 +50,9 @@ impl World {
             .flat_map(|masquerade| &masquerade.except)
             .for_each(|block| step.mark(RowSubject::Unmasqueraded(*block)));
         let before = std::mem::replace(&mut self.node, Arc::new(node));
+        if self.node.addresses != before.addresses {
+            self.move_host_ports(step);
+        }
         self.remove_pod_blocks(before.pod_blocks.iter().chain(&before.cluster_blocks), step);
         if self.node.labels != before.labels || self.is_api_server(&self.node) != self.is_api_server(&before)
         {

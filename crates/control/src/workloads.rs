@@ -46,12 +46,14 @@ impl World {
         let undo = match self.endpoints.remove(&id) {
             Some(before) => {
                 self.forget_workload(id, &before.workload, step);
+                self.close_host_ports(&before, step);
                 Change::Endpoint(Box::new(Arc::unwrap_or_clone(before)))
             }
             None => Change::RemoveEndpoint(id),
         };
         self.know_workload(id, &mut endpoint.workload, step);
         self.services.put_workload(id, candidate(&endpoint.workload));
+        self.open_host_ports(&endpoint, step);
         self.endpoints.insert(id, Arc::from(endpoint));
         Some(undo)
     }
@@ -60,6 +62,7 @@ impl World {
         let before = self.endpoints.remove(&id)?;
         self.forget_workload(id, &before.workload, step);
         self.services.remove_workload(id);
+        self.close_host_ports(&before, step);
         self.peers.dismiss(id, &mut self.enforcement);
         step.mark(RowSubject::Endpoint(id));
         Some(Change::Endpoint(Box::new(Arc::unwrap_or_clone(before))))

@@ -50,6 +50,8 @@ pub struct World {
     pub(crate) peers: KnownPeers,
     pub(crate) enforcement: Enforcement,
     pub(crate) services: Services,
+    /// How many ports of the node lead to workloads.
+    pub(crate) host_ports: usize,
     pub(crate) ledger: Ledger,
     pub(crate) named: Named,
     /// The room of the changes of rows, which the next step uses again.
@@ -83,6 +85,7 @@ impl Default for World {
             peers: KnownPeers::default(),
             enforcement: Enforcement::default(),
             services: Services::default(),
+            host_ports: 0,
             ledger: Ledger::default(),
             named: Named::default(),
             room: RowChanges::default(),

@@ -25,6 +25,7 @@ mod found;
 mod fragment;
 mod from_workload;
 mod host;
+mod host_port;
 mod maps;
 mod masquerade;
 mod masquerade_flow;

@@ -1,4 +1,5 @@
-//! Masquerading: a flow of a workload to an address outside the cluster gets an address and a port of the node.
+//! Masquerading: a flow of a workload to an address outside the cluster gets an address and a port of the node. Ports of the node
+//! that lead to workloads are the same the other way round ([`crate::host_port`]).
 //!
 //! Nothing but the two entries of a flow is read for most of its packets ([`abi::masquerade::MasqueradeInfo`]); an entry is extended when half of
 //! its time is over. The node's own packets, and those to addresses inside the cluster, are not looked up at all.
@@ -11,7 +12,7 @@ use crate::parse::{FIN, IP, PacketFlow};
 use crate::scratch::Scratch;
 use crate::to_proxy::Sockets;
 use crate::translate::{self, PacketEnd};
-use crate::{established, masquerade_flow, pipeline};
+use crate::{established, host_port, masquerade_flow, pipeline};
 use abi::config::{Config, flag};
 use abi::conntrack::ConnKey;
 use abi::policy::Direction;
@@ -28,7 +29,7 @@ pub(crate) fn outward(
     let Some(config) = maps.config() else { return Err(DropReason::MapMissing) };
     let is_from_proxy = packet.is_from_proxy();
     let is_nodes = packet.ingress() == 0 && !is_from_proxy;
-    if config.flags & flag::MASQUERADE == 0 || is_nodes {
+    if config.flags & (flag::MASQUERADE | flag::HOST_PORTS) == 0 || is_nodes {
         return Ok(Delivery::Pass);
     }
     match quick_outward(packet, maps, scratch) {
@@ -57,11 +58,17 @@ enum Quick {
 #[inline(never)]
 fn quick_outward(packet: &(impl Bytes + Mark), maps: &impl Maps, scratch: &mut Scratch) -> Quick {
     let is_from_proxy = packet.is_from_proxy();
-    let Some(Config { epoch, .. }) = maps.config() else { return Quick::TakesStages };
+    let Some(Config { epoch, flags, .. }) = maps.config() else { return Quick::TakesStages };
     let Some(tcp_flags) = established::read_plain(packet, Direction::Egress, is_from_proxy, &mut scratch.key)
     else {
         return Quick::TakesStages;
     };
+    if flags & flag::HOST_PORTS != 0 && host_port::outward(maps, scratch) {
+        return Quick::IsKnown;
+    }
+    if flags & flag::MASQUERADE == 0 {
+        return Quick::Passes;
+    }
     if maps.knows(AddressFact::Unmasqueraded, &scratch.key.remote, *epoch) {
         return Quick::Passes;
     }
@@ -77,7 +84,7 @@ pub(crate) fn inward(
     scratch: &mut Scratch,
 ) -> Result<bool, DropReason> {
     let Some(config) = maps.config() else { return Ok(false) };
-    if config.flags & flag::MASQUERADE == 0 {
+    if config.flags & (flag::MASQUERADE | flag::HOST_PORTS) == 0 {
         return Ok(false);
     }
     match quick_inward(packet, maps, scratch) {
@@ -95,17 +102,21 @@ pub(crate) fn inward(
 /// Looks at a packet from outside.
 #[inline(never)]
 fn quick_inward(packet: &(impl Bytes + Mark), maps: &impl Maps, scratch: &mut Scratch) -> Quick {
-    let Some(Config { epoch, masquerade, .. }) = maps.config() else { return Quick::TakesStages };
+    let Some(Config { epoch, flags, masquerade, .. }) = maps.config() else { return Quick::TakesStages };
     let Some(tcp_flags) = established::read_plain(packet, Direction::Ingress, false, &mut scratch.key) else {
         return Quick::TakesStages;
     };
     let ConnKey { local, local_port, protocol, .. } = &scratch.key;
-    let may_be = !matches!(*protocol, TCP | UDP) || masquerade.has_port(*local_port);
-    if !may_be || local != masquerade.address(local.is_v4()) {
-        return Quick::Passes;
+    let has_port = !matches!(*protocol, TCP | UDP) || masquerade.has_port(*local_port);
+    let may_be = has_port && local == masquerade.address(local.is_v4());
+    if may_be && tcp_flags & FIN == 0 && find_fresh(maps, *epoch, scratch) {
+        return Quick::IsKnown;
     }
-    let is_known = tcp_flags & FIN == 0 && find_fresh(maps, *epoch, scratch);
-    if is_known { Quick::IsKnown } else { Quick::TakesStages }
+    if may_be {
+        return Quick::TakesStages;
+    }
+    let is_forwarded = flags & flag::HOST_PORTS != 0 && host_port::inward(maps, scratch);
+    if is_forwarded { Quick::IsKnown } else { Quick::Passes }
 }
 
 /// Copies the entry of the packet's flow, if the entry need not be extended.

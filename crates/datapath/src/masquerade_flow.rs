@@ -10,13 +10,15 @@ use crate::scratch::Scratch;
 use crate::to_proxy::{SocketTuple, Sockets};
 use crate::translate::{self, PacketEnd};
 use crate::verifier::Fresh;
-use crate::{fragment, related};
+use crate::{fragment, host_port, related};
 use abi::address::AddressKey;
+use abi::config::{self, Config};
 use abi::conntrack::{ConnKey, lifetime};
 use abi::endpoint::EndpointKey;
 use abi::masquerade::{MasqueradeInfo, flag};
 use abi::policy::Direction;
 use abi::protocol::{SCTP, TCP, UDP};
+use abi::service::ServiceKey;
 use abi::{Address, DropReason, identity, map};
 
 /// How many ports are tried for a flow. The next packet of a refused flow tries others.
@@ -32,7 +34,14 @@ pub(crate) fn outward(
     maps: &impl Maps,
     scratch: &mut Fresh<'_, Scratch>,
 ) -> Result<Delivered, DropReason> {
-    if !concerns(packet, maps, scratch)? {
+    if !is_of_workload(packet, maps, scratch)? {
+        return Ok(deliver::ignore());
+    }
+    scratch.key = conntrack::key(&scratch.found.flow, Direction::Egress);
+    if scratch.found.config.flags & config::flag::HOST_PORTS != 0 && host_port::outward(maps, scratch) {
+        return rewrite(packet, PacketEnd::Source, scratch).map(|()| deliver::ignore());
+    }
+    if !leaves_cluster(maps, scratch)? {
         return Ok(deliver::ignore());
     }
     let node = *scratch.found.config.masquerade.address(scratch.found.flow.source.is_v4());
@@ -46,7 +55,6 @@ pub(crate) fn outward(
     if !conntrack::is_tracked(&scratch.found.flow) {
         return Err(DropReason::TranslationFailed);
     }
-    scratch.key = conntrack::key(&scratch.found.flow, Direction::Egress);
     if !extend_outward(maps, &node, scratch) {
         if is_opened_outside(maps, scratch) {
             return Ok(deliver::ignore());
@@ -78,7 +86,8 @@ pub(crate) fn inward(
     } else {
         scratch.key = conntrack::key(&scratch.found.flow, Direction::Ingress);
     }
-    if !extend_inward(maps, is_error, scratch) {
+    let has_host_ports = scratch.found.config.flags & config::flag::HOST_PORTS != 0;
+    if !extend_inward(maps, is_error, scratch) && !(has_host_ports && host_port::inward(maps, scratch)) {
         return Ok(deliver::ignore());
     }
     if is_error {
@@ -90,9 +99,9 @@ pub(crate) fn inward(
     Ok(deliver::ignore())
 }
 
-/// Parses a packet that leaves the node; false where it is not one of a workload to an address outside the cluster.
+/// Parses a packet that leaves the node; false where it is not one of a workload.
 #[inline(never)]
-fn concerns(packet: &impl Bytes, maps: &impl Maps, scratch: &mut Scratch) -> Result<bool, DropReason> {
+fn is_of_workload(packet: &impl Bytes, maps: &impl Maps, scratch: &mut Scratch) -> Result<bool, DropReason> {
     let scratch = &mut Fresh::new(scratch);
     scratch.found.config = *maps.config().ok_or(DropReason::MapMissing)?;
     // What others send through the node is theirs, whatever it is.
@@ -107,6 +116,18 @@ fn concerns(packet: &impl Bytes, maps: &impl Maps, scratch: &mut Scratch) -> Res
     }
     let key = EndpointKey { interface: source.interface };
     scratch.found.endpoint = *maps.endpoint(&key).ok_or(DropReason::UnknownEndpoint)?;
+    scratch.found.read_clock(maps);
+    parse::after_addresses(packet, &mut scratch.found.flow)?;
+    fragment::resolve_ports(maps, &mut scratch.found.flow)?;
+    Ok(true)
+}
+
+/// Whether the packet of a workload goes to an address outside the cluster, to which it is masqueraded.
+#[inline(never)]
+fn leaves_cluster(maps: &impl Maps, scratch: &mut Scratch) -> Result<bool, DropReason> {
+    if scratch.found.config.flags & config::flag::MASQUERADE == 0 {
+        return Ok(false);
+    }
     let remote = AddressKey::host(scratch.found.flow.destination);
     scratch.found.peer_identity = maps.address(&remote).ok_or(DropReason::MapMissing)?.identity;
     if !identity::is_world(scratch.found.peer_identity) || maps.lookup(map::Unmasqueraded, &remote).is_some()
@@ -114,9 +135,6 @@ fn concerns(packet: &impl Bytes, maps: &impl Maps, scratch: &mut Scratch) -> Res
         maps.remember(AddressFact::Unmasqueraded, &remote.address, scratch.found.config.epoch);
         return Ok(false);
     }
-    scratch.found.read_clock(maps);
-    parse::after_addresses(packet, &mut scratch.found.flow)?;
-    fragment::resolve_ports(maps, &mut scratch.found.flow)?;
     Ok(true)
 }
 
@@ -132,7 +150,8 @@ fn may_be_answer(packet: &impl Bytes, maps: &impl Maps, scratch: &mut Scratch) -
         return false;
     }
     let local = scratch.found.flow.destination;
-    if local != *scratch.found.config.masquerade.address(local.is_v4()) {
+    let Config { flags, masquerade, .. } = &scratch.found.config;
+    if flags & config::flag::HOST_PORTS == 0 && local != *masquerade.address(local.is_v4()) {
         return false;
     }
     scratch.found.read_clock(maps);
@@ -295,7 +314,7 @@ fn claim(packet: &impl Sockets, maps: &impl Maps, node: &Address, scratch: &mut 
         source_port: inward.remote_port,
         destination_port: inward.local_port,
     };
-    if packet.has_port(key.protocol, &tuple) {
+    if packet.has_port(key.protocol, &tuple) || is_host_port(maps, inward) {
         return false;
     }
     let mut entry = MasqueradeInfo {
@@ -307,6 +326,13 @@ fn claim(packet: &impl Sockets, maps: &impl Maps, node: &Address, scratch: &mut 
     extend(&mut entry, 0, found.seconds, key.protocol);
     // Another CPU may take the port for another flow meanwhile.
     maps.claim(map::Masquerades, inward, &entry)
+}
+
+/// Whether the local port of a key leads to a workload.
+#[inline(always)]
+fn is_host_port(maps: &impl Maps, key: &ConnKey) -> bool {
+    let ConnKey { local, local_port, protocol, .. } = *key;
+    maps.service(&ServiceKey { address: local, port: local_port, protocol, padding: 0 }).is_some()
 }
 
 /// Keeps the entry of packets out for the port that was taken.

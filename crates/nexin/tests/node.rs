@@ -31,6 +31,8 @@ mod flood;
 mod full_maps;
 #[path = "node/health.rs"]
 mod health;
+#[path = "node/host_ports.rs"]
+mod host_ports;
 #[path = "node/leftovers.rs"]
 mod leftovers;
 #[path = "node/lifecycle.rs"]

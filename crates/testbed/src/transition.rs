@@ -72,6 +72,7 @@ impl EndpointNumbers {
             },
             wire: interface(id),
             audit: false,
+            host_ports: Vec::new(),
         }
     }
 }

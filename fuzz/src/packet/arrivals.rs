@@ -57,7 +57,9 @@ pub fn read(data: &[u8]) -> Vec<Arrived> {
         let sockets =
             ProxySockets { connected: states[usize::from(state >> 3) & 3], listens: state & 4 != 0 };
         let frame = frame(&mut input);
-        let arrival = Arrival { interface, ingress, mark, now, ..Arrival::default() };
+        let opener = (state & 7 > 4).then(|| addresses(usize::from(ways) % ADDRESSES.len()));
+        let opener = opener.map(|ends| ends[usize::from(state & 1)].into());
+        let arrival = Arrival { interface, ingress, opener, mark, now, ..Arrival::default() };
         arrived.push(Arrived { hook, arrival, frame, sockets });
     }
     arrived

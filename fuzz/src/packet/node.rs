@@ -1,8 +1,11 @@
 //! The node whose hooks judge the packets: three workloads, a service, a proxy and policies of all kinds.
 
-use control::{Change, Endpoint, Node, ProxyLocation, RemoteNode, Wire, Workload, World};
+use control::{
+    Change, Endpoint, HostPort, Masquerade, Node, ProxyLocation, RemoteNode, Wire, Workload, World,
+};
 use datapath::native::Tables;
 use manifest::Object;
+use policy::rule::Cidr;
 use service::{Service, ServicePort, TargetPort, TransportProtocol};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -74,6 +77,7 @@ fn workload(at: usize, label: &str, interface: u32) -> Change {
         },
         wire: Wire { interface, mac: mac(at), host_mac: HOST_MAC },
         audit: label == "audited",
+        host_ports: host_ports(at),
     }))
 }
 
@@ -82,13 +86,40 @@ fn node() -> Change {
         name: "node".into(),
         addresses: addresses(NODE).to_vec(),
         proxy: Some(ProxyLocation { interface: PROXY, port: 15001 }),
+        pod_blocks: blocks([("10.244.0.0", 24), ("fd00:244::", 64)]),
+        // So few ports that flows are refused.
+        masquerade: Some(Masquerade {
+            addresses: addresses(NODE).to_vec(),
+            ports: 20_000..=20_003,
+            except: blocks([("203.0.113.0", 24), ("2001:db9::", 32)]),
+        }),
         ..Node::default()
     }))
 }
 
+fn blocks(blocks: [(&str, u8); 2]) -> Vec<Cidr> {
+    let block = |(text, length): (&str, u8)| Cidr::new(text.parse().expect("an address"), length);
+    blocks.map(|one| block(one).expect("a block")).to_vec()
+}
+
+/// The ports of the node that lead to the server.
+fn host_ports(at: usize) -> Vec<HostPort> {
+    let open = |protocol, port, container_port| HostPort { address: None, port, protocol, container_port };
+    match WORKLOADS[at].0 {
+        "server" => vec![open(TransportProtocol::Tcp, 80, 8080), open(TransportProtocol::Udp, 53, 53)],
+        _ => Vec::new(),
+    }
+}
+
 fn remote_node() -> Change {
     let addresses = addresses(REMOTE_NODE).to_vec();
-    Change::RemoteNode(Box::new(RemoteNode { name: "other".into(), addresses, ..RemoteNode::default() }))
+    let pod_blocks = blocks([("10.244.1.0", 24), ("fd00:244:0:1::", 64)]);
+    Change::RemoteNode(Box::new(RemoteNode {
+        name: "other".into(),
+        addresses,
+        pod_blocks,
+        ..RemoteNode::default()
+    }))
 }
 
 fn service() -> Change {

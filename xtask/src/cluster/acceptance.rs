@@ -1,7 +1,9 @@
 //! The tests of real clusters: of the clusters themselves, and of our agent in one.
 
 use super::plan::{Name, Network, Plan};
-use super::{api_server, births, cases, conformance, down, e2e, faults, kubectl, restarts, tutorial, up};
+use super::{
+    api_server, births, cases, commands, conformance, down, e2e, faults, kubectl, restarts, tutorial, up,
+};
 use crate::tree;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
@@ -137,6 +139,7 @@ fn upstream_tests_pass_with_the_reference_plugins(settings: &Settings) -> Result
 fn tutorial_births_and_ten_tests_of_policies_pass(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("short", 2, Network::Nexin, settings)?;
     tutorial::run(&cluster.0)?;
+    commands::run(&cluster.0, settings.nexin.clone())?;
     births::run_test(&cluster.0, settings.pods)?;
     e2e::run_named(&cluster.0, "short", None)
 }
@@ -174,7 +177,8 @@ fn policy_tests_pass_with_pods_on_three_nodes(settings: &Settings) -> Result<()>
 
 fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("tutorial", 2, Network::Nexin, settings)?;
-    tutorial::run(&cluster.0)
+    tutorial::run(&cluster.0)?;
+    commands::run(&cluster.0, settings.nexin.clone())
 }
 
 fn newborns_are_under_policy_from_their_first_instant(settings: &Settings) -> Result<()> {

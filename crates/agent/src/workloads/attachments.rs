@@ -10,6 +10,7 @@ use super::removal;
 use crate::answer::{Answer, internal, value};
 use crate::command::AttachmentCommand;
 use crate::deletions::DeletionQueue;
+use crate::host_ports;
 use crate::problems::Problem;
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
@@ -166,6 +167,8 @@ fn reserve(reconciler: &mut Reconciler, spec: AttachmentSpec) -> Result<Workload
         named_ports: spec.named_ports,
         owner: None,
     };
+    // A sandbox that leaves holds its ports until nothing is left of it.
+    host_ports::check(&spec.host_ports, reconciler.state.workloads.values().map(|record| &**record))?;
     let wanted = admission::admit_attachment(reconciler, wanted, spec.chained)?;
     let sandbox = SandboxRecord {
         attachment: spec.name,
@@ -173,6 +176,7 @@ fn reserve(reconciler: &mut Reconciler, spec: AttachmentSpec) -> Result<Workload
         pod_uid: spec.pod.and_then(|pod| pod.uid),
         boot: boot().map_err(|error| internal(error.into()))?,
         is_chained: spec.chained,
+        host_ports: spec.host_ports,
     };
     creation::reserve(reconciler, wanted, |workload| WorkloadRecord {
         network_namespace: path,

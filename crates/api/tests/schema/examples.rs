@@ -7,8 +7,9 @@ use api::view::{
     ServiceSummary, SideVerdict, Status,
 };
 use api::{
-    Answer, ApiRequest, AttachmentAddress, AttachmentName, AttachmentReadiness, AttachmentSpec,
-    AttachmentSummary, Cause, Envelope, ExplainProbe, Failure, HttpProbe, PodIdentifier, WorkloadSpec,
+    Answer, ApiRequest, AttachmentAddress, AttachmentName, AttachmentPort, AttachmentReadiness,
+    AttachmentSpec, AttachmentSummary, Cause, Envelope, ExplainProbe, Failure, HttpProbe, PodIdentifier,
+    WorkloadSpec,
 };
 use std::collections::BTreeMap;
 
@@ -61,6 +62,12 @@ pub(crate) fn requests() -> Vec<ApiRequest> {
             named_ports: map(text()),
             addresses: vec!["10.0.0.1".parse().unwrap()],
             chained: true,
+            host_ports: vec![AttachmentPort {
+                address: Some("192.0.2.1".parse().unwrap()),
+                port: 1,
+                protocol: text(),
+                container_port: 1,
+            }],
         })),
         ApiRequest::Detach { name: attachment() },
         ApiRequest::CheckAttachment { name: attachment(), addresses: vec!["10.0.0.1".parse().unwrap()] },

@@ -5,8 +5,8 @@ use agent::DeletionQueue;
 use api::{
     ApiRequest, AttachmentName, AttachmentReadiness, AttachmentSpec, AttachmentSummary, CallError, Client,
 };
-use api::{Cause, Failure, PodIdentifier};
-use cni::{CniFailure, ErrorCode, Invocation, NetworkConfig, Operation};
+use api::{AttachmentPort, Cause, Failure, PodIdentifier};
+use cni::{CniFailure, ErrorCode, Invocation, NetworkConfig, Operation, PortMapping};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,7 @@ fn add(invocation: &Invocation, config: &NetworkConfig) -> Result<Value, CniFail
         named_ports: Default::default(),
         addresses,
         chained: config.previous.is_some(),
+        host_ports: host_ports(config)?,
     };
     let summary: AttachmentSummary = ask(config, ApiRequest::Attach(Box::new(spec)), LIMIT)?;
     Ok(answer::added(&summary, invocation, config))
@@ -115,16 +116,31 @@ fn refuse_unsupported(config: &NetworkConfig) -> Result<(), CniFailure> {
                 .into(),
         );
     }
-    if let Some(mapping) = config.runtime.port_mappings.iter().find(|mapping| mapping.host_port != 0) {
-        return unsupported(format!(
-            "runtimeConfig.portMappings is not supported: hostPort {} of container port {} cannot be opened; use a Service of \
-             type NodePort, or the portmap plugin behind {}",
-            mapping.host_port,
-            mapping.container_port,
-            cni::PLUGIN
-        ));
-    }
     Ok(())
+}
+
+/// The ports of the node that lead to the container. A mapping without a port of the node opens none.
+fn host_ports(config: &NetworkConfig) -> Result<Vec<AttachmentPort>, CniFailure> {
+    let mappings = config.runtime.port_mappings.iter().filter(|mapping| mapping.host_port != 0);
+    let parse = |mapping: &PortMapping| {
+        let invalid = || {
+            let message =
+                format!("runtimeConfig.portMappings: hostIP {:?} should be an address", mapping.host_ip);
+            CniFailure::new(ErrorCode::InvalidConfig, message)
+        };
+        let address = match &*mapping.host_ip {
+            "" => None,
+            text => Some(text.parse().map_err(|_| invalid())?),
+        };
+        let protocol = if mapping.protocol.is_empty() { "TCP" } else { &mapping.protocol };
+        Ok(AttachmentPort {
+            address,
+            port: mapping.host_port,
+            protocol: protocol.to_ascii_uppercase(),
+            container_port: mapping.container_port,
+        })
+    };
+    mappings.map(parse).collect()
 }
 
 fn name(invocation: &Invocation) -> AttachmentName {

@@ -201,6 +201,7 @@ impl Case<'_> {
                 named_ports: Default::default(),
                 addresses: vec![ADDRESS.parse().unwrap()],
                 chained: false,
+                host_ports: Vec::new(),
             })),
             Step::Delete | Step::DeleteAgain => {
                 self.is_attached = false;

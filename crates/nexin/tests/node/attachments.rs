@@ -101,8 +101,8 @@ fn what_is_not_supported_is_refused_by_name() {
     };
     with("bandwidth", json!({ "ingressRate": 1000, "ingressBurst": 1000 }))
         .expect_error(2, "kubernetes.io/ingress-bandwidth");
-    with("portMappings", json!([{ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" }]))
-        .expect_error(2, "hostPort 8080");
+    with("portMappings", json!([{ "hostPort": 8080, "containerPort": 80, "protocol": "sctp" }]))
+        .expect_error(7, "hostPort 8080/SCTP");
     with("ips", json!(["8.8.8.8"])).expect_error(7, "8.8.8.8 is no address of this node's workloads");
     let node = Sandbox {
         container: "node".into(),

@@ -38,6 +38,43 @@ fn pods_of_different_nodes_reach_one_another_over_both_families() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_service_leads_to_its_backend_on_another_node_and_a_rule_for_its_own_address_allows_nothing() {
+    let cluster = Cluster::new("rd", 2, &serde_json::json!({ "masquerade": true }));
+    let [a, b] = &cluster.nodes[..] else { panic!("two nodes") };
+    let (client, server) = (a.workload("client"), b.workload("server"));
+    let [v4, v6] = server.addresses[..] else { panic!("two addresses") };
+    let slice = |family: &str, address| {
+        format!(
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: {family}\n\
+             metadata: {{name: web-{}, labels: {{kubernetes.io/service-name: web}}}}\n\
+             ports: [{{name: http, port: 80, protocol: TCP}}]\nendpoints: [{{addresses: ['{address}']}}]\n",
+            family.to_lowercase()
+        )
+    };
+    a.apply(&format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\n\
+         spec: {{clusterIPs: [10.96.0.9, 'fd00:10:96::9'], ports: [{{name: http, port: 8080, targetPort: 80}}]}}\n{}{}",
+        slice("IPv4", v4),
+        slice("IPv6", v6)
+    ));
+    let frontends = ["10.96.0.9:8080", "[fd00:10:96::9]:8080"].map(|text| text.parse().unwrap());
+    let reach = |frontend| client.connect_to(frontend)?.fetch("/");
+    for frontend in frontends {
+        assert_eq!(eventually(|| reach(frontend)), Some(200), "{frontend}");
+    }
+    // Policy judges the backend.
+    a.apply(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: egress}\nspec:\n  \
+         podSelector: {matchLabels: {app: client}}\n  policyTypes: [Egress]\n  egress:\n  \
+         - to: [{ipBlock: {cidr: 10.96.0.9/32}}, {ipBlock: {cidr: 'fd00:10:96::9/128'}}]\n    ports: [{port: 8080}]\n",
+    );
+    for frontend in frontends {
+        assert_eq!(reach(frontend), None, "{frontend}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_route_follows_the_node_that_moves_and_goes_with_it_and_others_stay() {
     let cluster = Cluster::new("rb", 1, &serde_json::json!({}));
     let node = &cluster.nodes[0];

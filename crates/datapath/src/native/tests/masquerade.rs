@@ -53,26 +53,26 @@ fn echo(from: IpAddr, to: IpAddr, identifier: u16, is_reply: bool) -> Vec<u8> {
 }
 
 /// The packet as it leaves the node, after the hooks of its workload and of the way out.
-fn leave(node: &NativeNode, of: NativeWorkload, frame: &[u8]) -> Outcome {
+pub(super) fn leave(node: &NativeNode, of: NativeWorkload, frame: &[u8]) -> Outcome {
     let sent = node.from(of, frame);
     assert_eq!(sent.verdict, PASS, "{sent:?}");
     out(node, of.interface, &sent.frame)
 }
 
-fn out(node: &NativeNode, ingress: u32, frame: &[u8]) -> Outcome {
+pub(super) fn out(node: &NativeNode, ingress: u32, frame: &[u8]) -> Outcome {
     let arrival = Arrival { interface: OUTSIDE, ingress, frame, now: node.now, ..Arrival::default() };
     node.tables.run(Hook::ToOutside, arrival)
 }
 
 /// The packet as it comes into the node.
-fn come(node: &NativeNode, frame: &[u8]) -> Outcome {
+pub(super) fn come(node: &NativeNode, frame: &[u8]) -> Outcome {
     let arrival =
         Arrival { interface: OUTSIDE, ingress: OUTSIDE, frame, now: node.now, ..Arrival::default() };
     node.tables.run(Hook::FromOutside, arrival)
 }
 
 /// The ends of a packet, source first.
-fn ends(frame: &[u8]) -> [SocketAddr; 2] {
+pub(super) fn ends(frame: &[u8]) -> [SocketAddr; 2] {
     assert_eq!(craft::check(frame), Ok(()));
     let mut flow = crate::parse::PacketFlow::unknown();
     let arrival = Arrival { frame, ..Arrival::default() };

@@ -7,6 +7,7 @@ mod established;
 mod flows;
 mod fragments;
 mod host;
+mod host_ports;
 mod lengths;
 mod masquerade;
 mod neighbours;

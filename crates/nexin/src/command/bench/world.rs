@@ -94,6 +94,7 @@ impl LargeWorld {
                 host_mac: [2, 1, a, b, c, d],
             },
             audit: false,
+            host_ports: Vec::new(),
         }
     }
 
