@@ -1,9 +1,11 @@
 //! A real cluster on one machine: a control plane and nodes in namespaces of their own.
 
 mod acceptance;
+mod api_server;
 mod births;
 mod cases;
 mod cgroups;
+mod commands;
 mod conformance;
 mod dial;
 mod down;

@@ -206,6 +206,7 @@ fn published(reconciler: &Reconciler, sources: &[Box<dyn ChangeSource>]) -> Publ
         objects: reconciler.objects.by_name(),
         unready: unready(reconciler, sources),
         workloads: reconciler.state.workloads.clone(),
+        server_load: sources.iter().find_map(|source| source.server_load()),
         problems,
         notes: reconciler.notes.iter().cloned().chain(notes).collect(),
     }

@@ -32,7 +32,9 @@ use identities::{AwaitedIdentities, identity_change};
 use inbox::Inbox;
 use kinds::ObjectRole;
 pub use kinds::cluster_kinds;
-use kubernetes::{ClusterEvent, ClusterWatches, Connection, ObservedObject, Report, ResourceName};
+use kubernetes::{
+    ClusterEvent, ClusterWatches, Connection, ObservedObject, Report, ResourceName, ServerLoad,
+};
 use manifest::Object;
 use names::source_of;
 use node_objects::NodeObjects;
@@ -465,6 +467,23 @@ impl ChangeSource for ClusterObjects {
         for write in self.endpoints.writes(reconciler, || own_addresses(reconciler)) {
             self.watches.write(write);
         }
+    }
+
+    fn server_load(&self) -> Option<ServerLoad> {
+        Some(self.watches.load())
+    }
+
+    /// Pods wait until each kind that decides about them was listed once. A kind that cannot be listed is named with the reason.
+    fn unready(&self) -> Vec<String> {
+        let missing = self.stored.of_role(ObjectRole::Manifest).filter(|kind| !self.complete.contains(kind));
+        let describe = |kind: usize| {
+            let name = self.stored.kind(kind);
+            match self.troubles.get(&kind).or(self.disconnected.as_ref()) {
+                Some(why) => format!("the API server's {name} objects were not listed yet: {why}"),
+                None => format!("the API server's {name} objects were not listed yet"),
+            }
+        };
+        missing.map(describe).collect()
     }
 
     fn due(&self) -> Option<Instant> {

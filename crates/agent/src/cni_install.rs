@@ -11,8 +11,11 @@ use crate::published::Publication;
 use crate::threads;
 use anyhow::{Context, bail};
 use cni::NetworkList;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -45,6 +48,27 @@ struct Installation {
     socket: PathBuf,
     /// This program.
     program: PathBuf,
+    /// The program and a copy of it, by the copy's path, as they were when their contents were compared: a comparison reads tens
+    /// of megabytes.
+    compared: RefCell<BTreeMap<PathBuf, [FileState; 2]>>,
+}
+
+/// What changes with the content of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileState {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// When the content or the status changed, in seconds and nanoseconds; no program can set this time.
+    changed: (i64, i64),
+}
+
+impl FileState {
+    fn read(path: &Path) -> io::Result<Self> {
+        let status = fs::metadata(path)?;
+        let changed = (status.ctime(), status.ctime_nsec());
+        Ok(Self { device: status.dev(), inode: status.ino(), size: status.len(), changed })
+    }
 }
 
 /// Starts the thread that installs the plugin and keeps it installed.
@@ -53,7 +77,12 @@ pub(crate) fn start(
     paths: &Paths,
     (publication, problems): (Publication, &Problems),
 ) -> io::Result<()> {
-    let installation = Installation { config, socket: paths.socket(), program: "/proc/self/exe".into() };
+    let installation = Installation {
+        config,
+        socket: paths.socket(),
+        program: "/proc/self/exe".into(),
+        compared: RefCell::default(),
+    };
     let noted = problems.clone();
     threads::start("cni-install", problems.clone(), UNCHECKED, move || {
         let mut pause = FIRST;
@@ -103,7 +132,15 @@ impl Installation {
 
     /// Copies this program, unless a copy of the same size and content is there.
     fn install_binary(&self, place: &Path) -> anyhow::Result<()> {
-        if is_copy(&self.program, place) {
+        let states = || Ok([FileState::read(&self.program)?, FileState::read(place)?]);
+        let found: io::Result<[FileState; 2]> = states();
+        let known = self.compared.borrow().get(place).copied();
+        if found.as_ref().is_ok_and(|found| known == Some(*found)) {
+            return Ok(());
+        }
+        if let (Ok(found), true) = (found, is_copy(&self.program, place)) {
+            // Read before the comparison: a later change is found by the next check.
+            self.compared.borrow_mut().insert(place.to_owned(), found);
             return Ok(());
         }
         let directory = place.parent().context("a binary has a directory")?;
@@ -196,7 +233,8 @@ mod tests {
                 behind: behind.map(str::to_owned),
                 ..CniConfig::default()
             };
-            Installation { config, socket: "/run/x/agent.sock".into(), program: self.0.join("program") }
+            let (socket, program) = ("/run/x/agent.sock".into(), self.0.join("program"));
+            Installation { config, socket, program, compared: RefCell::default() }
         }
 
         fn list(&self) -> Option<String> {
@@ -242,6 +280,25 @@ mod tests {
         installation.check(&[]).unwrap();
         assert_eq!(fs::read_to_string(scratch.0.join("bin/nexin-cni")).unwrap(), "release");
         assert_eq!(fs::read_to_string(scratch.0.join("bin/loopback")).unwrap(), "another");
+    }
+
+    #[test]
+    fn contents_are_compared_once_until_a_file_changes() {
+        let scratch = Scratch::new("compared");
+        let installation = scratch.installation(None);
+        let place = scratch.0.join("bin/nexin-cni");
+        let compared = || installation.compared.borrow().get(&place).copied();
+        installation.check(&[]).unwrap();
+        assert_eq!(compared(), None, "a copy that was just written is not compared");
+        installation.check(&[]).unwrap();
+        let first = compared();
+        assert!(first.is_some());
+        installation.check(&[]).unwrap();
+        assert_eq!(compared(), first);
+        // Another content of the same size.
+        fs::write(&place, "damaged").unwrap();
+        installation.check(&[]).unwrap();
+        assert_eq!(fs::read_to_string(&place).unwrap(), "program");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::objects::{ObjectId, SourcedObject};
 use crate::state::WorkloadRecord;
 use control::Snapshot;
 use identity::SharedMap;
+use kubernetes::ServerLoad;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -24,6 +25,8 @@ pub(crate) struct Published {
     pub(crate) workloads: SharedMap<u32, Arc<WorkloadRecord>>,
     /// Why no attachment can be made, one sentence each.
     pub(crate) unready: Vec<String>,
+    /// What was requested from the API server since the start, if there is one.
+    pub(crate) server_load: Option<ServerLoad>,
     /// What is wrong with files and sources of changes.
     pub(crate) problems: Vec<String>,
     /// Features that the agent runs without on this host.

@@ -3,6 +3,7 @@
 //! A source has a file of its own and a line in `agent.rs`. It hands its changes to the [`Reconciler`], as the API does.
 
 use crate::reconciler::Reconciler;
+use kubernetes::ServerLoad;
 use std::fmt;
 use std::time::Instant;
 
@@ -33,6 +34,11 @@ pub(crate) trait ChangeSource: fmt::Debug {
     /// Why no workload can be attached before the source has delivered, one sentence each; a runtime tries again later.
     fn unready(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What the source requested from the API server since the start of the agent.
+    fn server_load(&self) -> Option<ServerLoad> {
+        None
     }
 
     /// What the source does without on this host, for the status.

@@ -91,6 +91,12 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
         attach: parts.attachment.into(),
         pins: parts.pins.clone(),
         policies_from: parts.policies_from.clone(),
+        api_server: published.server_load.map(|load| view::ApiServerLoad {
+            lists: load.lists,
+            watches: load.watches,
+            writes: load.writes,
+            received_bytes: load.received,
+        }),
         problems,
         notes,
         endpoints: world.endpoints().len(),

@@ -25,6 +25,9 @@ pub struct Status {
     pub pins: String,
     /// Directory of policies that is watched.
     pub policies_from: String,
+    /// What the agent requested from the API server since its start; none on a node without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_server: Option<ApiServerLoad>,
     /// Errors: policy files that are not applied as they are, workloads without an interface, and whatever the agent
     /// cannot do or save.
     pub problems: Vec<String>,
@@ -49,6 +52,19 @@ pub struct Status {
     /// The same, by where they were lost.
     #[serde(default)]
     pub lost_events_by_cause: BTreeMap<String, u64>,
+}
+
+/// What an agent requested from the API server since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiServerLoad {
+    /// Pages of lists that it read.
+    pub lists: u64,
+    /// Watches that it opened.
+    pub watches: u64,
+    /// Writes that it sent.
+    pub writes: u64,
+    /// Bytes of the answers of lists and watches.
+    pub received_bytes: u64,
 }
 
 /// The settings that may change while the agent runs.

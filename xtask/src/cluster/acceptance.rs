@@ -1,7 +1,9 @@
 //! The tests of real clusters: of the clusters themselves, and of our agent in one.
 
 use super::plan::{Name, Network, Plan};
-use super::{births, cases, conformance, down, e2e, faults, kubectl, restarts, tutorial, up};
+use super::{
+    api_server, births, cases, commands, conformance, down, e2e, faults, kubectl, restarts, tutorial, up,
+};
 use crate::tree;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ const TESTS: &[Test] = &[
     ("cases", policy_tests_pass_with_pods_on_three_nodes),
     ("births", newborns_are_under_policy_from_their_first_instant),
     ("faults", exchanges_survive_faults),
+    ("api-server", nothing_is_lost_with_the_api_servers_store),
     ("restarts", an_agent_is_back_soon_on_a_node_with_many_pods),
 ];
 
@@ -136,6 +139,7 @@ fn upstream_tests_pass_with_the_reference_plugins(settings: &Settings) -> Result
 fn tutorial_births_and_ten_tests_of_policies_pass(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("short", 2, Network::Nexin, settings)?;
     tutorial::run(&cluster.0)?;
+    commands::run(&cluster.0, settings.nexin.clone())?;
     births::run_test(&cluster.0, settings.pods)?;
     e2e::run_named(&cluster.0, "short", None)
 }
@@ -173,7 +177,8 @@ fn policy_tests_pass_with_pods_on_three_nodes(settings: &Settings) -> Result<()>
 
 fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("tutorial", 2, Network::Nexin, settings)?;
-    tutorial::run(&cluster.0)
+    tutorial::run(&cluster.0)?;
+    commands::run(&cluster.0, settings.nexin.clone())
 }
 
 fn newborns_are_under_policy_from_their_first_instant(settings: &Settings) -> Result<()> {
@@ -184,6 +189,11 @@ fn newborns_are_under_policy_from_their_first_instant(settings: &Settings) -> Re
 fn exchanges_survive_faults(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("faults", 2, Network::Nexin, settings)?;
     faults::run_test(&cluster.0, &[], settings.outage)
+}
+
+fn nothing_is_lost_with_the_api_servers_store(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("apiserver", 2, Network::Nexin, settings)?;
+    api_server::run_test(&cluster.0)
 }
 
 fn an_agent_is_back_soon_on_a_node_with_many_pods(settings: &Settings) -> Result<()> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use steps::{STEPS, Setting};
-pub(super) use steps::{agent, answers, process};
+pub(super) use steps::{agent, answers, process, run_nexin};
 
 const POLICY: &str = include_str!("faults/policy.yaml");
 /// The time that flows have before and after a fault.

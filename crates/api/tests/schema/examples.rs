@@ -2,9 +2,9 @@
 
 use crate::describe::describe;
 use api::view::{
-    Applied, AppliedObject, ApplyResult, Branch, Considered, EndpointSummary, Explanation, FrontendSummary,
-    IdentitySummary, PolicySummary, ProxyConnections, RuleSummary, RuntimeSettings, ServiceSummary,
-    SideVerdict, Status,
+    ApiServerLoad, Applied, AppliedObject, ApplyResult, Branch, Considered, EndpointSummary, Explanation,
+    FrontendSummary, IdentitySummary, PolicySummary, ProxyConnections, RuleSummary, RuntimeSettings,
+    ServiceSummary, SideVerdict, Status,
 };
 use api::{
     Answer, ApiRequest, AttachmentAddress, AttachmentName, AttachmentPort, AttachmentReadiness,
@@ -108,6 +108,7 @@ pub(crate) fn views() -> Vec<String> {
         describe("Status", &status()),
         describe("RuntimeSettings", &RuntimeSettings { monitor_aggregation: text() }),
         describe("ProxyConnections", &proxy_connections()),
+        describe("ApiServerLoad", &api_server_load()),
         describe("EndpointSummary", &endpoint()),
         describe("AttachmentSummary", &attachment_summary()),
         describe("AttachmentReadiness", &AttachmentReadiness { reasons: vec![text()] }),
@@ -157,6 +158,7 @@ fn status() -> Status {
         attach: text(),
         pins: text(),
         policies_from: text(),
+        api_server: Some(api_server_load()),
         problems: vec![text()],
         notes: vec![text()],
         endpoints: 1,
@@ -168,6 +170,10 @@ fn status() -> Status {
         lost_events: 1,
         lost_events_by_cause: map(1),
     }
+}
+
+fn api_server_load() -> ApiServerLoad {
+    ApiServerLoad { lists: 1, watches: 1, writes: 1, received_bytes: 1 }
 }
 
 fn proxy_connections() -> ProxyConnections {

@@ -99,7 +99,8 @@ fn container(settings: &InstallSettings) -> Value {
         "env": [from_field("NODE_NAME", "spec.nodeName")],
         "securityContext": {"privileged": true},
         "readinessProbe": {
-            "exec": {"command": ["/nexin", "status"]},
+            // What it prints is in the pod's events.
+            "exec": {"command": ["/nexin", "status", "--problems"]},
             "periodSeconds": 10,
             "timeoutSeconds": 5,
         },

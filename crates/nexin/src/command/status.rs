@@ -1,4 +1,7 @@
-//! `nexin status`: the state of the agent of this node.
+//! `nexin status`: the state of the agent of this node, or of an installation in a cluster.
+
+mod cluster;
+mod kinds;
 
 use crate::duration;
 use crate::outcome::Outcome;
@@ -7,7 +10,12 @@ use crate::session::{Session, Tone};
 use api::view;
 use api::{ApiRequest, CallError, Client};
 use clap::Args;
+use cluster::{ClusterStatus, Replicas};
+use kubernetes::UserConnection;
+use serde::Serialize;
+use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,13 +24,13 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// The time between two attempts of `--wait`.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// Show the state of the agent of this node; exits with 1 if there are problems
+/// Show the state of the agent of this node, or of a cluster; exits with 1 if there are problems
 ///
 /// Exits with 1, too, if no agent answers. Notes are no problems: they name what the agent does without on this host, and
-/// what it repaired in the last ten minutes.
+/// what it repaired in the last ten minutes. With --cluster it covers all agents and operators, as the API server shows them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin status\n  nexin status --wait --wait-duration 30s\n  \
-        nexin status -o json --socket /run/nexin/agent.sock")]
+        nexin status -o json --socket /run/nexin/agent.sock\n  nexin status --cluster --wait")]
 pub(crate) struct StatusCommand {
     /// Wait until the agent runs and there are no problems
     #[arg(long)]
@@ -30,18 +38,52 @@ pub(crate) struct StatusCommand {
     /// Maximum time to wait: 30s, 5m, 1m30s
     #[arg(long, value_name = "DURATION", default_value = "5m", requires = "wait", value_parser = duration::parse)]
     wait_duration: Duration,
+    /// Print the problems only
+    #[arg(long)]
+    problems: bool,
+    /// Read the state of the installation from the API server of a cluster, without an agent
+    #[arg(long)]
+    cluster: bool,
+    /// Kubeconfig of the cluster [default: $KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "PATH", requires = "cluster")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current context]
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    context: Option<String>,
 }
 
 impl StatusCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        if !self.cluster {
+            return self.report(session, |limit| read(session, limit), is_final, facts);
+        }
+        let connection =
+            UserConnection { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() };
+        let is_final = |state: &anyhow::Result<ClusterStatus>| {
+            state.as_ref().is_ok_and(|status| status.problems.is_empty())
+        };
+        self.report(session, |_| cluster::read(&connection), is_final, cluster_facts)
+    }
+
+    /// Prints a state; waits before for one without problems, if that is desired.
+    fn report<S: StateWithProblems, E: fmt::Display + Into<anyhow::Error>>(
+        &self,
+        session: &Session,
+        read: impl Fn(Duration) -> Result<S, E>,
+        is_final: impl Fn(&Result<S, E>) -> bool,
+        facts: impl Fn(&S) -> Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Outcome> {
         let limit = if self.wait { self.wait_duration } else { Duration::ZERO };
-        let status = wait(session, limit)?;
+        let status = wait(session, limit, read, is_final).map_err(Into::into)?;
+        let (notes, problems) = status.findings();
         if session.is_json() {
             session.print_json(&status)?;
+        } else if self.problems {
+            print(session, &[], &[], problems)?;
         } else {
-            print(session, &status)?;
+            print(session, &facts(&status), notes, problems)?;
         }
-        if status.problems.is_empty() {
+        if problems.is_empty() {
             return Ok(Outcome::Holds);
         }
         if self.wait {
@@ -51,19 +93,42 @@ impl StatusCommand {
     }
 }
 
-/// Reads the status until there are no problems, or the time is over: the last status.
-fn wait(session: &Session, limit: Duration) -> Result<view::Status, CallError> {
+/// A state with what is wrong.
+trait StateWithProblems: Serialize {
+    /// The notes and the problems.
+    fn findings(&self) -> (&[String], &[String]);
+}
+
+impl StateWithProblems for view::Status {
+    fn findings(&self) -> (&[String], &[String]) {
+        (&self.notes, &self.problems)
+    }
+}
+
+impl StateWithProblems for ClusterStatus {
+    fn findings(&self) -> (&[String], &[String]) {
+        (&self.notes, &self.problems)
+    }
+}
+
+/// Reads the state until there are no problems, or the time is over: the last state.
+fn wait<S: StateWithProblems, E: fmt::Display>(
+    session: &Session,
+    limit: Duration,
+    read: impl Fn(Duration) -> Result<S, E>,
+    is_final: impl Fn(&Result<S, E>) -> bool,
+) -> Result<S, E> {
     let began = Instant::now();
     let mut progress = Progress::start();
     let mut known = String::new();
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        let state = read(session, if limit.is_zero() { ANSWER } else { left.clamp(RETRY, ANSWER) });
+        let state = read(if limit.is_zero() { ANSWER } else { left.clamp(RETRY, ANSWER) });
         if is_final(&state) || began.elapsed() >= limit {
             return state;
         }
         let why = match &state {
-            Ok(status) => status.problems.join("; "),
+            Ok(status) => status.findings().1.join("; "),
             Err(error) => error.to_string(),
         };
         let spent = Duration::from_secs(began.elapsed().as_secs());
@@ -91,13 +156,36 @@ fn is_final(state: &Result<view::Status, CallError>) -> bool {
     }
 }
 
-fn print(session: &Session, status: &view::Status) -> io::Result<()> {
+fn print(
+    session: &Session,
+    facts: &[(&str, String)],
+    notes: &[String],
+    problems: &[String],
+) -> io::Result<()> {
     let line = |tone: Tone, name: &str, value: &str| {
         session.print_line(&format!("{} {value}", session.paint(tone, &format!("{name:<12}"))))
     };
-    facts(status).iter().try_for_each(|(name, value)| line(Tone::Strong, name, value))?;
-    status.notes.iter().try_for_each(|note| line(Tone::Strong, "note", note))?;
-    status.problems.iter().try_for_each(|problem| line(Tone::Bad, "problem", problem))
+    facts.iter().try_for_each(|(name, value)| line(Tone::Strong, name, value))?;
+    notes.iter().try_for_each(|note| line(Tone::Strong, "note", note))?;
+    problems.iter().try_for_each(|problem| line(Tone::Bad, "problem", problem))
+}
+
+fn cluster_facts(status: &ClusterStatus) -> Vec<(&'static str, String)> {
+    let replicas = |one: &Replicas| match one {
+        Replicas { desired: 0, .. } => "none".to_owned(),
+        Replicas { desired, ready, image, .. } => format!("{ready} of {desired} ready, image {image}"),
+    };
+    let policies = status.policies.iter().map(|(kind, count)| format!("{count} {kind}"));
+    let policies = policies.collect::<Vec<_>>().join(", ");
+    vec![
+        ("agents", replicas(&status.agents)),
+        ("operators", replicas(&status.operators)),
+        ("leader", status.leader.clone().unwrap_or_else(|| "none".to_owned())),
+        ("nodes", status.nodes.to_string()),
+        ("policies", if policies.is_empty() { "none".to_owned() } else { policies }),
+        ("endpoints", status.endpoints.to_string()),
+        ("identities", status.identities.to_string()),
+    ]
 }
 
 fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
@@ -118,7 +206,14 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
         ("services", status.services.to_string()),
         ("packets", packets),
         ("events lost", lost_events(status)),
+        ("API server", status.api_server.as_ref().map_or("none".into(), api_server)),
     ]
+}
+
+/// What the agent requested from the API server since its start.
+fn api_server(load: &view::ApiServerLoad) -> String {
+    let view::ApiServerLoad { lists, watches, writes, received_bytes } = load;
+    format!("{lists} lists, {watches} watches, {writes} writes, {received_bytes} bytes received")
 }
 
 /// The number of lost events, and where they were lost.

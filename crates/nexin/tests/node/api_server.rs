@@ -194,3 +194,42 @@ fn workloads_have_the_clusters_identities_and_keep_their_connections_when_these_
     assert_eq!(kept.fetch("/"), Some(200));
     assert_eq!(client_host.reaches(&server_host, "/"), Some(200));
 }
+
+const POLICIES: &str = "/apis/cilium.io/v2/ciliumnetworkpolicies";
+
+/// A policy for the server with one section about the client.
+fn about_client(name: &str, section: &str, annotations: &Value) -> Value {
+    json!({
+        "metadata": {
+            "name": name, "namespace": "default", "uid": name, "generation": 1, "annotations": annotations,
+        },
+        "spec": {
+            "endpointSelector": {"matchLabels": {"app": "server"}},
+            section: [{"fromEndpoints": [{"matchLabels": {"app": "client"}}]}],
+        },
+    })
+}
+
+#[test]
+#[ignore = "needs root"]
+fn tier_and_order_of_policies_of_the_api_server_decide_about_connections() {
+    let (mut bed, server) = node_with_server("kd");
+    server.put_object(NODES, json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.77.2.0/24"]}}));
+    server.put_object(POLICIES, about_client("denied", "ingressDeny", &json!({})));
+    server.put_object(POLICIES, about_client("allowed", "ingress", &json!({})));
+    bed.start();
+    bed.expect_policies(&["allowed", "denied"]);
+    let host = bed.workload("server");
+    let client = bed.workload("client");
+    assert_eq!(client.fetch(&host, "/"), None, "a deny wins at equal order");
+    let order = |text: &str| json!({"policy.nexin.io/order": text});
+    let tier = |text: &str| json!({"policy.nexin.io/tier": text});
+    let reaches = || client.fetch(&host, "/").is_some();
+    for (annotations, is_allowed) in
+        [(order("10"), true), (order("2000"), false), (tier("admin"), true), (json!({}), false)]
+    {
+        server.put_object(POLICIES, about_client("allowed", "ingress", &annotations));
+        let is_in_force = eventually(|| (reaches() == is_allowed).then_some(()));
+        assert!(is_in_force.is_some(), "{annotations}: {is_allowed} is not in force");
+    }
+}

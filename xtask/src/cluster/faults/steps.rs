@@ -60,9 +60,14 @@ pub(in super::super) fn answers(plan: &Plan, node: Machine) -> bool {
 }
 
 fn run_status(plan: &Plan, node: Machine) -> Result<Output> {
+    run_nexin(plan, node, &["status"])
+}
+
+/// Runs `nexin` beside the agent of a node.
+pub(in super::super) fn run_nexin(plan: &Plan, node: Machine, arguments: &[&str]) -> Result<Output> {
     let target = format!("--target={}", agent(plan, node)?);
     let mut command = Command::new("nsenter");
-    Ok(command.args([&target, "--net", "--mount", "--pid", "--", "/nexin", "status"]).output()?)
+    Ok(command.args([&target, "--net", "--mount", "--pid", "--", "/nexin"]).args(arguments).output()?)
 }
 
 /// The agent's process on a node.

@@ -1,6 +1,8 @@
 //! `nexin demo`: runs the HTTP tutorial on a node of its own, and removes it.
 
 mod client;
+mod cluster;
+mod cluster_script;
 mod node;
 mod play;
 mod script;
@@ -15,12 +17,13 @@ use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::Args;
+use cluster::{ClusterChoice, ClusterDemo};
 use flow::Flow;
 use node::DemoNode;
 use play::{PlayedStep, Reporter, play};
 use script::SCENES;
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use transcript::{Silent, Transcript};
 
@@ -29,9 +32,13 @@ use transcript::{Silent, Transcript};
 /// The demo creates everything in a network namespace of its own and removes it at the end, also after ctrl-C; it
 /// starts by removing the remains of a demo that crashed. Requests are printed as curl commands, and sent by a
 /// built-in client. Exits with 1 if a request does not behave as expected.
+///
+/// With --kubernetes it runs on a cluster where Nexin is installed, by kubectl, in the namespace nexin-demo. A policy is in force on each
+/// node a moment after `kubectl apply`, so a request with another result than expected is sent again for up to 10 s.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  nexin demo\n  nexin demo -o json\n  nexin demo --keep\n  nexin demo --down"
+    after_help = "Examples:\n  nexin demo\n  nexin demo -o json\n  nexin demo --keep\n  nexin demo --down\n  \
+        nexin demo --kubernetes --context staging"
 )]
 pub(crate) struct Demo {
     /// Keep everything running at the end
@@ -40,6 +47,18 @@ pub(crate) struct Demo {
     /// Remove what --keep has kept running
     #[arg(long)]
     down: bool,
+    /// Run on a cluster, by kubectl
+    #[arg(long)]
+    kubernetes: bool,
+    /// Kubeconfig of the cluster [default: kubectl's]
+    #[arg(long, value_name = "PATH", requires = "kubernetes")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current context]
+    #[arg(long, value_name = "NAME", requires = "kubernetes")]
+    context: Option<String>,
+    /// Image of the application [default: the agents' image]
+    #[arg(long, value_name = "IMAGE", requires = "kubernetes")]
+    image: Option<String>,
 }
 
 /// The whole run, for JSON output.
@@ -47,39 +66,92 @@ pub(crate) struct Demo {
 struct Report<'a> {
     held: bool,
     milliseconds: u128,
-    kernel: String,
+    /// The kernel of the node; none for a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel: Option<String>,
     steps: &'a [PlayedStep],
-    flows: Vec<Flow>,
+    /// The flows of the node; none for a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows: Option<Vec<Flow>>,
 }
 
 impl Demo {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        if self.down {
-            DemoNode::down()?;
-            return Ok(Outcome::Holds);
+        let cluster = ClusterChoice { kubeconfig: self.kubeconfig, context: self.context };
+        match (self.kubernetes, self.down) {
+            (false, true) => DemoNode::down().map(|()| Outcome::Holds),
+            (true, true) => ClusterDemo::down(&cluster).map(|()| Outcome::Holds),
+            (false, false) => on_a_node(session, self.keep),
+            (true, false) => on_a_cluster(session, cluster, self.image, self.keep),
         }
-        let begin = Instant::now();
-        let interrupt = Interrupt::watch()?;
-        let (mut transcript, mut silent) = (Transcript(session), Silent);
-        let reporter: &mut dyn Reporter = if session.is_json() { &mut silent } else { &mut transcript };
-        reporter.scene("A node of its own: a network namespace, and an agent in it")?;
-        let mut node = DemoNode::start(interrupt, session.color_of_children())?;
-        let steps = play(SCENES, &mut node, reporter)?;
-        let held = steps.iter().all(|step| step.held);
-        if session.is_json() {
-            let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-            let (steps, flows) = (&steps, node.flows()?);
-            let milliseconds = begin.elapsed().as_millis();
-            session.print_json(&Report { held, milliseconds, kernel, steps, flows })?;
-        } else {
-            transcript.end(&steps, begin.elapsed())?;
-        }
-        if self.keep {
-            node.keep()?;
-            suggest(session, node.socket())?;
-        }
-        Ok(if held { Outcome::Holds } else { Outcome::Fails })
     }
+}
+
+fn on_a_node(session: &Session, keep: bool) -> anyhow::Result<Outcome> {
+    let (begin, interrupt) = (Instant::now(), Interrupt::watch()?);
+    let reporter = &mut *reporter(session);
+    reporter.scene("A node of its own: a network namespace, and an agent in it")?;
+    let mut node = DemoNode::start(interrupt, session.color_of_children())?;
+    let steps = play(SCENES, &mut node, reporter)?;
+    if session.is_json() {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        print_report(session, &steps, begin, Some(kernel), Some(node.flows()?))?;
+    } else {
+        Transcript(session).end(&steps, begin.elapsed())?;
+    }
+    if keep {
+        node.keep()?;
+        suggest(session, node.socket())?;
+    }
+    Ok(outcome(&steps))
+}
+
+fn on_a_cluster(
+    session: &Session,
+    cluster: ClusterChoice,
+    image: Option<String>,
+    keep: bool,
+) -> anyhow::Result<Outcome> {
+    let (begin, interrupt) = (Instant::now(), Interrupt::watch()?);
+    let mut demo = ClusterDemo::start(cluster, image, interrupt)?;
+    let steps = play(cluster_script::SCENES, &mut demo, &mut *reporter(session))?;
+    if session.is_json() {
+        print_report(session, &steps, begin, None, None)?;
+    } else {
+        Transcript(session).end(&steps, begin.elapsed())?;
+    }
+    if keep {
+        demo.keep()?;
+        if !session.is_json() {
+            session.print_line(
+                "\nThe namespace nexin-demo stays. To remove it:\n$ nexin demo --kubernetes --down",
+            )?;
+        }
+    }
+    Ok(outcome(&steps))
+}
+
+fn reporter(session: &Session) -> Box<dyn Reporter + '_> {
+    if session.is_json() { Box::new(Silent) } else { Box::new(Transcript(session)) }
+}
+
+fn held(steps: &[PlayedStep]) -> bool {
+    steps.iter().all(|step| step.held)
+}
+
+fn outcome(steps: &[PlayedStep]) -> Outcome {
+    if held(steps) { Outcome::Holds } else { Outcome::Fails }
+}
+
+fn print_report(
+    session: &Session,
+    steps: &[PlayedStep],
+    begin: Instant,
+    kernel: Option<String>,
+    flows: Option<Vec<Flow>>,
+) -> anyhow::Result<()> {
+    let milliseconds = begin.elapsed().as_millis();
+    Ok(session.print_json(&Report { held: held(steps), milliseconds, kernel, steps, flows })?)
 }
 
 /// Prints commands to try, and how to stop the node.

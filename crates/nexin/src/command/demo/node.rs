@@ -20,6 +20,8 @@ use workload::NetworkNamespace;
 
 /// Name of the demo's agent.
 const INSTANCE: &str = "demo";
+/// A backend of the service.
+const BACKEND: &str = "app1-a";
 /// The node's network namespace.
 const NAMESPACE: &str = "nexin-demo-node";
 /// Prefix of the names of all its network namespaces: the agent's name is part of the workloads' namespace names.
@@ -157,11 +159,18 @@ impl DemoNode {
 }
 
 impl Runner for DemoNode {
-    fn nexin(&mut self, words: &[&str]) -> anyhow::Result<Ended> {
-        let Output { status, stdout, stderr } = self.call(words)?;
-        let output = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_string());
-        let output = output.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
-        Ok(Ended { output, success: status.success() })
+    fn run(&mut self, words: &[&str]) -> anyhow::Result<Ended> {
+        // The program is this one.
+        Ok(self.call(&words[1..])?.into())
+    }
+
+    fn request_line(&self, from: &str, url: &str, patience: &str) -> String {
+        format!("nexin exec {from} -- curl -sS -m {patience} {url}")
+    }
+
+    /// `nexin policy apply` returns when the policy is in force.
+    fn settling(&self) -> Duration {
+        Duration::ZERO
     }
 
     fn fetch(&mut self, from: &str, url: &str, patience: &str) -> anyhow::Result<Fetched> {
@@ -172,10 +181,10 @@ impl Runner for DemoNode {
         })
     }
 
-    fn explain(&mut self, from: &str, to: &str, path: &str) -> anyhow::Result<Explanation> {
+    fn explain(&mut self, from: &str, path: &str) -> anyhow::Result<Explanation> {
         let host = super::script::SERVICE.to_string();
         let http = HttpProbe { method: "GET".into(), path: path.into(), host, headers: vec![] };
-        let (from, to) = (from.into(), to.into());
+        let (from, to) = (from.into(), BACKEND.into());
         let protocol = "TCP".into();
         let probe =
             ExplainProbe { from, to, port: 80, port_name: None, protocol, family: None, http: Some(http) };

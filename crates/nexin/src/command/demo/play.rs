@@ -1,19 +1,24 @@
 //! Runs the script, and records the result of each step.
 
 use super::client::Fetched;
-use super::script::{BACKEND, ExpectedResponse, REFUSAL, SERVICE, Scene, ScriptAction};
+use super::script::{ExpectedResponse, REFUSAL, SERVICE, Scene, ScriptAction};
 use api::view::Explanation;
 use serde::Serialize;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 /// Runs the steps of the script.
 pub(super) trait Runner {
-    /// Runs a `nexin` command.
-    fn nexin(&mut self, words: &[&str]) -> anyhow::Result<Ended>;
-    /// Sends a request from a workload, with a timeout in seconds.
+    /// Runs a command; its first word is the program.
+    fn run(&mut self, words: &[&str]) -> anyhow::Result<Ended>;
+    /// The command line of a request from a workload, with a timeout in seconds.
+    fn request_line(&self, from: &str, url: &str, patience: &str) -> String;
+    /// Sends the request.
     fn fetch(&mut self, from: &str, url: &str, patience: &str) -> anyhow::Result<Fetched>;
-    /// The verdict of policy on a request.
-    fn explain(&mut self, from: &str, to: &str, path: &str) -> anyhow::Result<Explanation>;
+    /// The verdict of policy on a request to a backend of the service.
+    fn explain(&mut self, from: &str, path: &str) -> anyhow::Result<Explanation>;
+    /// The time within which every node enforces a policy after the command that changed it.
+    fn settling(&self) -> Duration;
 }
 
 /// Reports the run while it proceeds.
@@ -33,6 +38,14 @@ pub(super) struct Ended {
     pub(super) output: String,
     /// Whether it succeeded.
     pub(super) success: bool,
+}
+
+impl From<Output> for Ended {
+    fn from(Output { status, stdout, stderr }: Output) -> Self {
+        let output = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_string());
+        let output = output.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n");
+        Self { output, success: status.success() }
+    }
 }
 
 /// A step with its result.
@@ -89,10 +102,10 @@ pub(super) fn play(
     for scene in scenes {
         reporter.scene(scene.title)?;
         for action in scene.actions {
-            let typed = typed(action);
+            let typed = typed(action, runner);
             reporter.typed(&typed)?;
             let step = match action {
-                ScriptAction::Nexin(words) => command(runner.nexin(words)?, scene.title, typed),
+                ScriptAction::Command(words) => command(runner.run(words)?, scene.title, typed),
                 ScriptAction::Fetch { from, path, expect } => {
                     request(runner, (from, path, *expect), scene.title, typed)?
                 }
@@ -105,13 +118,18 @@ pub(super) fn play(
 }
 
 /// The command line.
-fn typed(action: &ScriptAction) -> String {
+fn typed(action: &ScriptAction, runner: &impl Runner) -> String {
     match action {
-        ScriptAction::Nexin(words) => format!("nexin {}", words.join(" ")),
+        ScriptAction::Command(words) => words.join(" "),
         ScriptAction::Fetch { from, path, expect } => {
-            format!("nexin exec {from} -- curl -sS -m {} http://{SERVICE}{path}", expect.patience())
+            runner.request_line(from, &url(path), expect.patience())
         }
     }
+}
+
+/// The URL of a path at the service.
+fn url(path: &str) -> String {
+    format!("http://{SERVICE}{path}")
 }
 
 fn command(ended: Ended, scene: &'static str, typed: String) -> PlayedStep {
@@ -124,9 +142,8 @@ fn request(
     scene: &'static str,
     typed: String,
 ) -> anyhow::Result<PlayedStep> {
-    let fetched = fetch(runner, from, path, expect)?;
-    let verdict = verdict(&fetched);
-    let explanation = runner.explain(from, BACKEND, path)?;
+    let (fetched, verdict) = fetch(runner, from, path, expect)?;
+    let explanation = runner.explain(from, path)?;
     let (rule, reason) = deciding(&explanation);
     let held = verdict == expect.verdict() && explanation.verdict == verdict && body_fits(&fetched, expect);
     let probe = PlayedRequest {
@@ -143,18 +160,22 @@ fn request(
     Ok(PlayedStep { scene, typed, output: fetched.describe(), held, probe: Some(probe) })
 }
 
-/// Sends a request, and retries while the connection is refused, since the server may not listen yet.
+/// Sends a request: the response and its verdict. Retries while the connection is refused, since the server may not listen yet, and
+/// while a change of policy may not be in force on every node.
 fn fetch(
     runner: &mut impl Runner,
     from: &str,
     path: &str,
     expect: ExpectedResponse,
-) -> anyhow::Result<Fetched> {
-    let until = Instant::now() + STARTING;
+) -> anyhow::Result<(Fetched, &'static str)> {
+    let begin = Instant::now();
     loop {
-        let fetched = runner.fetch(from, &format!("http://{SERVICE}{path}"), expect.patience())?;
-        if fetched != Fetched::Refused || Instant::now() > until {
-            return Ok(fetched);
+        let fetched = runner.fetch(from, &url(path), expect.patience())?;
+        let verdict = verdict(&fetched);
+        let differs = verdict != expect.verdict() && begin.elapsed() < runner.settling();
+        let is_starting = fetched == Fetched::Refused && begin.elapsed() < STARTING;
+        if !differs && !is_starting {
+            return Ok((fetched, verdict));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -204,6 +225,9 @@ mod tests {
         applied: bool,
         spoil: Option<&'static str>,
         refusals: u32,
+        /// The number of requests under the earlier policy, after a change.
+        late: u32,
+        settling: Duration,
     }
 
     impl FakeRunner {
@@ -217,12 +241,24 @@ mod tests {
     }
 
     impl Runner for FakeRunner {
-        fn nexin(&mut self, words: &[&str]) -> anyhow::Result<Ended> {
-            self.applied |= words == ["policy", "apply", "-f", "rule1.yaml"];
+        fn run(&mut self, words: &[&str]) -> anyhow::Result<Ended> {
+            self.applied |= words.ends_with(&["apply", "-f", "rule1.yaml"]);
             Ok(Ended { output: String::new(), success: true })
         }
 
+        fn request_line(&self, from: &str, url: &str, patience: &str) -> String {
+            format!("{from}: {url} within {patience} s")
+        }
+
+        fn settling(&self) -> Duration {
+            self.settling
+        }
+
         fn fetch(&mut self, from: &str, url: &str, _patience: &str) -> anyhow::Result<Fetched> {
+            if self.late > 0 && self.applied {
+                self.late -= 1;
+                return Ok(Fetched::Answer { status: 200, body: PUBLIC.into() });
+            }
             if self.refusals > 0 {
                 self.refusals -= 1;
                 return Ok(Fetched::Refused);
@@ -239,7 +275,7 @@ mod tests {
             })
         }
 
-        fn explain(&mut self, from: &str, _to: &str, path: &str) -> anyhow::Result<Explanation> {
+        fn explain(&mut self, from: &str, path: &str) -> anyhow::Result<Explanation> {
             let verdict = if self.spoil == Some("explain") { "drop" } else { self.verdict(from, path) };
             let side = SideVerdict {
                 requests: None,
@@ -269,13 +305,13 @@ mod tests {
     #[test]
     fn a_request_that_is_allowed_instead_of_denied_fails() {
         let wrong = failed(&mut FakeRunner { spoil: Some("deny"), ..FakeRunner::default() });
-        assert_eq!(wrong, ["nexin exec app2 -- curl -sS -m 5 http://app1-service/private"]);
+        assert_eq!(wrong, ["app2: http://app1-service/private within 5 s"]);
     }
 
     #[test]
     fn a_connection_that_is_closed_is_not_a_dropped_one() {
         let wrong = failed(&mut FakeRunner { spoil: Some("drop"), ..FakeRunner::default() });
-        assert_eq!(wrong, ["nexin exec app3 -- curl -sS -m 0.6 http://app1-service/public"]);
+        assert_eq!(wrong, ["app3: http://app1-service/public within 0.6 s"]);
     }
 
     #[test]
@@ -287,5 +323,12 @@ mod tests {
     #[test]
     fn a_server_that_does_not_listen_yet_is_waited_for() {
         assert_eq!(failed(&mut FakeRunner { refusals: 2, ..FakeRunner::default() }), [""; 0]);
+    }
+
+    #[test]
+    fn a_policy_that_is_in_force_a_moment_later_is_waited_for_where_nodes_differ() {
+        let late = |settling| FakeRunner { late: 3, settling, ..FakeRunner::default() };
+        assert_eq!(failed(&mut late(Duration::from_secs(5))), [""; 0]);
+        assert_ne!(failed(&mut late(Duration::ZERO)), [""; 0]);
     }
 }

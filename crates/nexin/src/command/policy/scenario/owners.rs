@@ -3,7 +3,7 @@
 
 use super::{Name, Scenario};
 use agent::explain::ConnectionEnd;
-use manifest::{Object, PodCount, WorkloadObject};
+use manifest::{Object, OwnerReference, PodCount, WorkloadObject};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Objects = Vec<(String, Object)>;
@@ -35,6 +35,14 @@ impl Scenario {
         let mut numbers = 0..;
         workloads.retain(|_| !family.owned.contains_key(&numbers.next().unwrap_or_default()));
         distinguish(&mut workloads);
+        let mut absent = BTreeMap::<Name, Vec<Name>>::new();
+        for (_, one) in &workloads {
+            for owner in absent_owners(one) {
+                absent.entry((one.namespace.clone(), owner)).or_default().push(name(one));
+            }
+        }
+        absent.retain(|owner, _| !self.owners.contains_key(owner));
+        self.owners.extend(absent);
         // Workloads with addresses come first, so that no other is assigned one of these.
         workloads.sort_by_key(|(_, one)| one.addresses.is_empty());
         rest.extend(workloads.into_iter().map(|(file, one)| (file, Object::Workload(one))));
@@ -94,6 +102,18 @@ impl Ownership {
     }
 }
 
+/// The names of a pod's controllers by the pod alone, as a cluster shows it: of its owners, and of the Deployment of an owning ReplicaSet,
+/// whose name ends with the hash that is also a label of the pod.
+fn absent_owners(one: &WorkloadObject) -> Vec<String> {
+    let hash = one.labels.get("pod-template-hash");
+    let deployment = |owner: &OwnerReference| {
+        let deployment = owner.name.strip_suffix(hash?.as_str())?.strip_suffix('-')?;
+        (owner.kind == "ReplicaSet").then(|| deployment.to_owned())
+    };
+    let owners = &one.ownership.owners;
+    owners.iter().flat_map(|owner| deployment(owner).into_iter().chain([owner.name.clone()])).collect()
+}
+
 fn name(one: &WorkloadObject) -> Name {
     (one.namespace.clone(), one.name.clone())
 }
@@ -111,5 +131,38 @@ fn distinguish(workloads: &mut [(String, WorkloadObject)]) {
         if *kind != one.ownership.kind {
             one.name = format!("{}/{}", one.ownership.kind.to_lowercase(), one.name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_alone_is_known_by_the_names_of_its_controllers() {
+        let pods = r#"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: app1-789b84586-s2rlp
+  namespace: shop
+  labels: {id: app1, pod-template-hash: 789b84586}
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: app1-789b84586, uid: r}]
+spec: {containers: [{name: web}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: db-0
+  namespace: shop
+  ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: db, uid: s}]
+spec: {containers: [{name: db}]}
+"#;
+        let objects = manifest::parse("pods.yaml", pods).unwrap().objects;
+        let mut scenario = Scenario::default();
+        scenario.resolve_owners(objects.into_iter().map(|object| ("pods.yaml".into(), object)).collect());
+        let known: Vec<_> = scenario.owners.iter().map(|(owner, pods)| (&*owner.1, &*pods[0].1)).collect();
+        let pod = "app1-789b84586-s2rlp";
+        assert_eq!(known, [("app1", pod), ("app1-789b84586", pod), ("db", "db-0")]);
     }
 }

@@ -1,0 +1,36 @@
+//! The commands of our program that need a cluster and no agent: its state, and the tutorial by kubectl.
+
+use super::plan::{Machine, Plan};
+use super::{images, links, users};
+use crate::command;
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Runs them, with the program of this path or the one that was built last.
+pub(super) fn run(plan: &Plan, nexin: Option<PathBuf>) -> Result<()> {
+    let nexin = nexin.map_or_else(images::built_binary, Ok)?;
+    let demo = json(plan, &nexin, &["demo", "--kubernetes"])?;
+    ensure!(demo["held"] == true, "a step of the demo did not hold: {demo:#}");
+    let steps = demo["steps"].as_array().map_or(0, Vec::len);
+    println!("cluster: `nexin demo --kubernetes`: all {steps} steps held, in {} ms", demo["milliseconds"]);
+    let status = json(plan, &nexin, &["status", "--cluster"])?;
+    let nodes = u64::from(plan.nodes);
+    ensure!(
+        status["agents"]["ready"] == nodes && status["nodes"] == nodes && status["leader"].is_string(),
+        "the state of the cluster is not that of {nodes} nodes: {status:#}"
+    );
+    println!("cluster: `nexin status --cluster` shows {nodes} nodes and no problems");
+    Ok(())
+}
+
+/// Runs a command, which must succeed, and returns what it prints as JSON.
+fn json(plan: &Plan, nexin: &Path, arguments: &[&str]) -> Result<Value> {
+    let mut command = links::command_within(&plan.name, Machine::Plane, nexin);
+    command.args(arguments).args(["--output", "json"]);
+    // The demo calls kubectl.
+    let path =
+        format!("{}:{}", plan.name.state().join("bin").display(), std::env::var("PATH").unwrap_or_default());
+    command.env("KUBECONFIG", plan.name.kubeconfig(users::ADMIN)).env("PATH", path);
+    Ok(serde_json::from_str(&command::run(&mut command)?)?)
+}
