@@ -87,7 +87,9 @@ pub(crate) fn inward(
         scratch.key = conntrack::key(&scratch.found.flow, Direction::Ingress);
     }
     let has_host_ports = scratch.found.config.flags & config::flag::HOST_PORTS != 0;
-    if !extend_inward(maps, is_error, scratch) && !(has_host_ports && host_port::inward(maps, scratch)) {
+    let is_translated =
+        extend_inward(maps, is_error, scratch) || has_host_ports && host_port::inward(maps, scratch);
+    if !is_translated {
         return Ok(deliver::ignore());
     }
     if is_error {
