@@ -22,6 +22,7 @@ mod mounts;
 mod node;
 mod options;
 mod packages;
+mod permissions;
 mod plan;
 mod plane;
 mod pods;

@@ -2,7 +2,8 @@
 
 use super::plan::{Name, Network, Plan};
 use super::{
-    api_server, births, cases, commands, conformance, down, e2e, faults, kubectl, restarts, tutorial, up,
+    api_server, births, cases, commands, conformance, down, e2e, faults, kubectl, permissions, restarts,
+    tutorial, up,
 };
 use crate::tree;
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +20,7 @@ const TESTS: &[Test] = &[
     ("control", upstream_tests_pass_with_the_reference_plugins),
     ("short", tutorial_births_and_ten_tests_of_policies_pass),
     ("tutorial", the_tutorial_runs_under_our_agent),
+    ("permissions", each_permission_is_used_and_none_is_missing),
     ("policy", upstream_tests_of_policies_pass),
     ("conformance", upstream_conformance_tests_of_the_network_pass),
     ("services", upstream_tests_of_services_pass),
@@ -32,6 +34,8 @@ const TESTS: &[Test] = &[
 
 /// Upstream's tests that need no policy: they pass with the reference plugins, so a failure under our agent is its own.
 const NEED_NO_POLICY: &str = "Netpol.*should support allow-all policy|Services should function for (pod-Service|endpoint-Service): http";
+/// A policy for pods that no test makes.
+const CLUSTERWIDE_POLICY: &str = "testbed/kubernetes/clusterwide.yaml";
 /// The PolicyTests of the tree.
 const CASES: &[&str] = &["examples/tutorial", "examples/policies"];
 /// The time that an interrupted start has before its end.
@@ -140,6 +144,7 @@ fn tutorial_births_and_ten_tests_of_policies_pass(settings: &Settings) -> Result
     let cluster = Temporary::up("short", 2, Network::Nexin, settings)?;
     tutorial::run(&cluster.0)?;
     commands::run(&cluster.0, settings.nexin.clone())?;
+    permissions::check_none_is_missing(&cluster.0)?;
     births::run_test(&cluster.0, settings.pods)?;
     e2e::run_named(&cluster.0, "short", None)
 }
@@ -179,6 +184,19 @@ fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("tutorial", 2, Network::Nexin, settings)?;
     tutorial::run(&cluster.0)?;
     commands::run(&cluster.0, settings.nexin.clone())
+}
+
+fn each_permission_is_used_and_none_is_missing(settings: &Settings) -> Result<()> {
+    let cluster = Temporary::up("permissions", 2, Network::Nexin, settings)?;
+    tutorial::run(&cluster.0)?;
+    let policy = tree::root().join(CLUSTERWIDE_POLICY).display().to_string();
+    kubectl::run(&cluster.0, &["apply", "--filename", &policy])?;
+    let is_valid =
+        ["wait", "--for=condition=Valid", "ciliumclusterwidenetworkpolicies", "--all", "--timeout=20s"];
+    kubectl::run(&cluster.0, &is_valid)?;
+    kubectl::run(&cluster.0, &["delete", "--filename", &policy])?;
+    permissions::check_none_is_missing(&cluster.0)?;
+    permissions::check_each_is_used(&cluster.0)
 }
 
 fn newborns_are_under_policy_from_their_first_instant(settings: &Settings) -> Result<()> {

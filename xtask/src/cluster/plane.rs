@@ -2,7 +2,7 @@
 
 use super::plan::{Machine, Name, PLANE, PODS, Plan, SERVICES};
 use super::program::Program;
-use super::users;
+use super::{permissions, users};
 use crate::command::run;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -21,12 +21,18 @@ pub(super) fn prepare(plan: &Plan) -> Result<()> {
         .args(["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out"])
         .arg(&key))?;
     std::fs::write(directory.join("Corefile"), corefile(&plan.name))?;
+    std::fs::write(audit_policy(&directory), permissions::AUDIT_POLICY)?;
     users::write(plan)
 }
 
 /// The key that signs the tokens of service accounts.
 fn key(directory: &Path) -> PathBuf {
     directory.join("service-accounts.key")
+}
+
+/// What the API server writes into its audit log.
+fn audit_policy(directory: &Path) -> PathBuf {
+    directory.join("audit.yaml")
 }
 
 fn corefile(name: &Name) -> String {
@@ -90,6 +96,8 @@ fn api_server(name: &Name, directory: &Path) -> Program {
         flag("kubelet-preferred-address-types", "InternalIP"),
         file("cert-dir", directory.join("certs")),
         flag("allow-privileged", "true"),
+        file("audit-policy-file", audit_policy(directory)),
+        file("audit-log-path", permissions::log(name)),
     ];
     Program::new("kube-apiserver", &name.program("kube-apiserver"), arguments)
 }
