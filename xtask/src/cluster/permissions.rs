@@ -46,6 +46,7 @@ const RARE: &[(&str, &str, &str, &str)] = &[
         "patch",
         "`kubectl apply` was first",
     ),
+    ("nexin-operator", "secrets", "update", "the webhook's certificate is renewed after eleven months"),
     ("nexin-agent", "events", "", "pods that start well have no events of the agent"),
 ];
 
