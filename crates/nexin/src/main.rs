@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod cluster_connection;
 mod cni_plugin;
 mod command;
 mod duration;

@@ -29,8 +29,6 @@ fn json(plan: &Plan, nexin: &Path, arguments: &[&str]) -> Result<Value> {
     let mut command = links::command_within(&plan.name, Machine::Plane, nexin);
     command.args(arguments).args(["--output", "json"]);
     // The demo calls kubectl.
-    let path =
-        format!("{}:{}", plan.name.state().join("bin").display(), std::env::var("PATH").unwrap_or_default());
-    command.env("KUBECONFIG", plan.name.kubeconfig(users::ADMIN)).env("PATH", path);
+    command.env("KUBECONFIG", plan.name.kubeconfig(users::ADMIN)).env("PATH", plan.path());
     Ok(serde_json::from_str(&command::run(&mut command)?)?)
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod kinds;
 
+use crate::cluster_connection::ClusterConnection;
 use crate::duration;
 use crate::outcome::Outcome;
 use crate::progress::Progress;
@@ -15,7 +16,6 @@ use kubernetes::UserConnection;
 use serde::Serialize;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,12 +44,8 @@ pub(crate) struct StatusCommand {
     /// Read the state of the installation from the API server of a cluster, without an agent
     #[arg(long)]
     cluster: bool,
-    /// Kubeconfig of the cluster [default: $KUBECONFIG, else ~/.kube/config]
-    #[arg(long, value_name = "PATH", requires = "cluster")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: its current context]
-    #[arg(long, value_name = "NAME", requires = "cluster")]
-    context: Option<String>,
+    #[command(flatten)]
+    connection: ClusterConnection,
 }
 
 impl StatusCommand {
@@ -57,8 +53,7 @@ impl StatusCommand {
         if !self.cluster {
             return self.report(session, |limit| read(session, limit), is_final, facts);
         }
-        let connection =
-            UserConnection { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() };
+        let connection = UserConnection::from(&self.connection);
         let is_final = |state: &anyhow::Result<ClusterStatus>| {
             state.as_ref().is_ok_and(|status| status.problems.is_empty())
         };

@@ -1,12 +1,12 @@
 //! Reads the objects of a cluster, with files as if they were applied to it.
 
 use super::manifest_files::{ManifestFile, Origin};
+use crate::cluster_connection::ClusterConnection;
 use crate::outcome::BadInput;
 use clap::Args;
-use kubernetes::{ClusterObject, UserConnection};
+use kubernetes::ClusterObject;
 use manifest::ObjectName;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 /// Whether to read a cluster, and which.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -14,12 +14,8 @@ pub(super) struct ClusterOptions {
     /// Read the policies, pods, namespaces, services and nodes of a cluster; files count as if they were applied to it
     #[arg(long)]
     cluster: bool,
-    /// Kubeconfig of the cluster [default: $KUBECONFIG, else ~/.kube/config]
-    #[arg(long, value_name = "PATH", requires = "cluster")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: its current context]
-    #[arg(long, value_name = "NAME", requires = "cluster")]
-    context: Option<String>,
+    #[command(flatten)]
+    connection: ClusterConnection,
 }
 
 impl ClusterOptions {
@@ -33,9 +29,7 @@ impl ClusterOptions {
         if !self.cluster {
             return Ok(Vec::new());
         }
-        let connection =
-            UserConnection { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() };
-        let objects = kubernetes::snapshot(&connection, agent::cluster_kinds());
+        let objects = kubernetes::snapshot(&(&self.connection).into(), agent::cluster_kinds());
         Ok(objects.map_err(|error| BadInput(error.to_string()))?.into_iter().map(file).collect())
     }
 }
