@@ -1,6 +1,8 @@
 //! The API server restarts, returns from an older store, and loses a definition, while exchanges go on: no policy is lost or
 //! opened. Prints what the agents request from it.
 
+mod kinds;
+
 use super::plan::{Machine, Plan};
 use super::{faults, kubectl, pods, programs};
 use crate::command::run_with_input;
@@ -24,6 +26,7 @@ pub(super) fn run_test(plan: &Plan) -> Result<()> {
     apply(plan, &policy("CiliumNetworkPolicy", "earlier"))?;
     expect_policies(plan, &["server", "earlier"], &[])?;
     check_objects(plan)?;
+    kinds::check(plan)?;
     step("restarted twice", || {
         faults::during(plan, &|| {
             for _ in 0..2 {
@@ -82,7 +85,7 @@ fn definition(plan: &Plan) -> Result<()> {
     })
 }
 
-/// Checks what agents and operator write, and that a rule whose field has no value does not become one without the field.
+/// Checks what agents and operator write.
 fn check_objects(plan: &Plan) -> Result<()> {
     let condition = "--output=jsonpath={.status.conditions[?(@.type=='Valid')].status}";
     until("the policy has no condition", || {
@@ -97,32 +100,8 @@ fn check_objects(plan: &Plan) -> Result<()> {
             kubectl::run(plan, &["get", "ciliumnodes", &name, "--output=jsonpath={.spec.addresses}"])?;
         ensure!(addresses.contains("InternalIP"), "the CiliumNode of {name} has the addresses {addresses:?}");
     }
-    check_field_without_value(plan)?;
-    println!("cluster: identities, conditions, CiliumNodes and a field without a value: passed");
+    println!("cluster: identities, a condition and CiliumNodes: passed");
     Ok(())
-}
-
-/// `fromEndpoints:` without a value is refused: by the webhook, or, if no operator answers yet, by the agents.
-fn check_field_without_value(plan: &Plan) -> Result<()> {
-    const WORDS: &str = "has no value";
-    let without_value = policy("CiliumNetworkPolicy", "open").replace("fromEndpoints: []", "fromEndpoints:");
-    // `kubectl apply` itself leaves such a field out.
-    let create =
-        || run_with_input(kubectl::command(&plan.name).args(["create", "--filename", "-"]), &without_value);
-    if let Err(refused) = create() {
-        let refused = format!("{refused:#}");
-        ensure!(refused.contains(WORDS), "the webhook says {refused}");
-        println!("cluster: the webhook refuses a field without a value");
-        return Ok(());
-    }
-    let message = "--output=jsonpath={.status.conditions[?(@.type=='Valid')].message}";
-    until("no agent refuses a field without a value", || {
-        let message = kubectl::run(plan, &["get", "ciliumnetworkpolicies", "open", message])?;
-        ensure!(message.contains(WORDS), "the condition says {message:?}");
-        Ok(())
-    })?;
-    println!("cluster: no webhook answered yet, and the agents refuse a field without a value");
-    kubectl::run(plan, &["delete", "ciliumnetworkpolicies", "open"]).map(drop)
 }
 
 /// Whether each CiliumEndpoint has the number of a CiliumIdentity, and each agent knows it.

@@ -3,6 +3,7 @@
 use super::identities::identity_change;
 use super::kinds::{ObjectRole, watched_kinds};
 use super::names::object_of;
+use super::peer_slices::PeerSlices;
 use super::{peers, pods};
 use crate::files::Copies;
 use crate::node_pods::NodePod;
@@ -14,6 +15,7 @@ use kubernetes::{KnownObjects, ResourceName, WatchRequest, WatchedKind, text_has
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The watched kinds, and their objects on disk.
 #[derive(Debug)]
@@ -59,10 +61,16 @@ impl StoredCluster {
         objects.commit(update);
         let invalid = objects.problems();
         anyhow::ensure!(invalid.is_empty(), "stored objects of the API server: {}", invalid.join("; "));
+        let mut labels = BTreeMap::new();
         for (source, text) in self.texts_of(ObjectRole::Identity) {
             let Some((_, name)) = object_of(source) else { continue };
             match identity_change(&name, Some(text)) {
-                Ok(change) => changes.push(change),
+                Ok(change) => {
+                    if let Change::Identity { number, labels: assigned } = &change {
+                        labels.insert(*number, Arc::clone(assigned));
+                    }
+                    changes.push(change);
+                }
                 Err(why) => tracing::warn!("{source}: {why}"),
             }
         }
@@ -74,7 +82,33 @@ impl StoredCluster {
                 Err(why) => tracing::warn!("{source}: {why}"),
             }
         }
+        let mut slices = self.peer_slices();
+        for pod in slices.take_changed() {
+            let labels_of = |identity| labels.get(&identity);
+            match slices.change(&pod, labels_of, |_| None, |node| own.contains(&node)) {
+                Ok(Some(Change::RemoveRemoteWorkload { .. })) => {}
+                Ok(change) => changes.extend(change),
+                Err(why) => tracing::warn!("CiliumEndpointSlice: {pod}: {why}"),
+            }
+        }
         Ok(changes)
+    }
+
+    /// The stored CiliumEndpointSlices, each of whose pods counts as changed.
+    pub(crate) fn peer_slices(&self) -> PeerSlices {
+        let mut slices = PeerSlices::default();
+        for (source, text) in self.texts_of(ObjectRole::PeerSlice) {
+            let Some((_, name)) = object_of(source) else { continue };
+            if let Err(why) = slices.put(&name.name, Some(text)) {
+                tracing::warn!("{source}: {why}");
+            }
+        }
+        for (source, _) in self.texts_of(ObjectRole::Peer) {
+            if let Some((_, name)) = object_of(source) {
+                slices.put_endpoint(&name, true);
+            }
+        }
+        slices
     }
 
     /// The stored pods of this node.
