@@ -1,7 +1,7 @@
 //! The agent: its parts, and the thread that takes one turn after another from the queue.
 
 use crate::addresses::Addresses;
-use crate::cluster_objects::{ClusterObjects, StoredCluster};
+use crate::cluster_objects::{ClusterObjects, StoredCluster, recover};
 use crate::command::Command;
 use crate::config::AgentConfig;
 use crate::feed::Feed;
@@ -142,11 +142,16 @@ fn recall_cluster(
     wiring: &mut Wiring,
     objects: &mut Objects,
     changes: &mut Vec<Change>,
+    (has_pods, notes): (bool, &mut Vec<String>),
 ) -> anyhow::Result<Option<StoredCluster>> {
-    if config.kubernetes.is_none() {
-        return Ok(None);
+    let Some(kubernetes) = &config.kubernetes else { return Ok(None) };
+    let (mut stored, damage) = StoredCluster::load(paths, &config.name_of_node())?;
+    let is_lost = has_pods && stored.is_empty();
+    let loss = is_lost
+        .then(|| format!("the stored objects of the API server in {} are lost", paths.cluster().display()));
+    if let Some(why) = damage.or(loss) {
+        notes.push(recover(&mut stored, kubernetes.kubeconfig.clone(), &why));
     }
-    let stored = StoredCluster::load(paths, &config.name_of_node())?;
     changes.extend(stored.recall(objects, &wiring.node_addresses()?)?);
     Ok(Some(stored))
 }
@@ -245,10 +250,17 @@ impl Agent {
         let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;
         let mut changes = vec![own_node(&config, (&mut kernel, &mut wiring), proxy, &problems)?];
+        let has_pods = state.workloads.values().any(|workload| workload.sandbox.is_some());
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let cluster = recall_cluster((&config, &paths), &mut wiring, &mut objects, &mut changes)?;
+        let cluster = recall_cluster(
+            (&config, &paths),
+            &mut wiring,
+            &mut objects,
+            &mut changes,
+            (has_pods, &mut notes),
+        )?;
         let feed = Arc::new(Feed::new(kernel.names()));
         let settings = (config.proxy_port, config.proxy);
         let supervisor = Arc::new(Supervisor::start(&paths, settings, (&feed, &problems))?);

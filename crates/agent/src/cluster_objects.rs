@@ -15,10 +15,12 @@ mod peer_slices;
 mod peers;
 mod pod_events;
 mod pods;
+mod recovery;
 mod remote_pods;
 mod stored;
 
 pub(crate) use names::is_cluster_source;
+pub(crate) use recovery::recover;
 pub(crate) use stored::StoredCluster;
 
 use crate::notifier::Notifier;
@@ -138,7 +140,8 @@ impl ClusterObjects {
             troubles: BTreeMap::new(),
             disconnected: None,
             retry: None,
-            save: None,
+            // What a recovery read is not on disk yet.
+            save: Some(Instant::now()),
         })
     }
 

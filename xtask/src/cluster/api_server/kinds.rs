@@ -42,10 +42,8 @@ const BOTH: Invalid = Invalid {
     spec: two_peers,
     words: "spec.ingress[0].fromEntities: cannot be combined with `fromEndpoints`",
 };
-const OPERATOR_OF_LABELS: Invalid = Invalid {
-    spec: || subject("Inn"),
-    words: "spec.subject.namespaces.matchExpressions[0].operator: unknown operator `Inn`, did you mean `In`?",
-};
+const OPERATOR_OF_LABELS: &str =
+    "spec.subject.namespaces.matchExpressions[0].operator: unknown operator `Inn`, did you mean `In`?";
 const CILIUM: PolicyKind = PolicyKind {
     version: "cilium.io/v2",
     kind: "CiliumNetworkPolicy",
@@ -60,8 +58,11 @@ const CLUSTER: PolicyKind = PolicyKind {
     version: "policy.networking.k8s.io/v1beta1",
     kind: "ClusterNetworkPolicy",
     plural: "clusternetworkpolicies",
-    valid: || subject("In"),
-    invalid: Some(OPERATOR_OF_LABELS),
+    valid: || subject("In", json!({"tier": "Admin", "priority": 5})),
+    invalid: Some(Invalid {
+        spec: || subject("Inn", json!({"tier": "Admin", "priority": 5})),
+        words: OPERATOR_OF_LABELS,
+    }),
     is_defined_later: true,
     ..CILIUM
 };
@@ -100,6 +101,8 @@ const KINDS: [PolicyKind; 8] = [
         version: "policy.networking.k8s.io/v1alpha1",
         kind: "AdminNetworkPolicy",
         plural: "adminnetworkpolicies",
+        valid: || subject("In", json!({"priority": 5})),
+        invalid: Some(Invalid { spec: || subject("Inn", json!({"priority": 5})), words: OPERATOR_OF_LABELS }),
         ..CLUSTER
     },
     PolicyKind {
@@ -107,6 +110,8 @@ const KINDS: [PolicyKind; 8] = [
         kind: "BaselineAdminNetworkPolicy",
         plural: "baselineadminnetworkpolicies",
         name: "default",
+        valid: || subject("In", json!({})),
+        invalid: Some(Invalid { spec: || subject("Inn", json!({})), words: OPERATOR_OF_LABELS }),
         ..CLUSTER
     },
 ];
@@ -122,12 +127,11 @@ fn two_peers() -> Value {
 }
 
 /// A spec whose subject no namespace is, with an operator of labels.
-fn subject(operator: &str) -> Value {
+fn subject(operator: &str, mut spec: Value) -> Value {
     let expression = json!({"key": "nexin.io/none", "operator": operator, "values": ["none"]});
-    json!({
-        "tier": "Admin", "priority": 5, "subject": {"namespaces": {"matchExpressions": [expression]}},
-        "ingress": [{"name": "x", "action": "Deny", "from": [{"namespaces": {}}]}],
-    })
+    spec["subject"] = json!({"namespaces": {"matchExpressions": [expression]}});
+    spec["ingress"] = json!([{"name": "x", "action": "Deny", "from": [{"namespaces": {}}]}]);
+    spec
 }
 
 /// Checks all kinds, first without the webhook and then with it.
