@@ -2,6 +2,7 @@
 //! opened. Prints what the agents request from it.
 
 mod kinds;
+mod storms;
 
 use super::plan::{Machine, Plan};
 use super::{faults, kubectl, pods, programs};
@@ -27,6 +28,7 @@ pub(super) fn run_test(plan: &Plan) -> Result<()> {
     expect_policies(plan, &["server", "earlier"], &[])?;
     check_objects(plan)?;
     kinds::check(plan)?;
+    storms::check(plan)?;
     step("restarted twice", || {
         faults::during(plan, &|| {
             for _ in 0..2 {
