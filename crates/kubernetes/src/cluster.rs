@@ -199,11 +199,7 @@ async fn watch_one<F>(
             }
             Request::WaitForServer(wait) => {
                 events = None;
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = shared.is_back.notified() => tokio::time::sleep(share(RETURN)).await,
-                }
-                Occurrence::Due
+                wait_for_server(&shared.is_back, wait).await
             }
             Request::WaitForDefinition(wait) => {
                 events = None;
@@ -212,7 +208,9 @@ async fn watch_one<F>(
         };
         if let Occurrence::Failed(failure) = &occurrence {
             has_failed = failure.may_end_with_others();
-        } else if !matches!(occurrence, Occurrence::Due) && std::mem::take(&mut has_failed) {
+        } else if !matches!(occurrence, Occurrence::Due | Occurrence::Redefined)
+            && std::mem::take(&mut has_failed)
+        {
             shared.is_back.notify_waiters();
         }
         let moment = Moment { at: shared.begin.elapsed(), random: random() };
@@ -220,6 +218,15 @@ async fn watch_one<F>(
         reports.into_iter().for_each(&deliver);
         request = next;
     }
+}
+
+/// Waits, but not longer than until the server answers another watch again.
+async fn wait_for_server(is_back: &Notify, wait: Duration) -> Occurrence {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = is_back.notified() => tokio::time::sleep(share(RETURN)).await,
+    }
+    Occurrence::Due
 }
 
 /// Waits for a kind that the API server does not serve.

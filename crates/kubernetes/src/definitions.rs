@@ -11,16 +11,13 @@ use tokio::time::{Instant, sleep_until};
 /// How often a kind without a definition is requested nevertheless: another API server behind this one may serve it.
 const UNDEFINED: Duration = Duration::from_secs(300);
 
-/// The API group of definitions.
-pub(crate) const GROUP: &str = "apiextensions.k8s.io";
-
 /// API group and plural of the definitions, which are watched beside the kinds of the caller.
-pub const DEFINITIONS: (&str, &str) = (GROUP, KIND.plural);
+pub const DEFINITIONS: (&str, &str) = (KIND.group, KIND.plural);
 
 /// The kind of definitions. Schemas are large, so that only metadata is read. The version of a definition changes with its status,
 /// and thus when the API server begins to serve it.
 pub(crate) const KIND: WatchedKind = WatchedKind {
-    group: GROUP,
+    group: "apiextensions.k8s.io",
     versions: &["v1"],
     kind: "CustomResourceDefinition",
     plural: "customresourcedefinitions",

@@ -1,7 +1,5 @@
 //! The kinds of objects that are watched, and where the API server has them.
 
-use crate::definitions;
-
 /// A kind of objects that is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchedKind {
@@ -36,7 +34,7 @@ pub struct KeptFields {
 }
 
 /// The groups of watched kinds that the API server defines itself. All other kinds have a CustomResourceDefinition.
-const BUILT_IN_GROUPS: [&str; 3] = ["", "discovery.k8s.io", "networking.k8s.io"];
+const BUILT_IN_GROUPS: [&str; 4] = ["", "apiextensions.k8s.io", "discovery.k8s.io", "networking.k8s.io"];
 
 impl KeptFields {
     /// Whether nothing but metadata is read.
@@ -49,7 +47,7 @@ impl KeptFields {
 impl WatchedKind {
     /// The name of its CustomResourceDefinition; none for a kind that the API server defines itself.
     pub(crate) fn definition(&self) -> Option<String> {
-        let is_built_in = BUILT_IN_GROUPS.contains(&self.group) || self.group == definitions::GROUP;
+        let is_built_in = BUILT_IN_GROUPS.contains(&self.group);
         (!is_built_in).then(|| format!("{}.{}", self.plural, self.group))
     }
 

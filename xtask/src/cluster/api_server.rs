@@ -2,20 +2,19 @@
 //! opened. Prints what the agents request from it.
 
 mod kinds;
+mod steps;
 mod storms;
 
 use super::plan::{Machine, Plan};
 use super::{faults, kubectl, pods, programs};
-use crate::command::run_with_input;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use steps::{apply, expect_policies, policy, step, until};
 
-/// The time in which a change is in force on all nodes, also after the API server was away.
-const IN_FORCE: Duration = Duration::from_secs(90);
 /// How long the load of idle agents is measured.
 const IDLE: Duration = Duration::from_secs(30);
 const STORE: [&str; 2] = ["kube-apiserver", "etcd"];
@@ -41,13 +40,6 @@ pub(super) fn run_test(plan: &Plan) -> Result<()> {
     step("an older store", || older_store(plan))?;
     step("a definition removed and made again", || definition(plan))?;
     print_load(plan)
-}
-
-fn step(name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
-    let started = Instant::now();
-    run().with_context(|| format!("API server: {name}"))?;
-    println!("cluster: API server, {name}: passed ({:.0} s)", started.elapsed().as_secs_f32());
-    Ok(())
 }
 
 /// Copies the store, changes policies, and puts the copy in place: what was in force then is in force again.
@@ -169,34 +161,6 @@ fn load(plan: &Plan) -> Result<Vec<[u64; 4]>> {
     plan.node_machines().map(of_node).collect()
 }
 
-/// A policy that matches no pod of the test.
-fn policy(kind: &str, name: &str) -> String {
-    format!(
-        "apiVersion: cilium.io/v2\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n  endpointSelector: {{matchLabels: {{app: \
-         nothing}}}}\n  ingress:\n  - fromEndpoints: []\n"
-    )
-}
-
-fn apply(plan: &Plan, text: &str) -> Result<()> {
-    run_with_input(kubectl::command(&plan.name).args(["apply", "--filename", "-"]), text).map(drop)
-}
-
-/// Waits until the agents of all nodes have the first policies and not the others.
-fn expect_policies(plan: &Plan, present: &[&str], absent: &[&str]) -> Result<()> {
-    until(&format!("{present:?} without {absent:?} is not in force"), || {
-        for node in plan.node_machines() {
-            let output = faults::run_nexin(plan, node, &["policy", "list"])?;
-            let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-            let has =
-                |name: &&&str| listed.split_whitespace().any(|word| word.rsplit('/').next() == Some(**name));
-            let is_as_expected =
-                present.iter().all(|name| has(&name)) && !absent.iter().any(|name| has(&name));
-            ensure!(is_as_expected, "{node} has\n{listed}");
-        }
-        Ok(())
-    })
-}
-
 fn stop_store(plan: &Plan) -> Result<()> {
     STORE.into_iter().try_for_each(|program| programs::stop(plan, Machine::Plane, program))
 }
@@ -214,15 +178,4 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     let status = Command::new("cp").arg("-a").args([from, to]).status()?;
     ensure!(status.success(), "{} cannot be copied", from.display());
     Ok(())
-}
-
-fn until(otherwise: &str, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + IN_FORCE;
-    loop {
-        match attempt() {
-            Ok(()) => return Ok(()),
-            Err(error) if Instant::now() > deadline => bail!("{otherwise}: {error:#}"),
-            Err(_) => thread::sleep(Duration::from_millis(500)),
-        }
-    }
 }

@@ -135,7 +135,7 @@ impl Shared {
             .next()
             .is_some_and(|line| String::from_utf8_lossy(line).contains("watch=true"));
         match fault {
-            Fault::Expired if is_watch && number % 2 == 0 => client.write_all(&status(410, None)),
+            Fault::Expired if is_watch && number.is_multiple_of(2) => client.write_all(&status(410, None)),
             Fault::Expired if is_watch => client.write_all(EXPIRED_EVENT.as_bytes()),
             Fault::Busy(seconds) => client.write_all(&status(429, seconds)),
             Fault::Failing => client.write_all(&status([500, 502, 503, 504][number % 4], None)),

@@ -1,7 +1,7 @@
 //! Policies of every kind: a definition that is installed later is served soon, conditions tell valid policies from invalid ones, and the
 //! webhook refuses what agents refuse.
 
-use super::{apply, step, until};
+use super::steps::{apply, step, until};
 use crate::cluster::plan::Plan;
 use crate::cluster::{faults, kubectl};
 use crate::command::run_with_input;
@@ -34,7 +34,7 @@ struct PolicyKind {
 
 struct Invalid {
     spec: fn() -> Value,
-    /// What agents and webhook say of it.
+    /// The message of agents and webhook.
     words: &'static str,
 }
 

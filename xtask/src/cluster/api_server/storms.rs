@@ -1,7 +1,7 @@
 //! Faults between the agents and the API server: watches end and expire, and requests are refused or fail. Policies that change meanwhile
 //! are in force afterwards, no exchange is lost, and the agents send few requests.
 
-use super::{apply, expect_policies, policy, step};
+use super::steps::{apply, expect_policies, policy, step};
 use crate::cluster::fault_proxy::{self, Fault, FaultProxy};
 use crate::cluster::plan::{PLANE, Plan};
 use crate::cluster::{faults, kubectl};
