@@ -17,8 +17,10 @@ const LASTING: Duration = Duration::from_secs(20);
 const ENDING: Duration = Duration::from_millis(500);
 /// The watched kinds of an agent: those of `kinds.rs` in the agent, and the definitions.
 const KINDS: usize = 17;
-/// The most attempts of one watch in the time that a fault lasts: the waits are 0.5, 1, 2, 4, 8 and 16 s, each up to a third shorter.
-const ATTEMPTS: usize = 8;
+/// The most attempts of one watch while requests fail: the waits are 0.5, 1, 2, 4, 8 and 16 s, each up to a third shorter.
+const FAILED_ATTEMPTS: usize = 8;
+/// The most attempts of one watch while streams end: a wait ends early when another watch of the agent is answered again.
+const ENDED_ATTEMPTS: usize = 20;
 /// The requests of an attempt: a list or a check, and a watch.
 const REQUESTS: usize = 2;
 
@@ -53,7 +55,8 @@ fn restart_agents(plan: &Plan, environment: &[&str]) -> Result<()> {
 fn storm(plan: &Plan, proxy: &FaultProxy, fault: Fault) -> Result<()> {
     apply(plan, &policy("CiliumNetworkPolicy", "before"))?;
     expect_policies(plan, &["server", "before"], &["meanwhile"])?;
-    let most = KINDS * REQUESTS * ATTEMPTS * usize::from(plan.nodes);
+    let attempts = if fault == Fault::None { ENDED_ATTEMPTS } else { FAILED_ATTEMPTS };
+    let most = KINDS * REQUESTS * attempts * usize::from(plan.nodes);
     faults::during(plan, &|| {
         proxy.set(fault);
         proxy.drop_streams();
