@@ -18,6 +18,7 @@ use loader::{AttachError, Attacher, Counters, EventRings, Loaded, Mode, Options,
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// The loaded programs and maps, and the world that the maps hold.
@@ -42,11 +43,11 @@ impl Kernel {
     /// Loads the programs, or adopts the programs and map entries of an earlier run.
     pub(crate) fn open(
         paths: &Paths,
-        (mode, devices): (Mode, HostDevices),
+        (mode, devices, group): (Mode, HostDevices, Option<PathBuf>),
         (identities, last_rule_set): (Allocator, u32),
         grace_periods: GracePeriods,
     ) -> anyhow::Result<Self> {
-        let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
+        let options = Options { pin_directory: Some(paths.pins()), mode, group, ..Options::default() };
         let loaded = Loaded::open(options)?;
         let publisher = Publisher::new(&paths.rule_sets());
         if let Err(error) = publisher.share() {
@@ -193,6 +194,18 @@ impl Kernel {
         }
         for &interface in guarded.difference(&wanted) {
             self.loaded.detach_outside(interface)?;
+        }
+        self.guard_processes()
+    }
+
+    /// Attaches the programs of the node's processes while ports of the node lead to workloads, and detaches them otherwise. A
+    /// kernel that refuses them does not keep a port from being opened: others reach the port.
+    fn guard_processes(&mut self) -> anyhow::Result<()> {
+        if !self.world.has_host_ports() {
+            return Ok(self.loaded.detach_processes()?);
+        }
+        if let Err(error) = self.loaded.attach_processes() {
+            tracing::warn!(error = api::sentence(&error), "processes of the node do not reach its hostPorts");
         }
         Ok(())
     }
