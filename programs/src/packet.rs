@@ -6,8 +6,8 @@ use aya_ebpf::bindings::{
     __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_OK, TC_ACT_SHOT,
 };
 use aya_ebpf::helpers::{
-    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_skb_change_tail, bpf_skb_change_type,
-    bpf_skb_load_bytes, bpf_skb_store_bytes,
+    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail,
+    bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
 use datapath::{Bytes, Checksums, Covers, Delivery, MAX_OFFSET, Mark, PacketRoute, Scratch};
@@ -36,6 +36,8 @@ impl Skb {
             Ok(Delivery::Ingress(interface)) => unsafe {
                 bpf_redirect(interface, u64::from(BPF_F_INGRESS)) as i32
             },
+            // SAFETY: as above. The kernel hands the packet to the other end of the interface (Linux 5.10).
+            Ok(Delivery::Workload(interface)) => unsafe { bpf_redirect_peer(interface, 0) as i32 },
             Err(_) => TC_ACT_SHOT,
         }
     }

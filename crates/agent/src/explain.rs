@@ -69,7 +69,7 @@ struct Judged {
     notes: Vec<String>,
 }
 
-/// Evaluates both sides. A connection of an end to itself that does not pass a service is not subject to policy.
+/// Evaluates both sides. A connection of an end to itself is not subject to policy, through a service or not.
 fn connection(
     from: &ConnectionEnd,
     to: &ConnectionEnd,
@@ -77,20 +77,19 @@ fn connection(
     traffic: &ProbedTraffic<'_>,
     is_service: bool,
 ) -> Result<Judged, Failure> {
-    if from.is(to) && !is_service {
-        let notes = vec![format!("{} connects to itself: the connection does not leave it", from.name)];
+    if from.is(to) {
+        let why = if is_service {
+            "is a backend of the service itself: no policy applies"
+        } else {
+            "connects to itself: the connection does not leave it"
+        };
+        let notes = vec![format!("{} {why}", from.name)];
         return Ok(Judged { verdict: Verdict::Allow, sides: Vec::new(), notes });
     }
     let (source, destination) = addresses(from, to, traffic.family)?;
     let &ProbedTraffic { protocol, port, request, .. } = traffic;
     let port = if is_icmp(protocol) { port << 8 } else { port };
     let (mut sides, mut notes) = (Vec::new(), Vec::new());
-    if from.is(to) {
-        let name = &from.name;
-        notes.push(format!(
-            "{name} is a backend of the service itself, and may refuse packets from its own address"
-        ));
-    }
     let ends = [
         (Direction::Egress, (from, source), (to, destination)),
         (Direction::Ingress, (to, destination), (from, source)),

@@ -9,4 +9,6 @@ pub enum Delivery {
     Egress(u32),
     /// Into the stack, as if it had come in by the interface with this index.
     Ingress(u32),
+    /// To the workload behind the interface with this index, past the hook of packets to the workload.
+    Workload(u32),
 }

@@ -9,7 +9,7 @@ use crate::packet::{Bytes, Checksums, Mark, PacketRoute};
 use crate::parse::{self, Kind};
 use crate::scratch::Scratch;
 use crate::verifier::Fresh;
-use crate::{established, fragment, host, neighbour, pipeline, service, workload};
+use crate::{established, fragment, hairpin, host, neighbour, pipeline, service, workload};
 use abi::address::AddressKey;
 use abi::policy::Direction;
 use abi::{DropReason, identity, mark};
@@ -66,7 +66,13 @@ fn judge(
         return Err(DropReason::InvalidSource);
     }
     fragment::resolve_ports(maps, &mut scratch.found.flow)?;
+    if hairpin::is_answer(&scratch.found.flow) {
+        return hairpin::from_backend(packet, maps, scratch);
+    }
     service::translate(packet, maps, &mut scratch.found)?;
+    if hairpin::is_to_self(&scratch.found) {
+        return hairpin::to_backend(packet, maps, scratch);
+    }
 
     let remote = AddressKey::host(scratch.found.flow.destination);
     let peer = maps.address(&remote).ok_or(DropReason::MapMissing)?;

@@ -24,6 +24,7 @@ mod established;
 mod found;
 mod fragment;
 mod from_workload;
+mod hairpin;
 mod host;
 mod host_port;
 mod maps;

@@ -67,10 +67,9 @@ pub enum Sent {
 pub struct WrittenEnd(pub ProbeEnd);
 
 impl Crossing {
-    /// Whether both ends are one workload or the node: no policy applies then. A packet that a workload sends to itself through
-    /// a service leaves the workload and returns.
+    /// Whether both ends are one workload or the node: no policy applies then, through a service or not.
     pub fn is_internal(&self) -> bool {
-        self.from.is_enforced_here() && self.from == self.to && self.frontend.is_none()
+        self.from.is_enforced_here() && self.from == self.to
     }
 
     /// The destination address and port in the packet as it is sent.

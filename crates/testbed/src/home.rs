@@ -76,7 +76,9 @@ impl Home for Tables {
         let outcome = Tables::run(self, hook, arrival);
         let fate = match outcome.verdict {
             Ok(Delivery::Pass) => Fate::Pass,
-            Ok(Delivery::Egress(interface)) => Fate::Workload(Some(interface)),
+            Ok(Delivery::Egress(interface) | Delivery::Workload(interface)) => {
+                Fate::Workload(Some(interface))
+            }
             Ok(Delivery::Ingress(_)) => Fate::Proxy,
             Err(reason) => Fate::Drop(reason),
         };

@@ -16,7 +16,7 @@ fn masquerading(name: &str, more: &serde_json::Value) -> Cluster {
 }
 
 /// Answers each connection and each datagram at a port of the host with the address that it came from.
-fn tell_sources(host: &Host, port: u16) {
+pub(crate) fn tell_sources(host: &Host, port: u16) {
     let any = SocketAddr::new("::".parse().unwrap(), port);
     let listener = host.enter(|| TcpListener::bind(any).unwrap());
     thread::spawn(move || {
@@ -42,7 +42,7 @@ fn tell_sources(host: &Host, port: u16) {
 }
 
 /// The address that a host outside sees, over TCP.
-fn seen_by_tcp(from: &Host, to: SocketAddr) -> Option<IpAddr> {
+pub(crate) fn seen_by_tcp(from: &Host, to: SocketAddr) -> Option<IpAddr> {
     let mut stream = from.stream_to(to)?;
     stream.write_all(b"?").ok()?;
     let mut said = [0; 64];
@@ -51,7 +51,7 @@ fn seen_by_tcp(from: &Host, to: SocketAddr) -> Option<IpAddr> {
 }
 
 /// The same over UDP.
-fn seen_by_udp(from: &Host, to: SocketAddr) -> Option<IpAddr> {
+pub(crate) fn seen_by_udp(from: &Host, to: SocketAddr) -> Option<IpAddr> {
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = from.enter(|| UdpSocket::bind(any)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();

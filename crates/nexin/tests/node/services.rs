@@ -1,8 +1,10 @@
 //! Tests of services of every kind with a running agent: listed backends receive connections, and listed API servers are peers.
 
 use crate::bed::{self, Bed, Host};
+use crate::masquerade;
 use api::ApiRequest;
 use api::view::{Explanation, ServiceSummary};
+use std::net::{IpAddr, SocketAddr};
 
 /// Objects of a cluster's dump beside policies; none of them makes the agent refuse the others.
 const DUMP: &str = r#"
@@ -40,8 +42,12 @@ fn fetch(from: &Host, to: &str) -> Option<u16> {
 }
 
 fn explain(bed: &Bed, to: &str, port: u16) -> Explanation {
+    explain_from(bed, "client", to, port)
+}
+
+fn explain_from(bed: &Bed, from: &str, to: &str, port: u16) -> Explanation {
     let probe = api::ExplainProbe {
-        from: "client".into(),
+        from: from.into(),
         to: to.into(),
         port,
         port_name: None,
@@ -145,4 +151,32 @@ fn api_servers_follow_their_listed_addresses() {
     assert_eq!(explain(&bed, "kube-apiserver", 443).verdict, "allow");
     assert_eq!(explain(&bed, "198.51.100.6", 443).verdict, "allow");
     assert_eq!(explain(&bed, "198.51.100.7", 443).verdict, "drop");
+}
+
+/// The address that a service of the workload sees its peer at, by TCP and by UDP.
+fn seen_through(service: SocketAddr, from: &Host) -> [Option<IpAddr>; 2] {
+    [masquerade::seen_by_tcp(from, service), masquerade::seen_by_udp(from, service)]
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_workload_reaches_itself_through_its_service_whatever_policy_allows() {
+    let bed = Bed::new("ve");
+    let own = bed.bare_workload("own");
+    masquerade::tell_sources(&own, 8080);
+    bed.apply(
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: none}, spec: {podSelector: {}, policyTypes: \
+         [Ingress, Egress]}}",
+    );
+    bed.apply(
+        "{apiVersion: v1, kind: Service, metadata: {name: own}, spec: {clusterIPs: [10.96.0.9, 'fd96::9'], selector: {app: own}, \
+         ports: [{name: t, port: 80, targetPort: 8080}, {name: u, port: 80, targetPort: 8080, protocol: UDP}]}}",
+    );
+    for (service, source) in [("10.96.0.9:80", "169.254.42.1"), ("[fd96::9]:80", "100::a9fe:2a01")] {
+        let (service, source) = (service.parse().unwrap(), source.parse().ok());
+        assert_eq!(bed::eventually(|| seen_through(service, &own)[0]), source, "{service}");
+        assert_eq!(seen_through(service, &own), [source; 2], "{service}");
+    }
+    let said = explain_from(&bed, "own", "10.96.0.9", 80);
+    assert_eq!((said.verdict.as_str(), said.sides.len()), ("allow", 0), "{said:?}");
 }

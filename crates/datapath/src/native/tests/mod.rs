@@ -6,6 +6,7 @@ mod drops;
 mod established;
 mod flows;
 mod fragments;
+mod hairpin;
 mod host;
 mod host_ports;
 mod lengths;
