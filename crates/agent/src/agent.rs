@@ -33,8 +33,8 @@ use crate::supervisor::Supervisor;
 use crate::wiring::Wiring;
 use crate::workloads::{Lifecycle, Workloads};
 use crate::{
-    cni_install, descriptors, events, families, host_ports, identities, map_usage, masquerade, node_ports,
-    recall, requests, signals, upkeep, workloads,
+    cni_install, descriptors, events, families, identities, map_usage, masquerade, node_ports, recall,
+    requests, signals, upkeep, workloads,
 };
 use anyhow::Context;
 use control::{Change, Node, ProxyLocation};
@@ -227,9 +227,7 @@ impl Agent {
         let problems = Problems::default();
         let locks = Locks::take(&paths, &problems)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
-        notes.extend(wiring.find_groups().into_iter().chain(node_ports::note(&config)));
-        let group = workload::Group::of_node();
-        notes.extend(host_ports::note(&config, group.is_some()));
+        notes.extend(wiring.find_groups().into_iter().chain(node_ports::notes(&config)));
         let grace_periods = GracePeriods::new(wiring.expediter());
         notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
@@ -244,7 +242,7 @@ impl Agent {
         let proxy = wiring.prepare(&own, config.proxy_port)?;
         let numbers = (identities::restore(&state, config.kubernetes.is_some())?, state.last_rule_set);
         let devices = HostDevices::new(config.host_devices.clone())?;
-        let mut kernel = Kernel::open(&paths, (config.attach, devices, group), numbers, grace_periods)?;
+        let mut kernel = Kernel::open(&paths, (config.attach, devices), numbers, grace_periods)?;
         kernel.attach_proxy(proxy.interface)?;
         let mut changes = vec![own_node(&config, (&mut kernel, &mut wiring), proxy, &problems)?];
         let taken =

@@ -6,10 +6,11 @@ use abi::protocol::{self, SCTP, TCP, UDP};
 use api::{Cause, Failure};
 use control::{HostPort, TransportProtocol};
 use std::net::IpAddr;
+use workload::Group;
 
 /// A note if processes of the node itself do not reach such ports.
-pub(crate) fn note(config: &AgentConfig, is_group_known: bool) -> Option<String> {
-    config.cni.as_ref().filter(|_| !is_group_known)?;
+pub(crate) fn note(config: &AgentConfig) -> Option<String> {
+    config.cni.as_ref().filter(|_| Group::of_node().is_none())?;
     let what = "the control group of all processes of the node is not visible (cgroup2, hostPID)";
     Some(format!("{what}: processes of the node do not reach hostPorts; others do"))
 }

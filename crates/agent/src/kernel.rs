@@ -18,8 +18,8 @@ use loader::{AttachError, Attacher, Counters, EventRings, Loaded, Mode, Options,
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Instant;
+use workload::Group;
 
 /// The loaded programs and maps, and the world that the maps hold.
 #[derive(Debug)]
@@ -43,11 +43,12 @@ impl Kernel {
     /// Loads the programs, or adopts the programs and map entries of an earlier run.
     pub(crate) fn open(
         paths: &Paths,
-        (mode, devices, group): (Mode, HostDevices, Option<PathBuf>),
+        (mode, devices): (Mode, HostDevices),
         (identities, last_rule_set): (Allocator, u32),
         grace_periods: GracePeriods,
     ) -> anyhow::Result<Self> {
-        let options = Options { pin_directory: Some(paths.pins()), mode, group, ..Options::default() };
+        let (pin_directory, group) = (Some(paths.pins()), Group::of_node());
+        let options = Options { pin_directory, mode, group, ..Options::default() };
         let loaded = Loaded::open(options)?;
         let publisher = Publisher::new(&paths.rule_sets());
         if let Err(error) = publisher.share() {
