@@ -241,7 +241,7 @@ impl Agent {
         let problems = Problems::default();
         let locks = Locks::take(&paths, &problems)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
-        notes.extend(wiring.find_groups().into_iter().chain(node_ports::note(&config)));
+        notes.extend(wiring.find_groups().into_iter().chain(node_ports::notes(&config)));
         let grace_periods = GracePeriods::new(wiring.expediter());
         notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
