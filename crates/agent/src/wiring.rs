@@ -359,20 +359,6 @@ impl Wiring {
         orphans.collect()
     }
 
-    /// The interfaces of sandboxes whose workloads are not `known`. Their sandboxes exist: an interface ends with the network namespace of
-    /// either end. A workload of `nexin run` has a network namespace with a name of ours beside its interface.
-    pub(crate) fn unknown_sandboxes(&mut self, known: &BTreeSet<u32>) -> anyhow::Result<Vec<String>> {
-        let links = self.node.network().links()?;
-        let mut unknown = Vec::new();
-        for link in links {
-            let Some(id) = number_of(&link.alias, &alias(&self.instance, "")) else { continue };
-            if !known.contains(&id) && !NetworkNamespace::is_taken(&namespace(&self.instance, id))? {
-                unknown.push(link.name);
-            }
-        }
-        Ok(unknown)
-    }
-
     /// Removes the remains of a workload without processes.
     pub(crate) fn clear(&mut self, attacher: &Attacher, stray: &Orphan) -> anyhow::Result<()> {
         let mark = number_alias(&self.instance, stray.id);
