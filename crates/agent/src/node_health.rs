@@ -154,7 +154,7 @@ impl Prober {
     }
 
     fn send(&mut self, target: &Target) {
-        // Keys that no other host knows, so an answer has been asked for.
+        // A number that no other host can guess.
         let number = RandomState::new().hash_one(target);
         self.sent.insert(number, (target.clone(), Instant::now()));
         // Without a route the answer is missing, too.
