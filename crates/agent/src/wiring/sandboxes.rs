@@ -1,6 +1,6 @@
 //! The network of workloads in sandboxes, whose network namespaces a container runtime makes and removes.
 
-use super::{Wiring, endpoint, namespace_of};
+use super::{Wiring, alias, endpoint, namespace, namespace_of, number_of};
 use crate::state::{WorkloadRecord, WorkloadStage};
 use anyhow::{Context, ensure};
 use control::{Endpoint, Wire};
