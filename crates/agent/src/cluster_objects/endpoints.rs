@@ -1,6 +1,7 @@
 //! The CiliumEndpoints of this node's pods: what to write so that the API server has one for each pod, and no other of this node.
 
 use super::peers::node_address;
+use crate::node_pods::PodQuery;
 use crate::reconciler::Reconciler;
 use crate::state::{WorkloadRecord, WorkloadStage};
 use identity::key;
@@ -73,7 +74,7 @@ impl EndpointReports {
         let identity = |record: &WorkloadRecord| reconciler.world().identity(record.id);
         let due: Vec<(Arc<WorkloadRecord>, u32)> = workloads
             .values()
-            .filter(|record| record.stage == WorkloadStage::Made && record.sandbox.is_some())
+            .filter(|record| record.stage == WorkloadStage::Made && has_pod(reconciler, record))
             .filter_map(|record| Some((Arc::clone(record), identity(record)?)))
             .filter(|(record, identity)| {
                 let known = self.written.get(&record.id);
@@ -113,6 +114,14 @@ impl EndpointReports {
             })
             .collect()
     }
+}
+
+/// Whether the API server has the pod of a workload. A workload ends some time after its pod; an endpoint that is written meanwhile has no
+/// owner, and the API server deletes it again.
+fn has_pod(reconciler: &Reconciler, record: &WorkloadRecord) -> bool {
+    let Some(sandbox) = &record.sandbox else { return false };
+    let api::WorkloadSpec { namespace, name, .. } = &record.wanted;
+    reconciler.pods.known(PodQuery { namespace, name, uid: sandbox.pod_uid.as_deref() }).is_some()
 }
 
 fn name_of(record: &WorkloadRecord) -> ResourceName {
