@@ -3,10 +3,9 @@
 mod orphans;
 mod sandboxes;
 
-pub(crate) use orphans::Orphan;
-
 use crate::paths::Paths;
 use crate::state::{Process, WorkloadRecord, WorkloadStage};
+use crate::step_times::StepTimes;
 use abi::protocol;
 use anyhow::Context;
 use control::{Change, Endpoint, ProxyLocation, Wire, Workload};
@@ -197,13 +196,14 @@ impl Wiring {
         &mut self,
         attacher: &Attacher,
         workload: &mut WorkloadRecord,
+        times: &mut StepTimes,
     ) -> anyhow::Result<Endpoint> {
         let namespace = match &workload.sandbox {
             None => NetworkNamespace::create(&workload.network_namespace)?,
             Some(_) => self.open_sandbox(workload)?,
         };
         if workload.is_chained() {
-            return self.join_interface(attacher, (workload, &namespace));
+            return self.join_interface(attacher, (workload, &namespace), times);
         }
         if let Some(directory) = &workload.group {
             Group::at(directory).create().with_context(|| format!("creating {}", directory.display()))?;
@@ -215,10 +215,13 @@ impl Wiring {
         workload.mac = wired.mac;
         let interface = Wire { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac };
         let endpoint = endpoint(workload, interface)?;
+        times.end("interface");
         let expedited = self.expediter.begin();
         attacher.attach(wired.interface).context("the programs cannot be attached")?;
         drop(expedited);
+        times.end("programs");
         self.node.up(&wired)?;
+        times.end("up");
         Ok(endpoint)
     }
 
