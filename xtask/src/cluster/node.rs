@@ -2,7 +2,8 @@
 
 use super::plan::{Machine, Name, Network, PLANE, PODS, Plan};
 use super::program::Program;
-use super::{cgroups, images};
+use super::{cgroups, images, machine};
+use crate::command::run;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -155,11 +156,24 @@ fn containerd(name: &Name, directory: &Path) -> Program {
 /// A task that imports an archive of images, so that no pod waits for a registry.
 fn import(name: &Name, archive: &Path) -> Program {
     let stem = archive.file_stem().unwrap_or_default().to_string_lossy();
-    let archive = archive.display().to_string();
-    let arguments = ["--address", SOCKET, "--namespace", "k8s.io", "images", "import", &archive];
-    Program::new(&format!("import-{stem}"), &name.program("ctr"), arguments)
-        .after([PathBuf::from(SOCKET)])
-        .once()
+    Program::new(
+        &format!("import-{stem}"),
+        &name.program("ctr"),
+        import_arguments(&archive.display().to_string()),
+    )
+    .after([PathBuf::from(SOCKET)])
+    .once()
+}
+
+fn import_arguments(archive: &str) -> [&str; 7] {
+    ["--address", SOCKET, "--namespace", "k8s.io", "images", "import", archive]
+}
+
+/// Imports an archive of images into a node that runs.
+pub(super) fn import_now(name: &Name, node: Machine, archive: &Path) -> Result<()> {
+    let program = name.program("ctr").display().to_string();
+    let mut command = machine::command_on(name, node, &program)?;
+    run(command.args(import_arguments(&archive.display().to_string()))).map(drop)
 }
 
 fn kube_proxy(name: &Name, node: Machine) -> Program {
