@@ -44,6 +44,9 @@ impl RequestPolicy for Changing {
     fn wake_when_rules_load(&self, _waker: &Waker) {}
 }
 
+/// Limit on the fields of a forwarded head: the proxy adds `Connection` to a head that had none.
+const FORWARDED_FIELDS: usize = MAX_FIELDS + 1;
+
 /// Runs the steps of an input: an end sends pieces, an end closes, or policy changes.
 pub fn check(data: &[u8]) {
     let policy = Arc::new(Changing { generation: AtomicU64::new(0) });
@@ -78,7 +81,7 @@ fn check_forwarded(mut sent: &[u8]) {
         let head = Scanner::default().scan(sent).expect("the server gets requests");
         let Some(head) = head else { panic!("a head is sent as a whole") };
         let (mut bytes, end) = (sent[head.clone()].to_vec(), head.end);
-        let mut storage = [Field::default(); MAX_FIELDS];
+        let mut storage = [Field::default(); FORWARDED_FIELDS];
         let request = Request::parse(&mut bytes, &mut storage).expect("the server gets requests");
         let is_allowed = MATCHERS.iter().any(|matcher| matcher.matches(&request.view()).is_some());
         assert!(is_allowed, "{request:?} was forwarded");
@@ -100,7 +103,7 @@ fn check_received(connection: &ProxiedConnection) {
     }
     let head = Scanner::default().scan(&connection.to_client).expect("the client gets responses");
     let head = head.expect("a head is sent as a whole");
-    let mut storage = [Field::default(); MAX_FIELDS];
+    let mut storage = [Field::default(); FORWARDED_FIELDS];
     Response::parse(&connection.to_client[head], &mut storage).expect("the client gets responses");
 }
 

@@ -8,10 +8,11 @@ use crate::step::Step;
 use crate::world::World;
 use crate::writes::{Writes, concern_flows};
 use abi::Address;
+use abi::address::AddressInfo;
 use abi::batch::Batch;
 use abi::config::{self, Config};
 use abi::endpoint;
-use abi::identity::HOST;
+use abi::identity::{HOST, is_workload};
 use abi::masquerade::MasqueradeConfig;
 use abi::row::Row;
 use enforcement::Rows;
@@ -98,6 +99,7 @@ impl World {
 
     /// Gives workloads the peers that their labels and ports make them.
     fn settle_workloads(&mut self, step: &mut Step) {
+        self.leave_peers(step);
         let workloads: Vec<u32> = std::mem::take(&mut step.workloads).into_iter().collect();
         workloads.iter().for_each(|id| self.mark_workload(*id, step));
         for arrival in self.arrivals(&workloads) {
@@ -105,6 +107,18 @@ impl World {
             self.peers.admit(arrival, &mut self.enforcement);
             let peers = endpoints.into_iter().filter_map(|id| self.peers.of(id));
             peers.for_each(|(peer, _)| self.enforcement.mark(peer));
+        }
+    }
+
+    /// Notes the peers that marked addresses leave: the rows of the addresses name these peers until they are written. A peer
+    /// that is left gets no other labels under its number, or packets of the address were judged by them.
+    fn leave_peers(&mut self, step: &Step) {
+        for address in step.marked_addresses() {
+            let Some(AddressInfo { peer, .. }) = self.ledger.addresses().get(&address) else { continue };
+            let holder = self.workload_at(address.address()).and_then(|id| self.peers.of(id));
+            if is_workload(*peer) && holder.is_none_or(|(now, _)| now != *peer) {
+                self.enforcement.leave_peer(*peer);
+            }
         }
     }
 
@@ -207,6 +221,11 @@ impl World {
     /// Whether packets between workloads and outside get other addresses.
     pub fn translates_outside(&self) -> bool {
         self.masquerade().is_some() || self.host_ports > 0
+    }
+
+    /// Whether ports of the node lead to workloads.
+    pub fn has_host_ports(&self) -> bool {
+        self.host_ports > 0
     }
 
     /// What the packet path masquerades with; nothing on a node without workloads.

@@ -5,6 +5,7 @@
 mod packets;
 mod planned_rows;
 mod random_changes;
+mod random_worlds;
 mod row_graph;
 mod services;
 mod step_check;
@@ -12,8 +13,9 @@ mod step_check;
 pub use packets::ReaderPacket;
 pub use planned_rows::{check_changed_rows, check_found_rows, check_overlapping_rows};
 pub use random_changes::random_change;
+pub use random_worlds::check_world;
 pub use services::{listed, random_service_change, remove_service, service};
-pub use step_check::{StepCheck, check_rows, packets_between};
+pub use step_check::{Promise, StepCheck, check_rows, packets_between};
 
 use crate::change::{Change, Endpoint, Wire, Workload};
 use std::collections::BTreeMap;

@@ -49,6 +49,14 @@ impl Step {
         marked
     }
 
+    /// The marked addresses; one may be marked several times.
+    pub(crate) fn marked_addresses(&self) -> impl Iterator<Item = Cidr> {
+        self.marked_rows.iter().filter_map(|subject| match subject {
+            RowSubject::Address(block) if block.is_host() => Some(*block),
+            _ => None,
+        })
+    }
+
     /// Marks the row of an address.
     pub(crate) fn mark_address(&mut self, address: IpAddr) {
         self.mark(RowSubject::Address(Cidr::host(address)));

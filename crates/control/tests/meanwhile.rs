@@ -6,7 +6,7 @@ use abi::policy::{VerdictInfo, action};
 use abi::protocol;
 use abi::row::{MapOp, Row, RowKey};
 use control::fixtures::{self, address_of, endpoint, interface_of, namespace, workload};
-use control::{Change, Rows, World, Writes};
+use control::{Change, RemoteWorkload, Rows, Workload, World, Writes};
 use datapath::Maps;
 use datapath::native::Tables;
 use datapath::policy::{FlowQuery, evaluate};
@@ -103,6 +103,31 @@ fn peer_of(world: &World, id: u32) -> (u32, u32) {
 /// How many groupings have a row of a peer.
 fn rows_of(world: &World, peer: u32) -> usize {
     world.rows().keys().filter(|key| matches!(key, RowKey::Group(key) if key.peer == peer)).count()
+}
+
+/// A workload of another node with one address.
+fn remote(address: IpAddr, app: &str) -> Change {
+    let workload = Workload {
+        namespace: "x".into(),
+        name: "remote".into(),
+        labels: BTreeMap::from([("app".into(), app.into())]).into(),
+        addresses: vec![address],
+        named_ports: Arc::default(),
+    };
+    Change::RemoteWorkload(Box::new(RemoteWorkload { node: "other".into(), workload }))
+}
+
+#[test]
+fn an_address_that_a_workload_leaves_is_not_judged_by_its_new_labels() {
+    let mut world = World::new();
+    world.apply([workload(9, "x", "db"), let_in("db", named(&["good"]))]);
+    let [left, taken] = [[10, 244, 9, 5], [10, 244, 9, 6]].map(IpAddr::from);
+    world.apply([remote(left, "plain")]);
+    let maps = world.rows();
+    let writes = world.apply([remote(taken, "good")]);
+    let moments = Moments { world: &world, before: &maps, writes: &writes };
+    moments.check(left, 9, &[false]);
+    moments.check(taken, 9, &[false, true]);
 }
 
 #[test]
