@@ -200,7 +200,7 @@ fn workloads_have_the_clusters_identities_and_keep_their_connections_when_these_
 #[test]
 #[ignore = "needs root"]
 fn the_endpoint_of_a_pod_that_is_gone_is_not_written_again() {
-    let (mut bed, server) = node_with_server("ke");
+    let (mut bed, server) = node_with_server("kg");
     let addresses = json!([{"type": "InternalIP", "address": "192.0.2.1"}]);
     let blocks = json!({"podCIDRs": ["10.77.3.0/24"]});
     let node = json!({"metadata": {"name": "n1"}, "spec": blocks, "status": {"addresses": addresses}});
