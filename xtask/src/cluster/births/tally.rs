@@ -84,6 +84,8 @@ impl Tally {
             self.addresses.len(),
             reused
         );
+        let added = timed_plugin::requests(plan, "ADD")?;
+        let mut since_sandbox = self.since_sandbox(&added);
         let Checks { allowed, denied, ahead, ahead_answered, times, .. } = &mut self.checks;
         println!(
             "cluster: {allowed} connections to newborns that policy allows, {denied} that it denies; {ahead} before an address \
@@ -91,8 +93,7 @@ impl Tally {
         );
         let times_of =
             |what: &str, times: &mut Vec<Duration>| println!("cluster: {what}: {}", quantiles(times));
-        let added = timed_plugin::requests(plan, "ADD")?;
-        times_of("start of CNI ADD to a newborn's first allowed connection", &mut self.since_sandbox(&added));
+        times_of("start of CNI ADD to a newborn's first allowed connection", &mut since_sandbox);
         times_of("process of a newborn to its first allowed connection", &mut self.first);
         times_of("process of a newborn to the last of its allowed connections", &mut self.last);
         times_of("an allowed connection to a newborn", times);
