@@ -11,6 +11,7 @@ use crate::host_devices::HostDevices;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::locks::Locks;
+use crate::node_health::NodeHealth;
 use crate::node_network::NodeNetwork;
 use crate::node_pods::NodePods;
 use crate::node_routes::NodeRoutes;
@@ -205,7 +206,8 @@ fn reader(
     outputs: (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
 ) -> Reader {
     let Reconciler { config, paths, kernel, problems, pods, .. } = reconciler;
-    let parts = StatusParts::new((config, paths), kernel, problems.clone(), outputs);
+    let health = NodeHealth::start(publication.clone());
+    let parts = StatusParts::new((config, paths), kernel, (problems.clone(), health), outputs);
     Reader::new(publication.clone(), parts, pods.clone())
 }
 

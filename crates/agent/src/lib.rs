@@ -36,6 +36,7 @@ mod locks;
 mod map_usage;
 mod masquerade;
 mod names;
+mod node_health;
 mod node_network;
 mod node_pods;
 mod node_ports;

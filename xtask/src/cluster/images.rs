@@ -29,7 +29,7 @@ const NEXT_NEXIN: &str = "ghcr.io/nexin-io/nexin:next";
 /// What upstream's tests run in agnhost's image by `exec`, beside curl, dig and nc.
 const APPLETS: &[&str] = &[
     "awk", "cat", "cut", "date", "env", "grep", "head", "hostname", "ip", "kill", "ls", "nslookup", "ping",
-    "ps", "sed", "seq", "sleep", "sort", "tail", "timeout", "tr", "true", "wget",
+    "ps", "sed", "seq", "sleep", "sort", "tail", "timeout", "tr", "true",
 ];
 
 /// The archives that every node imports.
@@ -59,6 +59,7 @@ pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
     layer.link("bin/bash", "/bin/sh");
     layer.program("bin/nc", Path::new("/bin/nc.openbsd"))?;
     layer.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
+    layer.program("bin/wget", &tree::root().join("testbed/kubernetes/wget"))?;
     layer.program("usr/bin/getent", Path::new("/usr/bin/getent"))?;
     layer.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
     // Its TLS server reads these, which are beside its source.
