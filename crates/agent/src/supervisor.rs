@@ -98,8 +98,8 @@ impl Supervisor {
         is_starting.into_iter().chain(over).collect()
     }
 
-    /// The confinement steps that failed in the proxy, why it ends with the agent's pod, and that it is of another release, if
-    /// that is so.
+    /// The confinement steps that failed in the proxy, why it ends with the agent's pod, and whether it is of another
+    /// release.
     pub(crate) fn notes(&self) -> Vec<String> {
         let (process, started, ends_with_pod, is_of_other_program) = {
             let state = self.published();

@@ -2,8 +2,7 @@
 
 use super::plan::{Machine, Name, Network, PLANE, PODS, Plan};
 use super::program::Program;
-use super::{cgroups, images, machine};
-use crate::command::run;
+use super::{cgroups, images};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -165,15 +164,9 @@ fn import(name: &Name, archive: &Path) -> Program {
     .once()
 }
 
-fn import_arguments(archive: &str) -> [&str; 7] {
+/// The arguments with which `ctr` imports an archive of images into its node.
+pub(super) fn import_arguments(archive: &str) -> [&str; 7] {
     ["--address", SOCKET, "--namespace", "k8s.io", "images", "import", archive]
-}
-
-/// Imports an archive of images into a node that runs.
-pub(super) fn import_now(name: &Name, node: Machine, archive: &Path) -> Result<()> {
-    let program = name.program("ctr").display().to_string();
-    let mut command = machine::command_on(name, node, &program)?;
-    run(command.args(import_arguments(&archive.display().to_string()))).map(drop)
 }
 
 fn kube_proxy(name: &Name, node: Machine) -> Program {

@@ -3,6 +3,7 @@
 use super::super::flows::Run;
 use super::super::plan::{Machine, Plan};
 use super::super::{cgroups, images, kubectl, links, machine, node, programs};
+use crate::command::run;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
@@ -123,9 +124,9 @@ fn restart_agents(setting: &Setting<'_>) -> Result<()> {
 /// proxy as one of an earlier release.
 fn upgrade_agents(setting: &Setting<'_>) -> Result<()> {
     let plan = setting.plan;
-    let program = format!("/proc/{}/root/nexin", agent(plan, Machine::Node(1))?);
+    let program = format!("/proc/{}/exe", agent(plan, Machine::Node(1))?);
     let (archive, image) = images::write_next_nexin(plan, Path::new(&program))?;
-    plan.node_machines().try_for_each(|node| node::import_now(&plan.name, node, &archive))?;
+    plan.node_machines().try_for_each(|node| import(plan, node, &archive))?;
     let proxies: Vec<Option<i32>> = plan.node_machines().map(|node| process(plan, node, "proxy")).collect();
     kubectl::run(plan, &["set", "image", NAMESPACE, DAEMON_SET, &format!("agent={image}")])?;
     wait_for_rollout(plan)?;
@@ -137,6 +138,13 @@ fn upgrade_agents(setting: &Setting<'_>) -> Result<()> {
         ensure!(status.contains("runs the program of an earlier agent"), "the status of {node} is\n{status}");
     }
     Ok(())
+}
+
+/// Imports an archive of images into a node that runs.
+fn import(plan: &Plan, node: Machine, archive: &Path) -> Result<()> {
+    let program = plan.name.program("ctr").display().to_string();
+    let mut command = machine::command_on(&plan.name, node, &program)?;
+    run(command.args(node::import_arguments(&archive.display().to_string()))).map(drop)
 }
 
 fn wait_for_rollout(plan: &Plan) -> Result<()> {
