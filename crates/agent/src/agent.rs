@@ -137,13 +137,15 @@ fn sources(
     Ok(sources)
 }
 
-/// What was last known of the cluster, if the node is in one. Objects that are lost or damaged are read again.
+/// What was last known of the cluster, if the node is in one. Objects that are lost or damaged are read again. Waits as long as something is in
+/// force that is not known.
 fn stored_cluster(
     (config, paths): (&AgentConfig, &Paths),
-    state: &State,
+    (wiring, state): (&mut Wiring, &State),
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Option<StoredCluster>> {
     let Some(kubernetes) = &config.kubernetes else { return Ok(None) };
+    workloads::await_lost_sandboxes(wiring, state, paths)?;
     let (mut stored, damage) = StoredCluster::load(paths, &config.name_of_node())?;
     let has_pods = state.workloads.values().any(|workload| workload.sandbox.is_some());
     let loss = || format!("the stored objects of the API server in {} are lost", paths.cluster().display());
@@ -248,7 +250,7 @@ impl Agent {
         notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (state_log, state) = StateLog::load(&paths)?;
-        let cluster = stored_cluster((&config, &paths), &state, &mut notes)?;
+        let cluster = stored_cluster((&config, &paths), (&mut wiring, &state), &mut notes)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;

@@ -129,13 +129,12 @@ impl EndpointReports {
     }
 }
 
-/// Whether a workload is a pod that the API server still has. It deletes the endpoint of a pod that is gone, also if that is
-/// written again, while the runtime has not detached the pod yet.
+/// Whether the API server has the pod of a workload. A workload ends some time after its pod; an endpoint that is written meanwhile has no
+/// owner, and the API server deletes it again.
 fn has_pod(reconciler: &Reconciler, record: &WorkloadRecord) -> bool {
     let Some(sandbox) = &record.sandbox else { return false };
     let api::WorkloadSpec { namespace, name, .. } = &record.wanted;
-    let query = PodQuery { namespace, name, uid: sandbox.pod_uid.as_deref() };
-    reconciler.pods.known(query).is_some()
+    reconciler.pods.known(PodQuery { namespace, name, uid: sandbox.pod_uid.as_deref() }).is_some()
 }
 
 fn name_of(record: &WorkloadRecord) -> ResourceName {

@@ -269,3 +269,17 @@ fn connections(proxy: &view::ProxyConnections) -> String {
     let (used, limit, most) = (proxy.in_use, proxy.limit, proxy.most_of_a_client);
     format!("{used} of {limit}, {most} of one client; {refused}; {} closed to make room", proxy.made_room)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_read_ever_more_rarely_and_an_agent_at_the_same_pace() {
+        let waits = |retries: Retries| -> Vec<u128> {
+            retries.waits().take(5).map(|wait| wait.as_millis()).collect()
+        };
+        assert_eq!(waits(CLUSTER_RETRIES), [1000, 2000, 4000, 5000, 5000]);
+        assert_eq!(waits(AGENT_RETRIES), [250; 5]);
+    }
+}
