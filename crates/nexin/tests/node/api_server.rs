@@ -197,48 +197,6 @@ fn workloads_have_the_clusters_identities_and_keep_their_connections_when_these_
     assert_eq!(client_host.reaches(&server_host, "/"), Some(200));
 }
 
-#[test]
-#[ignore = "needs root"]
-fn the_endpoint_of_a_pod_that_is_gone_is_not_written_again() {
-    let (mut bed, server) = node_with_server("kg");
-    let addresses = json!([{"type": "InternalIP", "address": "192.0.2.1"}]);
-    let blocks = json!({"podCIDRs": ["10.77.3.0/24"]});
-    let node = json!({"metadata": {"name": "n1"}, "spec": blocks, "status": {"addresses": addresses}});
-    server.put_object(NODES, node);
-    server.put_object(PODS, pod("web"));
-    bed.start();
-    let sandbox = Sandbox::new("web");
-    run(&bed, "ADD", &sandbox).expect();
-    let path = "/apis/cilium.io/v2/namespaces/default/ciliumendpoints/web";
-    let writes = || server.writes_to(path).len();
-    assert!(eventually(|| (writes() == 1).then_some(())).is_some(), "{}", writes());
-    let show = |uid: &str| {
-        let endpoint = json!({
-            "metadata": {"name": "web", "namespace": "default", "uid": uid},
-            "status": {"networking": {"addressing": [{"ipv4": "10.77.3.2"}], "node": "192.0.2.1"}},
-        });
-        server.put_object(PEERS, endpoint);
-        thread::sleep(Duration::from_millis(300));
-    };
-    show("e1");
-    server.delete_object(PEERS, "default", "web");
-    assert!(
-        eventually(|| (writes() == 2).then_some(())).is_some(),
-        "another writer removed it: {}",
-        writes()
-    );
-    show("e2");
-    // The API server deletes a pod, and then the endpoint that the pod owns, before the runtime detaches the pod.
-    server.delete_object(PODS, "default", "web");
-    thread::sleep(Duration::from_millis(300));
-    server.delete_object(PEERS, "default", "web");
-    thread::sleep(Duration::from_millis(700));
-    assert_eq!(writes(), 2, "while the pod is attached");
-    run(&bed, "DEL", &sandbox).expect();
-    thread::sleep(Duration::from_millis(700));
-    assert_eq!(writes(), 2, "when the pod is detached");
-}
-
 const POLICIES: &str = "/apis/cilium.io/v2/ciliumnetworkpolicies";
 
 /// A policy for the server with one section about the client.
