@@ -76,6 +76,7 @@ mod source;
 mod state;
 mod state_log;
 mod status;
+mod step_times;
 mod storage;
 mod subscription;
 mod supervisor;

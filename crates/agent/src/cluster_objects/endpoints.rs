@@ -56,7 +56,7 @@ impl EndpointReports {
                 self.shown.insert(name.clone(), ShownEndpoint { uid, is_ending });
             }
             None if self.shown.remove(name).is_some() => {
-                // Someone else removed or took it: if its pod is here, the endpoint is written again.
+                // Another writer removed or took it: if its pod exists, the endpoint is written again.
                 self.written.retain(|_, known| known.name != *name);
             }
             None => {}
@@ -70,7 +70,7 @@ impl EndpointReports {
         own_addresses: impl FnOnce() -> Vec<IpAddr>,
     ) -> Vec<ObjectWrite> {
         let workloads = &reconciler.state.workloads;
-        self.written.retain(|id, _| workloads.get(id).is_some());
+        let mut writes = self.withdrawals(reconciler);
         let identity = |record: &WorkloadRecord| reconciler.world().identity(record.id);
         let due: Vec<(Arc<WorkloadRecord>, u32)> = workloads
             .values()
@@ -81,7 +81,7 @@ impl EndpointReports {
                 known.is_none_or(|known| !Arc::ptr_eq(&known.record, record) || known.identity != *identity)
             })
             .collect();
-        let mut writes = self.removals(reconciler);
+        writes.extend(self.removals(reconciler));
         if due.is_empty() {
             return writes;
         }
@@ -96,6 +96,19 @@ impl EndpointReports {
             self.written.insert(record.id, ReportedPod { record, identity, name });
         }
         writes
+    }
+
+    /// Gives up the writes of endpoints whose pods are not here any more: where their namespace is gone, no write succeeds.
+    fn withdrawals(&mut self, reconciler: &Reconciler) -> Vec<ObjectWrite> {
+        let workloads = &reconciler.state.workloads;
+        let gone: Vec<ReportedPod> =
+            self.written.extract_if(.., |id, _| workloads.get(id).is_none()).map(|(_, pod)| pod).collect();
+        let path = |name: &ResourceName| CiliumEndpoint::path(name.namespace.as_deref(), &name.name);
+        let withdraw =
+            |pod: ReportedPod| ObjectWrite { path: path(&pod.name), action: WriteAction::Withdraw };
+        // A later sandbox of the same pod has the same endpoint.
+        let is_over = |gone: &ReportedPod| self.written.values().all(|other| other.name != gone.name);
+        gone.into_iter().filter(is_over).map(withdraw).collect()
     }
 
     /// Removes endpoints of this node whose pods are not here any more.

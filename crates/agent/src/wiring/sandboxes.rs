@@ -2,6 +2,7 @@
 
 use super::{Wiring, alias, endpoint, namespace, namespace_of, number_of};
 use crate::state::{WorkloadRecord, WorkloadStage};
+use crate::step_times::StepTimes;
 use anyhow::{Context, ensure};
 use control::{Endpoint, Wire};
 use loader::Attacher;
@@ -39,6 +40,7 @@ impl Wiring {
         &mut self,
         attacher: &Attacher,
         (workload, namespace): (&mut WorkloadRecord, &NetworkNamespace),
+        times: &mut StepTimes,
     ) -> anyhow::Result<Endpoint> {
         let name = workload.inside();
         let pair = find_pair(&mut self.node, namespace, name)?;
@@ -54,6 +56,7 @@ impl Wiring {
         let endpoint = endpoint(workload, wire)?;
         let _expedited = self.expediter.begin();
         attacher.attach(outside.index).context("the programs cannot be attached")?;
+        times.end("programs");
         if !outside.is_up {
             // An earlier attachment of the same interface was removed.
             self.node.network().up(outside.index)?;
