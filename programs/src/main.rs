@@ -6,6 +6,7 @@ mod from_outside;
 mod from_workload;
 mod maps;
 mod packet;
+mod processes;
 mod proxy_socket;
 mod sockets;
 mod to_outside;

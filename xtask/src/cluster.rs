@@ -10,6 +10,7 @@ mod conformance;
 mod dial;
 mod down;
 mod e2e;
+mod fault_proxy;
 mod faults;
 mod figures;
 mod flows;

@@ -46,6 +46,13 @@ impl Address {
         Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
     }
 
+    /// Whether this is 127.0.0.1 or ::1.
+    #[inline(always)]
+    pub fn is_loopback(&self) -> bool {
+        *self == Self::from_v4([127, 0, 0, 1])
+            || *self == Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+    }
+
     /// Whether this is a mapped IPv4 address.
     #[inline(always)]
     pub fn is_v4(&self) -> bool {

@@ -12,6 +12,8 @@ pub enum Kind {
     Classifier,
     /// A socket lookup (`BPF_PROG_TYPE_SK_LOOKUP`): it selects the socket that receives a packet.
     SocketLookup,
+    /// A change of the address that a process gives the kernel or gets from it (`BPF_PROG_TYPE_CGROUP_SOCK_ADDR`).
+    SocketAddress,
 }
 
 /// Where the kernel runs a program.
@@ -23,6 +25,18 @@ pub enum Point {
     Egress,
     /// The lookup of a listening socket in a network namespace, by a link to the namespace.
     SocketLookup,
+    /// The connection of an IPv4 socket, by a link to the control group of its process; so are the following points.
+    Connect4,
+    /// The connection of an IPv6 socket.
+    Connect6,
+    /// A datagram that a process sends to an address by an IPv4 socket.
+    Send4,
+    /// The same by an IPv6 socket.
+    Send6,
+    /// A datagram that a process receives with its sender's address by an IPv4 socket.
+    Receive4,
+    /// The same by an IPv6 socket.
+    Receive6,
 }
 
 impl Point {
@@ -31,6 +45,24 @@ impl Point {
         match self {
             Self::Ingress | Self::Egress => Kind::Classifier,
             Self::SocketLookup => Kind::SocketLookup,
+            Self::Connect4 | Self::Connect6 | Self::Send4 | Self::Send6 | Self::Receive4 | Self::Receive6 => {
+                Kind::SocketAddress
+            }
+        }
+    }
+
+    /// The number of the point in the kernel's `enum bpf_attach_type`.
+    pub const fn attach_type(self) -> u32 {
+        match self {
+            Self::Ingress => 46,
+            Self::Egress => 47,
+            Self::SocketLookup => 36,
+            Self::Connect4 => 10,
+            Self::Connect6 => 11,
+            Self::Send4 => 14,
+            Self::Send6 => 15,
+            Self::Receive4 => 19,
+            Self::Receive6 => 20,
         }
     }
 }
@@ -44,6 +76,8 @@ pub enum Site {
     Outside,
     /// The interface of the node proxy.
     Proxy,
+    /// No interface: the processes of the node.
+    Processes,
 }
 
 /// The text of one table makes the enum, the programs' names, the attach points and the sites.
@@ -90,6 +124,18 @@ hooks! {
     ProxySocket = "proxy_socket", SocketLookup, Proxy;
     /// Runs on packets that policy redirects to the node proxy.
     ToProxy = "to_proxy", Ingress, Proxy;
+    /// Leads the connection of a process of the node to a port of the node that leads to a workload; so do the following hooks.
+    Connect4 = "connect4", Connect4, Processes;
+    /// The same over IPv6.
+    Connect6 = "connect6", Connect6, Processes;
+    /// The same for each datagram of a socket without connection.
+    Send4 = "send4", Send4, Processes;
+    /// The same over IPv6.
+    Send6 = "send6", Send6, Processes;
+    /// Shows a process of the node the port that its datagram was sent to as the sender of the answer.
+    Receive4 = "receive4", Receive4, Processes;
+    /// The same over IPv6.
+    Receive6 = "receive6", Receive6, Processes;
 }
 
 impl Hook {

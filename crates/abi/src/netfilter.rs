@@ -1,5 +1,8 @@
 //! Where the running kernel keeps what its own connection tracking (nf_conntrack) knows of a packet.
 
+/// The name of the programs' global variable that holds the number of the node's network namespace (`SO_NETNS_COOKIE`).
+pub const NODE_NAMESPACE: &str = "NX_NAMESPACE";
+
 /// Offsets in structures of the running kernel, which the loader finds in the kernel's type information. All zero where they are
 /// not known, or where programs must not read that memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The agent: its parts, and the thread that takes one turn after another from the queue.
 
 use crate::addresses::Addresses;
-use crate::cluster_objects::{ClusterObjects, StoredCluster};
+use crate::cluster_objects::{ClusterObjects, StoredCluster, recover};
 use crate::command::Command;
 use crate::config::AgentConfig;
 use crate::feed::Feed;
@@ -136,19 +136,33 @@ fn sources(
     Ok(sources)
 }
 
-/// What was last known of the cluster, if the node is in one; adds the changes that put it in force.
-fn recall_cluster(
+/// What was last known of the cluster, if the node is in one. Objects that are lost or damaged are read again.
+fn stored_cluster(
     (config, paths): (&AgentConfig, &Paths),
+    state: &State,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Option<StoredCluster>> {
+    let Some(kubernetes) = &config.kubernetes else { return Ok(None) };
+    let (mut stored, damage) = StoredCluster::load(paths, &config.name_of_node())?;
+    let has_pods = state.workloads.values().any(|workload| workload.sandbox.is_some());
+    let loss = || format!("the stored objects of the API server in {} are lost", paths.cluster().display());
+    if let Some(why) = damage.or_else(|| (has_pods && stored.is_empty()).then(loss)) {
+        notes.push(recover(&mut stored, kubernetes.kubeconfig.clone(), &why));
+    }
+    Ok(Some(stored))
+}
+
+/// Adds the changes that put in force what was last known of the cluster.
+fn recall_cluster(
+    stored: Option<&StoredCluster>,
     wiring: &mut Wiring,
     objects: &mut Objects,
     changes: &mut Vec<Change>,
-) -> anyhow::Result<Option<StoredCluster>> {
-    if config.kubernetes.is_none() {
-        return Ok(None);
+) -> anyhow::Result<()> {
+    if let Some(stored) = stored {
+        changes.extend(stored.recall(objects, &wiring.node_addresses()?)?);
     }
-    let stored = StoredCluster::load(paths, &config.name_of_node())?;
-    changes.extend(stored.recall(objects, &wiring.node_addresses()?)?);
-    Ok(Some(stored))
+    Ok(())
 }
 
 /// The node as its configuration and its network describe it.
@@ -227,11 +241,12 @@ impl Agent {
         let problems = Problems::default();
         let locks = Locks::take(&paths, &problems)?;
         let mut notes = families::fit(&mut config, wiring.ipv6())?;
-        notes.extend(wiring.find_groups().into_iter().chain(node_ports::note(&config)));
+        notes.extend(wiring.find_groups().into_iter().chain(node_ports::notes(&config)));
         let grace_periods = GracePeriods::new(wiring.expediter());
         notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (state_log, state) = StateLog::load(&paths)?;
+        let cluster = stored_cluster((&config, &paths), &state, &mut notes)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;
@@ -248,7 +263,7 @@ impl Agent {
         let taken =
             workloads::take_over(state.workloads, (&mut wiring, &kernel), &mut addresses, &mut changes)?;
         changes.extend(recalled);
-        let cluster = recall_cluster((&config, &paths), &mut wiring, &mut objects, &mut changes)?;
+        recall_cluster(cluster.as_ref(), &mut wiring, &mut objects, &mut changes)?;
         let feed = Arc::new(Feed::new(kernel.names()));
         let settings = (config.proxy_port, config.proxy);
         let supervisor = Arc::new(Supervisor::start(&paths, settings, (&feed, &problems))?);
@@ -259,11 +274,10 @@ impl Agent {
             (Notifier::new(queue.clone(), WORKLOADS), &problems),
         )?;
         let sources = sources(&config, (copies, known, cluster), &mut kernel, (&queue, &problems))?;
-        let state = State { workloads: taken, ..state };
         let mut reconciler = Reconciler {
             config,
             paths,
-            state,
+            state: State { workloads: taken, ..state },
             kernel,
             addresses,
             wiring,

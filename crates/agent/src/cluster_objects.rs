@@ -11,12 +11,16 @@ mod inbox;
 mod kinds;
 mod names;
 mod node_objects;
+mod peer_slices;
 mod peers;
 mod pod_events;
 mod pods;
+mod recovery;
+mod remote_pods;
 mod stored;
 
 pub(crate) use names::is_cluster_source;
+pub(crate) use recovery::recover;
 pub(crate) use stored::StoredCluster;
 
 use crate::notifier::Notifier;
@@ -26,9 +30,8 @@ use crate::reconciler::{Persistence, Reconciler};
 use crate::source::ChangeSource;
 use crate::workloads;
 use conditions::{PolicyConditions, without_positions};
-use control::Change;
 use endpoints::EndpointReports;
-use identities::{AwaitedIdentities, identity_change};
+use identities::{AwaitedIdentities, assigned_number, identity_change};
 use inbox::Inbox;
 use kinds::ObjectRole;
 pub use kinds::cluster_kinds;
@@ -38,6 +41,7 @@ use kubernetes::{
 use manifest::Object;
 use names::source_of;
 use node_objects::NodeObjects;
+use peer_slices::PeerSlices;
 use pod_events::{EventReason, EventSubject, PodEvents};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -80,6 +84,7 @@ pub(crate) struct ClusterObjects {
     /// Ends the watches when it is dropped.
     watches: ClusterWatches,
     endpoints: EndpointReports,
+    slices: PeerSlices,
     conditions: PolicyConditions,
     nodes: NodeObjects,
     events: PodEvents,
@@ -115,12 +120,14 @@ impl ClusterObjects {
             notifier.notify();
         };
         let nodes = NodeObjects::new(&node, stored.of_kind("Node"), stored.of_kind("CiliumNode"));
+        let slices = stored.peer_slices();
         let watches = ClusterWatches::start(Connection { kubeconfig }, stored.requests(), deliver)?;
         Ok(Self {
             stored,
             inbox,
             watches,
             endpoints: EndpointReports::default(),
+            slices,
             conditions: PolicyConditions::default(),
             nodes,
             events: PodEvents::new(&node),
@@ -133,7 +140,8 @@ impl ClusterObjects {
             troubles: BTreeMap::new(),
             disconnected: None,
             retry: None,
-            save: None,
+            // What a recovery read is not on disk yet.
+            save: Some(Instant::now()),
         })
     }
 
@@ -201,6 +209,7 @@ impl ClusterObjects {
         self.apply_identities(reconciler, &mut failures);
         if self.is_decided() {
             self.apply_peers(reconciler, &mut failures);
+            self.apply_peer_slices(reconciler, &mut failures);
             self.apply_pods(reconciler, &mut failures);
             self.end_waits(reconciler);
         }
@@ -263,11 +272,14 @@ impl ClusterObjects {
         if identities.is_empty() {
             return;
         }
-        let mut changes = Vec::with_capacity(identities.len());
+        let (mut changes, mut assigned) = (Vec::with_capacity(identities.len()), BTreeSet::new());
         for (key, text) in &identities {
             self.unreadable.remove(key);
             match identity_change(&key.1, text.as_deref()) {
-                Ok(change) => changes.push(change),
+                Ok(change) => {
+                    assigned.extend(assigned_number(&change));
+                    changes.push(change);
+                }
                 Err(why) => {
                     let source = self.source(key);
                     self.unreadable.insert(key.clone(), format!("{source}: {why}"));
@@ -278,6 +290,7 @@ impl ClusterObjects {
         match reconciler.apply(changes) {
             Ok(()) => {
                 reconciler.save_soon();
+                self.slices.put_identities(&assigned);
                 for (key, text) in identities {
                     self.keep(self.source(&key), text);
                 }
@@ -296,6 +309,10 @@ impl ClusterObjects {
         for name in ended.assigned.iter().chain(late) {
             reconciler.pods.end_wait(name.namespace.as_deref().unwrap_or_default(), &name.name);
         }
+        if !reconciler.world().has_assigned_identities() {
+            // No operator ever allocated an identity here: pods do not lack one.
+            return;
+        }
         for (name, uid) in ended.late {
             self.note_event(EventSubject { name, uid }, EventReason::IdentityPending, IDENTITY_PENDING);
         }
@@ -304,42 +321,6 @@ impl ClusterObjects {
     fn note_event(&mut self, subject: EventSubject, reason: EventReason, message: &str) {
         let write = self.events.note(subject, reason, message, (Instant::now(), SystemTime::now()));
         write.into_iter().for_each(|write| self.watches.write(write));
-    }
-
-    fn apply_peers(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {
-        let peers = self.take_pending(ObjectRole::Peer);
-        if peers.is_empty() {
-            return;
-        }
-        let world = reconciler.world().snapshot();
-        let own: BTreeSet<IpAddr> = own_addresses(reconciler).into_iter().collect();
-        let nodes =
-            world.remote_nodes().flat_map(|node| node.addresses.iter().map(move |address| (*address, node)));
-        let nodes: BTreeMap<IpAddr, _> = nodes.collect();
-        let node_of = |address| nodes.get(&address).map(|node| node.name.clone());
-        let mut changes: Vec<Change> = Vec::with_capacity(peers.len());
-        for (key, text) in &peers {
-            self.unreadable.remove(key);
-            self.endpoints.observe(&key.1, text.as_deref(), |node| own.contains(&node));
-            match peers::peer_change(&key.1, text.as_deref(), node_of, |node| own.contains(&node)) {
-                Ok(change) => changes.push(change),
-                Err(why) => {
-                    let source = self.source(key);
-                    self.unreadable.insert(key.clone(), format!("{source}: {why}"));
-                }
-            }
-        }
-        match reconciler.apply(changes) {
-            Ok(()) => {
-                for (key, text) in peers {
-                    self.keep(self.source(&key), text);
-                }
-            }
-            Err(error) => {
-                failures.push(format!("pods of other nodes: {}", message(error)));
-                self.pending.extend(peers);
-            }
-        }
     }
 
     fn apply_pods(&mut self, reconciler: &mut Reconciler, failures: &mut Vec<String>) {

@@ -1,10 +1,19 @@
 //! Ports of the node that lead to pods (hostPort): which a pod may get, and those of a recorded one.
 
+use crate::config::AgentConfig;
 use crate::state::{SandboxRecord, WorkloadRecord};
 use abi::protocol::{self, SCTP, TCP, UDP};
 use api::{Cause, Failure};
 use control::{HostPort, TransportProtocol};
 use std::net::IpAddr;
+use workload::Group;
+
+/// A note if processes of the node itself do not reach such ports.
+pub(crate) fn note(config: &AgentConfig) -> Option<String> {
+    config.cni.as_ref().filter(|_| Group::of_node().is_none())?;
+    let what = "the control group of all processes of the node is not visible (cgroup2, hostPID)";
+    Some(format!("{what}: processes of the node do not reach hostPorts; others do"))
+}
 
 /// Checks ports that an attachment wants: that they can be opened, and that no other workload has one of them.
 pub(crate) fn check<'a>(

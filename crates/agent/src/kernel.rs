@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
+use workload::Group;
 
 /// The loaded programs and maps, and the world that the maps hold.
 #[derive(Debug)]
@@ -46,7 +47,8 @@ impl Kernel {
         (identities, last_rule_set): (Allocator, u32),
         grace_periods: GracePeriods,
     ) -> anyhow::Result<Self> {
-        let options = Options { pin_directory: Some(paths.pins()), mode, ..Options::default() };
+        let (pin_directory, group) = (Some(paths.pins()), Group::of_node());
+        let options = Options { pin_directory, mode, group, ..Options::default() };
         let loaded = Loaded::open(options)?;
         let publisher = Publisher::new(&paths.rule_sets());
         if let Err(error) = publisher.share() {
@@ -193,6 +195,18 @@ impl Kernel {
         }
         for &interface in guarded.difference(&wanted) {
             self.loaded.detach_outside(interface)?;
+        }
+        self.guard_processes()
+    }
+
+    /// Attaches the programs of the node's processes while ports of the node lead to workloads, and detaches them otherwise. A
+    /// kernel that refuses them does not keep a port from being opened: others reach the port.
+    fn guard_processes(&mut self) -> anyhow::Result<()> {
+        if !self.world.has_host_ports() {
+            return Ok(self.loaded.detach_processes()?);
+        }
+        if let Err(error) = self.loaded.attach_processes() {
+            tracing::warn!(error = api::sentence(&error), "processes of the node do not reach its hostPorts");
         }
         Ok(())
     }

@@ -223,6 +223,11 @@ impl World {
         self.masquerade().is_some() || self.host_ports > 0
     }
 
+    /// Whether ports of the node lead to workloads.
+    pub fn has_host_ports(&self) -> bool {
+        self.host_ports > 0
+    }
+
     /// What the packet path masquerades with; nothing on a node without workloads.
     pub(crate) fn masquerade(&self) -> Option<MasqueradeConfig> {
         let masquerade = self.node.masquerade.as_ref().filter(|_| !self.endpoints.is_empty())?;

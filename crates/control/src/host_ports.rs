@@ -6,8 +6,11 @@ use crate::world::World;
 use service::{EndpointPort, EndpointSlice, Service, ServiceName, ServicePort, ServicePortRef, TargetPort};
 use std::collections::BTreeMap;
 use std::iter;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+
+/// Where only the node's own processes reach a port: no packet from or to others has these addresses.
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// The one list of slices of such a service.
 const LIST: &str = "";
@@ -71,7 +74,7 @@ fn service_of(endpoint: &Endpoint, port: &HostPort, node: &[IpAddr]) -> Service 
         name,
         labels: BTreeMap::new(),
         selector: BTreeMap::new(),
-        addresses: node.iter().filter(is_meant).copied().collect(),
+        addresses: node.iter().chain(&LOOPBACK).filter(is_meant).copied().collect(),
         headless: false,
         external_name: None,
         keeps_clients: false,

@@ -204,6 +204,16 @@ impl World {
         self.peers.identities.assigned(&filter::relevant(self.labels_of(namespace).with_own(own)))
     }
 
+    /// The labels to which the cluster assigned this identity.
+    pub fn assigned_labels(&self, identity: u32) -> Option<&Arc<Labels>> {
+        self.peers.identities.assigned_labels(identity)
+    }
+
+    /// Whether the cluster assigned an identity to any labels.
+    pub fn has_assigned_identities(&self) -> bool {
+        self.peers.identities.has_assigned()
+    }
+
     /// The labels of a workload of this namespace without own labels.
     fn labels_of(&self, namespace: &str) -> Labels {
         let labels = self.namespaces.get(namespace).into_iter().flat_map(|namespace| &namespace.labels);

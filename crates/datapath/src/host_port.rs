@@ -11,7 +11,7 @@ use abi::address::AddressKey;
 use abi::conntrack::ConnKey;
 use abi::masquerade::MasqueradeInfo;
 use abi::service::{BackendInfo, BackendKey, ForwardInfo, ServiceKey};
-use abi::{Address, identity, map};
+use abi::{Address, config, identity, map};
 
 /// Finds the workload that the port leads to that a packet from outside is for, and keeps the port for the answers. A function of
 /// its own in the kernel, as is [`outward`].
@@ -39,6 +39,23 @@ pub(crate) fn outward(maps: &impl Maps, scratch: &mut Scratch) -> bool {
         .is_some_and(|workload| workload.address == key.local && workload.port == key.local_port)
 }
 
+/// The workload of this node that a port leads to at one of the node's addresses or, for the node itself, at a loopback address.
+#[inline(always)]
+pub(crate) fn of_node<'a>(
+    maps: &'a impl Maps,
+    address: &Address,
+    port: [u8; 2],
+    protocol: u8,
+) -> Option<&'a BackendInfo> {
+    if maps.config()?.flags & config::flag::HOST_PORTS == 0 {
+        return None;
+    }
+    if address.is_loopback() {
+        return backend(maps, address, port, protocol);
+    }
+    workload(maps, address, port, protocol)
+}
+
 /// The workload of this node that a port of the node leads to.
 #[inline(always)]
 fn workload<'a>(
@@ -47,9 +64,21 @@ fn workload<'a>(
     port: [u8; 2],
     protocol: u8,
 ) -> Option<&'a BackendInfo> {
+    // Services with other addresses are kube-proxy's outside workloads.
+    let row = maps.address(&AddressKey::host(*address))?;
+    if row.identity == identity::HOST { backend(maps, address, port, protocol) } else { None }
+}
+
+/// The one backend of a service, if it is a workload of this node: those of several backends are kube-proxy's.
+#[inline(always)]
+fn backend<'a>(
+    maps: &'a impl Maps,
+    address: &Address,
+    port: [u8; 2],
+    protocol: u8,
+) -> Option<&'a BackendInfo> {
     let service = maps.service(&ServiceKey { address: *address, port, protocol, padding: 0 })?;
-    // Services with other addresses, and those of several backends, are kube-proxy's outside workloads.
-    if service.count != 1 || maps.address(&AddressKey::host(*address))?.identity != identity::HOST {
+    if service.count != 1 {
         return None;
     }
     let backend = maps.backend(&BackendKey { backends: service.backends, index: 0 })?;

@@ -49,6 +49,7 @@ pub const AGENT: &[Access] = &[
             "ciliumclusterwidenetworkpolicies",
             "ciliumcidrgroups",
             "ciliumidentities",
+            "ciliumendpointslices",
         ],
         WATCH,
     ),
@@ -67,6 +68,8 @@ pub const AGENT: &[Access] = &[
         ],
         &["patch"],
     ),
+    // When the kinds above begin to be served.
+    of("apiextensions.k8s.io", &["customresourcedefinitions"], WATCH),
     // On pods of the node.
     of("", &["events"], &["create", "patch"]),
 ];
@@ -78,7 +81,7 @@ pub const OPERATOR: &[Access] = &[
     of("cilium.io", &["ciliumidentities"], &["list", "watch", "create", "delete"]),
     // Server-side apply of a new object needs both verbs.
     of("cilium.io", &["ciliumnodes"], &["list", "watch", "create", "patch"]),
-    of("apiextensions.k8s.io", &["customresourcedefinitions"], &["create"]),
+    of("apiextensions.k8s.io", &["customresourcedefinitions"], &["list", "watch", "create"]),
     Access {
         names: DEFINITIONS,
         ..of("apiextensions.k8s.io", &["customresourcedefinitions"], &["get", "patch"])

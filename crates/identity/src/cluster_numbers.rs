@@ -18,6 +18,16 @@ impl ClusterNumbers {
         self.numbers.get(labels)?.first().copied()
     }
 
+    /// The labels of a number.
+    pub(crate) fn labels(&self, number: u32) -> Option<&Arc<Labels>> {
+        self.labels.get(&number)
+    }
+
+    /// Whether the cluster assigned no number.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
     /// Sets the labels of a number, or removes the number; returns the labels that it had.
     pub(crate) fn set(&mut self, number: u32, labels: Option<Arc<Labels>>) -> Option<Arc<Labels>> {
         let before = match labels.clone() {

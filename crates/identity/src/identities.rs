@@ -52,6 +52,16 @@ impl Identities {
         self.cluster.number(labels)
     }
 
+    /// The labels to which the cluster assigned this number.
+    pub fn assigned_labels(&self, number: u32) -> Option<&Arc<Labels>> {
+        self.cluster.labels(number)
+    }
+
+    /// Whether the cluster assigned a number to any labels.
+    pub fn has_assigned(&self) -> bool {
+        !self.cluster.is_empty()
+    }
+
     /// Adds a hold to the identity of these labels.
     pub fn acquire(&mut self, labels: &Arc<Labels>) -> Result<u32, Exhausted> {
         if self.known.number(labels).is_none()

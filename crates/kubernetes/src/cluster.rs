@@ -1,6 +1,7 @@
 //! The watches of an API server, on a thread of their own.
 
 use crate::connection::Connection;
+use crate::definitions::{self, DefinitionView, Definitions};
 use crate::events::Events;
 use crate::kind::WatchedKind;
 use crate::known::KnownObjects;
@@ -112,9 +113,21 @@ async fn watch_all<F>(
 {
     let client = connect(&connection, &shared.deliver).await;
     let mut tasks = JoinSet::new();
+    let definitions = Arc::new(Definitions::default());
+    let endpoint = |kind| Endpoint { client: client.clone(), kind, load: shared.load.clone() };
     for (index, WatchRequest { kind, known }) in requests.into_iter().enumerate() {
-        let endpoint = Endpoint { client: client.clone(), kind, load: shared.load.clone() };
-        tasks.spawn(watch_one(index, endpoint, known, Arc::clone(&shared)));
+        let definition = kind.definition().map(|name| definitions.view(name));
+        let shared = Arc::clone(&shared);
+        let deliver = {
+            let shared = Arc::clone(&shared);
+            move |report| (shared.deliver)(ClusterEvent::Report(index, report))
+        };
+        tasks.spawn(watch_one(endpoint(kind), (known, definition), shared, deliver));
+    }
+    if definitions.are_needed() {
+        let deliver = move |report| definitions.take(report);
+        let none = (KnownObjects::default(), None);
+        tasks.spawn(watch_one(endpoint(definitions::KIND), none, Arc::clone(&shared), deliver));
     }
     let writer = Arc::clone(&shared);
     tasks.spawn(async move {
@@ -146,11 +159,11 @@ async fn connect(connection: &Connection, deliver: &impl Fn(ClusterEvent)) -> Cl
 }
 
 /// Carries out what the state machine of one kind decides.
-async fn watch_one<F: Fn(ClusterEvent)>(
-    index: usize,
+async fn watch_one<F>(
     endpoint: Endpoint,
-    known: KnownObjects,
+    (known, mut definition): (KnownObjects, Option<DefinitionView>),
     shared: Arc<Shared<F>>,
+    deliver: impl Fn(Report),
 ) {
     let (mut watch, mut request) = Watch::new(endpoint.kind.versions.len(), known);
     let mut events: Option<Events> = None;
@@ -158,6 +171,9 @@ async fn watch_one<F: Fn(ClusterEvent)>(
     loop {
         let occurrence = match request {
             Request::List { version, rest, is_paged } => {
+                if let Some(definition) = &mut definition {
+                    definition.mark();
+                }
                 endpoint.list(version, rest.as_deref(), is_paged).await
             }
             Request::Check { version } => endpoint.check(version).await,
@@ -183,23 +199,43 @@ async fn watch_one<F: Fn(ClusterEvent)>(
             }
             Request::WaitForServer(wait) => {
                 events = None;
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = shared.is_back.notified() => tokio::time::sleep(share(RETURN)).await,
-                }
-                Occurrence::Due
+                wait_for_server(&shared.is_back, wait).await
+            }
+            Request::WaitForDefinition(wait) => {
+                events = None;
+                wait_for_definition(definition.as_mut(), wait).await
             }
         };
         if let Occurrence::Failed(failure) = &occurrence {
             has_failed = failure.may_end_with_others();
-        } else if !matches!(occurrence, Occurrence::Due) && std::mem::take(&mut has_failed) {
+        } else if !matches!(occurrence, Occurrence::Due | Occurrence::Redefined)
+            && std::mem::take(&mut has_failed)
+        {
             shared.is_back.notify_waiters();
         }
         let moment = Moment { at: shared.begin.elapsed(), random: random() };
         let Step { reports, request: next } = watch.on(occurrence, moment);
-        reports.into_iter().for_each(|report| (shared.deliver)(ClusterEvent::Report(index, report)));
+        reports.into_iter().for_each(&deliver);
         request = next;
     }
+}
+
+/// Waits, but not longer than until the server answers another watch again.
+async fn wait_for_server(is_back: &Notify, wait: Duration) -> Occurrence {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = is_back.notified() => tokio::time::sleep(share(RETURN)).await,
+    }
+    Occurrence::Due
+}
+
+/// Waits for a kind that the API server does not serve.
+async fn wait_for_definition(definition: Option<&mut DefinitionView>, wait: Duration) -> Occurrence {
+    let Some(definition) = definition else {
+        tokio::time::sleep(wait).await;
+        return Occurrence::Due;
+    };
+    if definition.changed(wait).await { Occurrence::Redefined } else { Occurrence::Due }
 }
 
 /// A random share of a time.

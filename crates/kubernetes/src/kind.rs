@@ -33,7 +33,24 @@ pub struct KeptFields {
     pub containers: bool,
 }
 
+/// The groups of watched kinds that the API server defines itself. All other kinds have a CustomResourceDefinition.
+const BUILT_IN_GROUPS: [&str; 4] = ["", "apiextensions.k8s.io", "discovery.k8s.io", "networking.k8s.io"];
+
+impl KeptFields {
+    /// Whether nothing but metadata is read.
+    pub(crate) fn are_metadata(&self) -> bool {
+        let Self { metadata: _, whole, spec, status, containers } = self;
+        whole.is_empty() && spec.is_empty() && status.is_empty() && !containers
+    }
+}
+
 impl WatchedKind {
+    /// The name of its CustomResourceDefinition; none for a kind that the API server defines itself.
+    pub(crate) fn definition(&self) -> Option<String> {
+        let is_built_in = BUILT_IN_GROUPS.contains(&self.group);
+        (!is_built_in).then(|| format!("{}.{}", self.plural, self.group))
+    }
+
     /// The path of all its objects, in a version.
     pub(crate) fn path(&self, version: usize) -> String {
         let (version, plural) = (self.versions[version], self.plural);

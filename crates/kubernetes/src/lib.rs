@@ -7,6 +7,7 @@
 mod backoff;
 mod cluster;
 mod connection;
+mod definitions;
 mod events;
 mod exchange;
 mod failure;
@@ -23,6 +24,7 @@ mod writes;
 
 pub use cluster::{ClusterEvent, ClusterWatches, WatchRequest};
 pub use connection::{Connection, ConnectionError, UserConnection};
+pub use definitions::DEFINITIONS;
 pub use exchange::{ObjectRequest, RequestError, exchange};
 pub use kind::{KeptFields, WatchedKind};
 pub use known::KnownObjects;
@@ -31,9 +33,9 @@ pub use kube::Client;
 pub use load::ServerLoad;
 pub use object::{ObservedObject, ResourceName, text_hash};
 pub use resources::{
-    AddressPair, CiliumEndpoint, CiliumIdentity, CiliumNode, CiliumNodeAddress, CiliumNodeSpec, CustomKind,
-    EndpointIdentityStatus, EndpointNetworking, EndpointStatus, ExternalIdentifiers, IpamSpec,
-    NamedPortStatus, ObjectMetadata, OwnerOfObject,
+    AddressPair, CiliumEndpoint, CiliumEndpointSlice, CiliumIdentity, CiliumNode, CiliumNodeAddress,
+    CiliumNodeSpec, CustomKind, EndpointIdentityStatus, EndpointNetworking, EndpointStatus,
+    ExternalIdentifiers, IpamSpec, NamedPortStatus, ObjectMetadata, OwnerOfObject, SliceEndpoint,
 };
 pub use snapshot::{ClusterObject, SnapshotError, snapshot};
 pub use watch::Report;

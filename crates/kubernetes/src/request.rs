@@ -16,6 +16,9 @@ use tokio::time::timeout;
 
 /// How many objects a page of a list has.
 const PAGE: u32 = 500;
+/// What a request accepts, for the answer to have metadata only.
+const METADATA_OF_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const METADATA_OF_EVENTS: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 /// How long a request may take until its answer is complete, or its stream is open.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -90,25 +93,31 @@ impl Endpoint {
         let query =
             format!("watch=true&allowWatchBookmarks=true&resourceVersion={after}&timeoutSeconds={seconds}");
         self.load.watch();
-        timeout(ANSWER, self.send(version, &query)).await.unwrap_or_else(|_| Err(no_answer()))
+        let accepted = self.accepted(METADATA_OF_EVENTS);
+        timeout(ANSWER, self.send(version, &query, accepted)).await.unwrap_or_else(|_| Err(no_answer()))
     }
 
     async fn read_list(&self, version: usize, query: &str) -> Result<ObjectList, Failure> {
         let body = async {
-            let body = self.send(version, query).await?;
+            let body = self.send(version, query, self.accepted(METADATA_OF_LIST)).await?;
             self.collect(body).await
         };
         let bytes = timeout(ANSWER, body).await.unwrap_or_else(|_| Err(no_answer()))?;
         serde_json::from_slice(&bytes).map_err(Failure::garbled)
     }
 
-    async fn send(&self, version: usize, query: &str) -> Result<Body, Failure> {
+    /// What a request accepts: whole objects, or metadata if nothing else is read.
+    fn accepted(&self, metadata: &'static str) -> &'static str {
+        if self.kind.fields.are_metadata() { metadata } else { "application/json" }
+    }
+
+    async fn send(&self, version: usize, query: &str, accepted: &'static str) -> Result<Body, Failure> {
         let mut uri = self.kind.path(version);
         let _ = write!(uri, "?{query}");
         if let Some(selector) = &self.kind.field_selector {
             let _ = write!(uri, "&fieldSelector={}", encoded(selector));
         }
-        let request = http::Request::get(uri).header(http::header::ACCEPT, "application/json");
+        let request = http::Request::get(uri).header(http::header::ACCEPT, accepted);
         let request = request.body(Body::empty()).map_err(Failure::garbled)?;
         let answer = self.client.send(request).await.map_err(Failure::connection)?;
         if answer.status().is_success() {

@@ -1,6 +1,7 @@
 //! The custom resources that are read and written: the fields that we know, in Cilium's JSON names.
 
 mod endpoint;
+mod endpoint_slice;
 mod identity;
 mod metadata;
 mod node;
@@ -9,6 +10,7 @@ pub use endpoint::{
     AddressPair, CiliumEndpoint, EndpointIdentityStatus, EndpointNetworking, EndpointStatus,
     ExternalIdentifiers, NamedPortStatus,
 };
+pub use endpoint_slice::{CiliumEndpointSlice, SliceEndpoint};
 pub use identity::CiliumIdentity;
 pub use metadata::{ObjectMetadata, OwnerOfObject};
 pub use node::{CiliumNode, CiliumNodeAddress, CiliumNodeSpec, IpamSpec};

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// For how long the API server must not serve a kind until its objects count as gone: an API server that starts does not serve
 /// every kind at once.
 pub(crate) const ABSENCE: Duration = Duration::from_secs(10);
-/// The longest wait for a kind that the API server does not serve.
+/// The longest wait for a kind that the API server does not serve, while it is not known whether its definition exists.
 const DEFINITION: Duration = Duration::from_secs(15);
 /// A stream that lasted this long was no failed attempt.
 const LASTING: Duration = Duration::from_secs(5);
@@ -51,6 +51,8 @@ pub(crate) enum Occurrence {
     Failed(Failure),
     /// The wait is over.
     Due,
+    /// The wait is over, since the definition of the kind appeared, changed or is gone.
+    Redefined,
 }
 
 /// A page of a list.
@@ -88,6 +90,8 @@ pub(crate) enum Request {
     Wait(Duration),
     /// Wait, but not longer than until the server answers the watch of another kind again.
     WaitForServer(Duration),
+    /// Wait until the definition of the kind changes, or for this long if it may exist.
+    WaitForDefinition(Duration),
 }
 
 /// What follows from an occurrence.
@@ -156,6 +160,10 @@ impl Watch {
             Occurrence::Ended => self.ended(moment),
             Occurrence::Failed(failure) => self.failed(failure, moment),
             Occurrence::Due => self.due(),
+            Occurrence::Redefined => {
+                self.backoff.reset();
+                self.due()
+            }
         }
     }
 
@@ -282,7 +290,7 @@ impl Watch {
         let request = match request {
             // The objects are gone as soon as that is certain.
             Request::Wait(wait) if !is_absent => Request::Wait(wait.min(ABSENCE / 4)),
-            Request::Wait(wait) => Request::Wait(wait.min(DEFINITION)),
+            Request::Wait(wait) => Request::WaitForDefinition(wait.min(DEFINITION)),
             other => other,
         };
         Step { reports, request }

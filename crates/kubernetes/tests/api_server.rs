@@ -27,6 +27,13 @@ fn kind() -> WatchedKind {
     }
 }
 
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// The definition of the kind.
+fn definition() -> serde_json::Value {
+    serde_json::json!({"metadata": {"name": "ciliumnetworkpolicies.cilium.io", "uid": "d"}})
+}
+
 /// A watch of one kind at a fake server.
 struct Watched {
     watches: ClusterWatches,
@@ -113,7 +120,7 @@ fn objects_are_listed_and_then_followed() {
     watched.expect(&["-b"]);
     watched.expect_nothing();
     let load = watched.watches.load();
-    assert_eq!((load.lists, load.watches), (1, 1), "{load:?}");
+    assert_eq!((load.lists, load.watches), (2, 2), "one of each for definitions: {load:?}");
 }
 
 #[test]
@@ -122,7 +129,7 @@ fn a_list_comes_in_pages_and_is_one_change() {
     server.page_of(1);
     let watched = Watched::start(&server);
     watched.expect(&["a=1 b=1", "complete"]);
-    assert_eq!(watched.watches.load().lists, 2);
+    assert_eq!(watched.watches.load().lists, 3, "one for definitions");
 }
 
 #[test]
@@ -164,8 +171,8 @@ fn a_dropped_watch_resumes_without_a_list() {
     server.drop_streams();
     server.put("a", "2");
     watched.expect(&["a=2"]);
-    let load = watched.watches.load();
-    assert_eq!((load.lists, load.watches), (1, 2), "{load:?}");
+    assert_eq!(watched.watches.load().lists, 2, "one for definitions");
+    assert_eq!(server.requests(), 4, "a list, a watch, a check of the store's version, and a watch");
 }
 
 #[test]
@@ -183,7 +190,7 @@ fn an_expired_version_is_listed_again_and_no_object_seems_gone() {
     });
     watched.expect(&["-b c=1"]);
     watched.expect_nothing();
-    assert_eq!(watched.watches.load().lists, 2);
+    assert_eq!(watched.watches.load().lists, 3, "one for definitions");
 }
 
 #[test]
@@ -213,7 +220,7 @@ fn a_storm_of_errors_meets_few_requests_and_takes_nothing_away() {
     server.fault(Fault::None);
     server.put("a", "2");
     watched.expect_after_troubles("a=2");
-    assert_eq!(watched.watches.load().lists, 1, "nothing was listed again");
+    assert_eq!(watched.watches.load().lists, 2, "nothing was listed again");
 }
 
 #[test]
@@ -246,7 +253,28 @@ fn a_kind_that_is_defined_later_is_waited_for() {
     server.fault(Fault::NotServed);
     let watched = Watched::start(&server);
     watched.expect(&["complete"]);
+    // By now a kind that is polled would wait for 4 s and longer.
+    std::thread::sleep(Duration::from_secs(4));
+    let before = server.requests();
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(server.requests(), before, "a kind without a definition is not requested");
     server.put("a", "1");
+    server.fault(Fault::None);
+    server.put_object(DEFINITIONS, definition());
+    let begin = Instant::now();
+    watched.expect(&["a=1"]);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_kind_that_is_served_some_time_after_its_definition_came_is_waited_for() {
+    let server = FakeServer::start();
+    server.fault(Fault::NotServed);
+    let watched = Watched::start(&server);
+    watched.expect(&["complete"]);
+    server.put("a", "1");
+    server.put_object(DEFINITIONS, definition());
+    std::thread::sleep(Duration::from_secs(1));
     server.fault(Fault::None);
     watched.expect(&["a=1"]);
 }
@@ -254,14 +282,17 @@ fn a_kind_that_is_defined_later_is_waited_for() {
 #[test]
 fn objects_of_a_kind_that_is_removed_are_gone_and_come_back_with_it() {
     let server = server_with_two();
+    server.put_object(DEFINITIONS, definition());
     let watched = Watched::start(&server);
     watched.expect(&["a=1 b=1", "complete"]);
     let begin = Instant::now();
     server.fault(Fault::NotServed);
+    server.delete_object(DEFINITIONS, "", "ciliumnetworkpolicies.cilium.io");
     server.drop_streams();
     watched.expect(&["-a -b"]);
     assert!(begin.elapsed() >= Duration::from_secs(9), "{:?}", begin.elapsed());
     server.fault(Fault::None);
+    server.put_object(DEFINITIONS, definition());
     watched.expect(&["a=1 b=1"]);
 }
 

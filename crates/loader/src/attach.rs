@@ -7,6 +7,9 @@ use abi::Hook;
 use abi::hook::Site;
 use std::sync::Arc;
 
+/// The index under which attachments without an interface are kept.
+const NO_INTERFACE: u32 = 0;
+
 /// Attaches the programs of workloads to interfaces, on any thread and several at a time.
 #[derive(Clone, Debug)]
 pub struct Attacher {
@@ -47,6 +50,17 @@ impl Loaded {
     /// selects the proxy's listener to the network namespace of the calling thread, which must be the interface's.
     pub fn attach_proxy(&mut self, interface: u32) -> Result<(), AttachError> {
         self.attach_site(interface, Site::Proxy)
+    }
+
+    /// Attaches the programs that lead processes of the node to the workloads behind its ports ([`crate::Options::group`]).
+    /// Programs that are attached already stay.
+    pub fn attach_processes(&mut self) -> Result<(), AttachError> {
+        self.attach_site(NO_INTERFACE, Site::Processes)
+    }
+
+    /// Detaches the programs of [`Self::attach_processes`].
+    pub fn detach_processes(&mut self) -> Result<(), AttachError> {
+        self.links.detach(NO_INTERFACE, Hook::of_site(Site::Processes))
     }
 
     /// Detaches every program of ours from the interface; an interface that is gone has none. The caller takes the interface

@@ -17,6 +17,7 @@ mod lease;
 mod links;
 mod loaded;
 mod mapped;
+mod namespace;
 mod pin;
 mod pinned;
 mod read;

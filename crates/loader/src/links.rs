@@ -6,8 +6,10 @@ use crate::clsact;
 use crate::pin::{self, PinError};
 use crate::sys::{self, TcxPoint};
 use abi::Hook;
+use abi::hook::Kind;
 use netlink::Socket;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -65,6 +67,8 @@ pub enum AttachError {
 pub(crate) struct Links {
     mode: Mode,
     directory: Option<PathBuf>,
+    /// See [`crate::Options::group`].
+    group: Option<PathBuf>,
     programs: BTreeMap<Hook, OwnedFd>,
     attached: Mutex<Attached>,
 }
@@ -75,7 +79,7 @@ type Attached = BTreeMap<(u32, Hook), AttachedProgram>;
 /// How one program is attached.
 #[derive(Debug)]
 enum AttachedProgram {
-    /// A link, at an interface or a network namespace: lasts as long as this descriptor or its pin.
+    /// A link, at an interface, a network namespace or a control group: lasts as long as this descriptor or its pin.
     Link(Arc<OwnedFd>),
     /// A filter: lasts as long as the interface.
     Filter,
@@ -83,8 +87,12 @@ enum AttachedProgram {
 
 impl Links {
     /// Nothing is attached yet.
-    pub(crate) fn new(mode: Mode, directory: Option<PathBuf>, programs: BTreeMap<Hook, OwnedFd>) -> Self {
-        Self { mode, directory, programs, attached: Mutex::default() }
+    pub(crate) fn new(
+        mode: Mode,
+        (directory, group): (Option<PathBuf>, Option<PathBuf>),
+        programs: BTreeMap<Hook, OwnedFd>,
+    ) -> Self {
+        Self { mode, directory, group, programs, attached: Mutex::default() }
     }
 
     /// The directory of the pins, where there are any.
@@ -174,8 +182,8 @@ impl Links {
 
     fn attach_one(&self, interface: u32, hook: Hook, program: BorrowedFd<'_>) -> io::Result<AttachedProgram> {
         let Some(point) = TcxPoint::of(hook.point()) else {
-            let namespace = std::fs::File::open("/proc/thread-self/ns/net")?;
-            return self.keep(interface, hook, sys::create_lookup_link(program, namespace.as_fd())?);
+            let target = self.target(hook)?;
+            return self.keep(interface, hook, sys::create_link_to(program, target.as_fd(), hook.point())?);
         };
         if self.mode == Mode::Automatic {
             match sys::create_link(program, interface, point) {
@@ -193,6 +201,17 @@ impl Links {
             return Err(error);
         }
         Ok(AttachedProgram::Filter)
+    }
+
+    /// What a hook that belongs to no interface is attached to.
+    fn target(&self, hook: Hook) -> io::Result<File> {
+        match hook.point().kind() {
+            Kind::SocketAddress => {
+                let unknown = || io::Error::other("the control group of the node's processes is not known");
+                File::open(self.group.as_ref().ok_or_else(unknown)?)
+            }
+            _ => File::open("/proc/thread-self/ns/net"),
+        }
     }
 
     /// Pins a link that is new.
@@ -282,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_link_is_pinned_under_the_name_that_is_read_back() {
-        let links = Links::new(Mode::Automatic, Some(PathBuf::from("/pins")), BTreeMap::new());
+        let links = Links::new(Mode::Automatic, (Some(PathBuf::from("/pins")), None), BTreeMap::new());
         for is_clsact in [false, true] {
             let path = links.path(7, Hook::ToWorkload, is_clsact).unwrap();
             assert_eq!(

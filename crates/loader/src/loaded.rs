@@ -1,6 +1,7 @@
 //! Loads the programs and makes the maps, and owns both.
 
 use crate::links::{AttachError, Links, Mode};
+use crate::namespace::namespace_cookie;
 use crate::pin::{self, PinError};
 use crate::pinned;
 use crate::read::{Counters, MapEntries, ReadError, Tables, failed};
@@ -12,7 +13,7 @@ use abi::capacity::Capacities;
 use abi::config::Config;
 use abi::conntrack::{ConnInfo, ConnKey};
 use abi::map::{self, Kind, MapId, Writer};
-use abi::netfilter::TrackingOffsets;
+use abi::netfilter::{NODE_NAMESPACE, TrackingOffsets};
 use abi::row::Row;
 use aya::maps::{Map, MapData};
 use aya::programs::{Program, ProgramError};
@@ -33,6 +34,8 @@ pub struct Options {
     pub capacities: Capacities,
     /// How programs are attached to interfaces.
     pub mode: Mode,
+    /// The control group of all processes of the node, for [`Loaded::attach_processes`].
+    pub group: Option<PathBuf>,
 }
 
 /// The maps that have no entries to read: ring buffers and socket maps.
@@ -101,7 +104,7 @@ impl Loaded {
     /// Loads the programs. Takes over pinned maps of the same shape, and replaces the programs of pinned links, so that policy
     /// applies to every packet meanwhile. New pins are made last, so that a failure leaves none.
     pub fn open_spec(spec: &ObjectSpec, options: Options) -> Result<Self, OpenError> {
-        let Options { pin_directory, capacities, mode } = options;
+        let Options { pin_directory, capacities, mode, group } = options;
         let wanted: Vec<_> = spec.maps().iter().filter_map(|map| sized(map, &capacities)).collect();
         let pinned = match &pin_directory {
             Some(directory) => pinned_maps(directory, &wanted)?,
@@ -130,7 +133,8 @@ impl Loaded {
             let program = program_descriptor(&ebpf, hook).try_clone_to_owned();
             program.map(|program| (hook, program)).map_err(|source| AttachError::Program { hook, source })
         });
-        let links = Arc::new(Links::new(mode, pin_directory, programs.collect::<Result<_, _>>()?));
+        let programs = programs.collect::<Result<_, _>>()?;
+        let links = Arc::new(Links::new(mode, (pin_directory, group), programs));
         links.take_over()?;
         Ok(Self { ebpf, tables: Arc::new(tables), entryless, links, capacities })
     }
@@ -220,6 +224,8 @@ fn make_maps(
     }
     let tracking = tracking_offsets().as_ref().copied().unwrap_or(TrackingOffsets::UNKNOWN).to_bytes();
     loader.override_global(TrackingOffsets::VARIABLE, &tracking, true);
+    let namespace = namespace_cookie().unwrap_or(0);
+    loader.override_global(NODE_NAMESPACE, &namespace, true);
     loader.load(&spec.object).map_err(|error| OpenError::Maps(Box::new(error)))
 }
 
@@ -241,6 +247,7 @@ fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<(), OpenError> {
     let loaded = match program {
         Program::SchedClassifier(program) => program.load(),
         Program::SkLookup(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
         _ => return Err(SpecError::ProgramMissing(hook).into()),
     };
     loaded.map_err(|error| match error {

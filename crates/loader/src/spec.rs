@@ -138,6 +138,9 @@ fn program(object: &aya_obj::Object, hook: Hook) -> Option<ProgramSpec> {
     let fits = match hook.point().kind() {
         hook::Kind::Classifier => matches!(program.section, aya_obj::ProgramSection::SchedClassifier),
         hook::Kind::SocketLookup => matches!(program.section, aya_obj::ProgramSection::SkLookup),
+        hook::Kind::SocketAddress => {
+            matches!(program.section, aya_obj::ProgramSection::CgroupSockAddr { .. })
+        }
     };
     let function = object.functions.get(&program.function_key())?;
     fits.then_some(ProgramSpec { hook, instructions: function.instructions.len() })

@@ -31,14 +31,14 @@ mod command {
     pub(super) const LINK_DETACH: i32 = 34;
 }
 
-/// The attach point of a program at an interface, from `enum bpf_attach_type`.
+/// The attach point of a program at an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub(crate) enum TcxPoint {
     /// Packets that the interface receives.
-    Ingress = 46,
+    Ingress = Point::Ingress.attach_type(),
     /// Packets that the interface sends.
-    Egress = 47,
+    Egress = Point::Egress.attach_type(),
 }
 
 /// A program that [`query`] found, and its link, by their numbers.
@@ -169,7 +169,7 @@ impl TcxPoint {
         match point {
             Point::Ingress => Some(Self::Ingress),
             Point::Egress => Some(Self::Egress),
-            Point::SocketLookup => None,
+            _ => None,
         }
     }
 }
@@ -364,16 +364,17 @@ pub(crate) fn create_link(program: BorrowedFd<'_>, interface: u32, point: TcxPoi
     unsafe { bpf(command::LINK_CREATE, &mut attribute) }.map(owned)
 }
 
-/// `BPF_SK_LOOKUP`, from `enum bpf_attach_type`: the lookup of a listener in a network namespace.
-const SOCKET_LOOKUP: u32 = 36;
-
-/// Attaches a program to the lookup of listeners in a network namespace; the attachment lasts as long as the link's
-/// descriptor or pin. Linux 5.9.
-pub(crate) fn create_lookup_link(program: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+/// Attaches a program to a point of a network namespace (Linux 5.9) or of a control group (Linux 5.7); the attachment lasts as
+/// long as the link's descriptor or pin.
+pub(crate) fn create_link_to(
+    program: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+    point: Point,
+) -> io::Result<OwnedFd> {
     let mut attribute = LinkAttribute {
         first: program.as_raw_fd() as u32,
-        second: namespace.as_raw_fd() as u32,
-        point: SOCKET_LOOKUP,
+        second: target.as_raw_fd() as u32,
+        point: point.attach_type(),
         ..Default::default()
     };
     // SAFETY: the attribute holds no address.
@@ -425,7 +426,7 @@ pub(crate) fn query_lookup(namespace: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let mut programs = [0_u32; LIMIT];
     let mut attribute = QueryAttribute {
         target: namespace.as_raw_fd() as u32,
-        point: SOCKET_LOOKUP,
+        point: Point::SocketLookup.attach_type(),
         programs: programs.as_mut_ptr() as u64,
         count: LIMIT as u32,
         ..Default::default()

@@ -25,6 +25,8 @@ pub struct Review {
     pub answer: String,
 }
 
+/// The annotation in which `kubectl apply` repeats the text of the author.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The longest message; the API server cuts longer ones.
 const MAX_MESSAGE: usize = 4_096;
 
@@ -34,8 +36,9 @@ pub fn review(request: &str) -> Result<Review, NotAReview> {
     let request = &review["request"];
     let uid = request["uid"].as_str().ok_or(NotAReview::Uid)?;
     let mut response = json!({"uid": uid, "allowed": true});
-    if changes_meaning(request) {
-        let findings = findings(&request["object"]);
+    let submitted = submitted(request);
+    if changes_meaning(&submitted, &request["oldObject"]) {
+        let findings = findings(&submitted);
         let refusals: Vec<String> = findings.iter().filter(|one| is_refusal(one)).map(message).collect();
         let warnings: Vec<String> = findings.iter().filter(|one| !is_refusal(one)).map(message).collect();
         if !refusals.is_empty() {
@@ -55,10 +58,44 @@ pub fn review(request: &str) -> Result<Review, NotAReview> {
     Ok(Review { is_allowed: answer["response"]["allowed"] == true, answer: answer.to_string() })
 }
 
+/// The object as its author wrote it. `kubectl apply` leaves fields without a value out of a request, and repeats the author's text in
+/// an annotation. A text that an earlier request brought is out of date.
+fn submitted(request: &Value) -> Value {
+    let (mut object, old) = (request["object"].clone(), &request["oldObject"]);
+    let text = |object: &Value| object["metadata"]["annotations"][LAST_APPLIED].as_str().map(str::to_owned);
+    let is_ours = object["apiVersion"].as_str().is_some_and(|version| version.starts_with("cilium.io/"));
+    let applied = text(&object).filter(|applied| is_ours && text(old).as_ref() != Some(applied));
+    let applied = applied.and_then(|applied| serde_json::from_str::<Value>(&applied).ok());
+    if let Some(applied) = applied {
+        for field in ["spec", "specs"] {
+            restore_nulls(&mut object[field], &applied[field]);
+        }
+    }
+    object
+}
+
+/// Puts the fields without a value back that the author wrote.
+fn restore_nulls(object: &mut Value, applied: &Value) {
+    match (object, applied) {
+        (Value::Object(object), Value::Object(applied)) => {
+            for (key, value) in applied {
+                match object.get_mut(key) {
+                    Some(present) => restore_nulls(present, value),
+                    None if value.is_null() => drop(object.insert(key.clone(), Value::Null)),
+                    None => {}
+                }
+            }
+        }
+        (Value::Array(object), Value::Array(applied)) if object.len() == applied.len() => {
+            object.iter_mut().zip(applied).for_each(|(object, applied)| restore_nulls(object, applied));
+        }
+        _ => {}
+    }
+}
+
 /// Whether the request changes what agents read. Another change of an object must pass, so that an object from before the
 /// webhook can be annotated, and its finalizers removed.
-fn changes_meaning(request: &Value) -> bool {
-    let (new, old) = (&request["object"], &request["oldObject"]);
+fn changes_meaning(new: &Value, old: &Value) -> bool {
     if new.is_null() || !new["metadata"]["deletionTimestamp"].is_null() {
         return false;
     }
@@ -150,6 +187,45 @@ mod tests {
         let leaving = wrong.replace("\"uid\"", "\"deletionTimestamp\": \"2026-01-01T00:00:00Z\", \"uid\"");
         assert_eq!(response(&leaving, &policy(FINE))["allowed"], true);
         assert_eq!(response("null", &wrong)["allowed"], true);
+    }
+
+    /// A policy that `kubectl apply` made of a text with this spec; the request has the other spec.
+    fn applied(kind: (&str, &str), written: &str, sent: &str) -> String {
+        let (version, kind) = kind;
+        let text = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "p", "creationTimestamp": null},
+            "spec": serde_json::from_str::<Value>(written).unwrap()});
+        json!({
+            "apiVersion": version, "kind": kind,
+            "metadata": {"name": "p", "namespace": "x", "annotations": {LAST_APPLIED: text.to_string()}},
+            "spec": serde_json::from_str::<Value>(sent).unwrap(),
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn a_field_without_a_value_is_refused_although_kubectl_left_it_out() {
+        const OURS: (&str, &str) = ("cilium.io/v2", "CiliumNetworkPolicy");
+        const WRITTEN: &str = r#"{"endpointSelector": {}, "ingress": [{"fromEndpoints": null}]}"#;
+        const SENT: &str = r#"{"endpointSelector": {}, "ingress": [{}]}"#;
+        let refused = response(&applied(OURS, WRITTEN, SENT), "null");
+        let message = refused["status"]["message"].as_str().unwrap();
+        assert!(message.starts_with("spec.ingress[0].fromEndpoints: has no value"), "{message}");
+        let before = applied(OURS, SENT, SENT);
+        assert_eq!(response(&before, "null")["allowed"], true);
+        assert_eq!(response(&applied(OURS, WRITTEN, SENT), &before)["allowed"], false);
+        // The text of an earlier request does not concern a later one.
+        let (stale, fixed) = (applied(OURS, WRITTEN, SENT), applied(OURS, WRITTEN, FINE));
+        assert_eq!(response(&fixed, &stale)["allowed"], true);
+    }
+
+    #[test]
+    fn a_network_policy_may_have_fields_without_a_value() {
+        let policy = applied(
+            ("networking.k8s.io/v1", "NetworkPolicy"),
+            r#"{"podSelector": {}, "ingress": [{"from": null}]}"#,
+            r#"{"podSelector": {}, "ingress": [{}], "policyTypes": ["Ingress"]}"#,
+        );
+        assert_eq!(response(&policy, "null")["allowed"], true);
     }
 
     #[test]

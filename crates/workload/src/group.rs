@@ -29,6 +29,18 @@ impl Group {
         Ok(cgroup2_mount_point(&fs::read_to_string("/proc/self/mountinfo")?))
     }
 
+    /// The group of all processes of the node, by the mounts of this process or, from a container, of the node's first process;
+    /// none where neither has version 2 mounted, or both see the group of a container there.
+    pub fn of_node() -> Option<PathBuf> {
+        let mounted =
+            |of: &str| cgroup2_mount_point(&fs::read_to_string(format!("/proc/{of}/mountinfo")).ok()?);
+        let of_first = || Some(Path::new("/proc/1/root").join(mounted("1")?.strip_prefix("/").ok()?));
+        // Only the group at the root of the hierarchy has no type.
+        let is_root =
+            |group: &PathBuf| group.join("cgroup.procs").exists() && !group.join("cgroup.type").exists();
+        mounted("self").filter(is_root).or_else(|| of_first().filter(is_root))
+    }
+
     /// The group with this directory, which need not exist.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into() }

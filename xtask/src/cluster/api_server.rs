@@ -1,18 +1,20 @@
 //! The API server restarts, returns from an older store, and loses a definition, while exchanges go on: no policy is lost or
 //! opened. Prints what the agents request from it.
 
+mod kinds;
+mod steps;
+mod storms;
+
 use super::plan::{Machine, Plan};
 use super::{faults, kubectl, pods, programs};
-use crate::command::run_with_input;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use steps::{apply, expect_policies, policy, step, until};
 
-/// The time in which a change is in force on all nodes, also after the API server was away.
-const IN_FORCE: Duration = Duration::from_secs(90);
 /// How long the load of idle agents is measured.
 const IDLE: Duration = Duration::from_secs(30);
 const STORE: [&str; 2] = ["kube-apiserver", "etcd"];
@@ -24,6 +26,8 @@ pub(super) fn run_test(plan: &Plan) -> Result<()> {
     apply(plan, &policy("CiliumNetworkPolicy", "earlier"))?;
     expect_policies(plan, &["server", "earlier"], &[])?;
     check_objects(plan)?;
+    kinds::check(plan)?;
+    storms::check(plan)?;
     step("restarted twice", || {
         faults::during(plan, &|| {
             for _ in 0..2 {
@@ -36,13 +40,6 @@ pub(super) fn run_test(plan: &Plan) -> Result<()> {
     step("an older store", || older_store(plan))?;
     step("a definition removed and made again", || definition(plan))?;
     print_load(plan)
-}
-
-fn step(name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
-    let started = Instant::now();
-    run().with_context(|| format!("API server: {name}"))?;
-    println!("cluster: API server, {name}: passed ({:.0} s)", started.elapsed().as_secs_f32());
-    Ok(())
 }
 
 /// Copies the store, changes policies, and puts the copy in place: what was in force then is in force again.
@@ -82,7 +79,7 @@ fn definition(plan: &Plan) -> Result<()> {
     })
 }
 
-/// Checks what agents and operator write, and that a rule whose field has no value does not become one without the field.
+/// Checks what agents and operator write.
 fn check_objects(plan: &Plan) -> Result<()> {
     let condition = "--output=jsonpath={.status.conditions[?(@.type=='Valid')].status}";
     until("the policy has no condition", || {
@@ -97,32 +94,8 @@ fn check_objects(plan: &Plan) -> Result<()> {
             kubectl::run(plan, &["get", "ciliumnodes", &name, "--output=jsonpath={.spec.addresses}"])?;
         ensure!(addresses.contains("InternalIP"), "the CiliumNode of {name} has the addresses {addresses:?}");
     }
-    check_field_without_value(plan)?;
-    println!("cluster: identities, conditions, CiliumNodes and a field without a value: passed");
+    println!("cluster: identities, a condition and CiliumNodes: passed");
     Ok(())
-}
-
-/// `fromEndpoints:` without a value is refused: by the webhook, or, if no operator answers yet, by the agents.
-fn check_field_without_value(plan: &Plan) -> Result<()> {
-    const WORDS: &str = "has no value";
-    let without_value = policy("CiliumNetworkPolicy", "open").replace("fromEndpoints: []", "fromEndpoints:");
-    // `kubectl apply` itself leaves such a field out.
-    let create =
-        || run_with_input(kubectl::command(&plan.name).args(["create", "--filename", "-"]), &without_value);
-    if let Err(refused) = create() {
-        let refused = format!("{refused:#}");
-        ensure!(refused.contains(WORDS), "the webhook says {refused}");
-        println!("cluster: the webhook refuses a field without a value");
-        return Ok(());
-    }
-    let message = "--output=jsonpath={.status.conditions[?(@.type=='Valid')].message}";
-    until("no agent refuses a field without a value", || {
-        let message = kubectl::run(plan, &["get", "ciliumnetworkpolicies", "open", message])?;
-        ensure!(message.contains(WORDS), "the condition says {message:?}");
-        Ok(())
-    })?;
-    println!("cluster: no webhook answered yet, and the agents refuse a field without a value");
-    kubectl::run(plan, &["delete", "ciliumnetworkpolicies", "open"]).map(drop)
 }
 
 /// Whether each CiliumEndpoint has the number of a CiliumIdentity, and each agent knows it.
@@ -188,34 +161,6 @@ fn load(plan: &Plan) -> Result<Vec<[u64; 4]>> {
     plan.node_machines().map(of_node).collect()
 }
 
-/// A policy that matches no pod of the test.
-fn policy(kind: &str, name: &str) -> String {
-    format!(
-        "apiVersion: cilium.io/v2\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n  endpointSelector: {{matchLabels: {{app: \
-         nothing}}}}\n  ingress:\n  - fromEndpoints: []\n"
-    )
-}
-
-fn apply(plan: &Plan, text: &str) -> Result<()> {
-    run_with_input(kubectl::command(&plan.name).args(["apply", "--filename", "-"]), text).map(drop)
-}
-
-/// Waits until the agents of all nodes have the first policies and not the others.
-fn expect_policies(plan: &Plan, present: &[&str], absent: &[&str]) -> Result<()> {
-    until(&format!("{present:?} without {absent:?} is not in force"), || {
-        for node in plan.node_machines() {
-            let output = faults::run_nexin(plan, node, &["policy", "list"])?;
-            let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-            let has =
-                |name: &&&str| listed.split_whitespace().any(|word| word.rsplit('/').next() == Some(**name));
-            let is_as_expected =
-                present.iter().all(|name| has(&name)) && !absent.iter().any(|name| has(&name));
-            ensure!(is_as_expected, "{node} has\n{listed}");
-        }
-        Ok(())
-    })
-}
-
 fn stop_store(plan: &Plan) -> Result<()> {
     STORE.into_iter().try_for_each(|program| programs::stop(plan, Machine::Plane, program))
 }
@@ -233,15 +178,4 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     let status = Command::new("cp").arg("-a").args([from, to]).status()?;
     ensure!(status.success(), "{} cannot be copied", from.display());
     Ok(())
-}
-
-fn until(otherwise: &str, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + IN_FORCE;
-    loop {
-        match attempt() {
-            Ok(()) => return Ok(()),
-            Err(error) if Instant::now() > deadline => bail!("{otherwise}: {error:#}"),
-            Err(_) => thread::sleep(Duration::from_millis(500)),
-        }
-    }
 }

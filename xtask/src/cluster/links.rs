@@ -3,7 +3,7 @@
 use super::plan::{Machine, Name, Network, Plan};
 use crate::command::run;
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The bridge between the machines, in the plane's namespace.
@@ -79,6 +79,11 @@ fn route_to_pods(name: &Name, from: Machine, to: Machine) -> Result<()> {
         within(name, from, &["route", "add", block, "via", &address])?;
     }
     Ok(())
+}
+
+/// The path of the network namespace of a machine.
+pub(super) fn namespace_path(name: &Name, machine: Machine) -> PathBuf {
+    Path::new("/run/netns").join(name.namespace(machine))
 }
 
 /// A command in the network namespace of a machine, which keeps the mounts of this machine.

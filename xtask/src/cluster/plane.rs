@@ -96,6 +96,8 @@ fn api_server(name: &Name, directory: &Path) -> Program {
         flag("kubelet-preferred-address-types", "InternalIP"),
         file("cert-dir", directory.join("certs")),
         flag("allow-privileged", "true"),
+        // Webhooks are called at the addresses of their pods: no kube-proxy serves the plane.
+        flag("enable-aggregator-routing", "true"),
         file("audit-policy-file", audit_policy(directory)),
         file("audit-log-path", permissions::log(name)),
     ];

@@ -28,6 +28,14 @@ pub(crate) fn identity_change(name: &ResourceName, text: Option<&str>) -> Result
     }
 }
 
+/// The number that a change assigns.
+pub(crate) fn assigned_number(change: &Change) -> Option<u32> {
+    match change {
+        Change::Identity { number, .. } => Some(*number),
+        _ => None,
+    }
+}
+
 /// The pods of this node whose labels have no identity of the cluster yet.
 #[derive(Debug, Default)]
 pub(crate) struct AwaitedIdentities {

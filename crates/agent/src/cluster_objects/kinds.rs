@@ -15,6 +15,8 @@ pub(crate) enum ObjectRole {
     Identity,
     /// A pod of any node, with its addresses and the labels of its identity.
     Peer,
+    /// Many pods of any nodes, each with its addresses and the number of its identity.
+    PeerSlice,
 }
 
 const NONE: KeptFields = KeptFields { metadata: &[], whole: &[], spec: &[], status: &[], containers: false };
@@ -22,7 +24,7 @@ const NONE: KeptFields = KeptFields { metadata: &[], whole: &[], spec: &[], stat
 const SPEC: KeptFields = KeptFields { metadata: &["annotations"], whole: &["spec"], ..NONE };
 
 /// The watched kinds. Namespaces and nodes come first: what selects by their labels comes later.
-const KINDS: [(ObjectRole, WatchedKind); 15] = [
+const KINDS: [(ObjectRole, WatchedKind); 16] = [
     manifest("", &["v1"], ("Namespace", "namespaces"), NONE),
     manifest(
         "",
@@ -98,6 +100,13 @@ const KINDS: [(ObjectRole, WatchedKind); 15] = [
         ("CiliumEndpoint", "ciliumendpoints"),
         KeptFields { status: &["identity", "networking", "named-ports"], ..NONE },
     ),
+    watched(
+        ObjectRole::PeerSlice,
+        "cilium.io",
+        &["v2alpha1"],
+        ("CiliumEndpointSlice", "ciliumendpointslices"),
+        KeptFields { whole: &["namespace", "endpoints"], ..NONE },
+    ),
 ];
 
 /// A policy of the incumbent has one spec or several.
@@ -123,7 +132,7 @@ pub fn cluster_kinds() -> Vec<WatchedKind> {
     let kinds = KINDS.into_iter().filter_map(|(role, kind)| match role {
         ObjectRole::Manifest => Some(kind),
         ObjectRole::NodePod => Some(WatchedKind { fields: POD, ..kind }),
-        ObjectRole::NodeBlocks | ObjectRole::Identity | ObjectRole::Peer => None,
+        ObjectRole::NodeBlocks | ObjectRole::Identity | ObjectRole::Peer | ObjectRole::PeerSlice => None,
     });
     kinds.collect()
 }
@@ -155,6 +164,7 @@ mod tests {
     #[test]
     fn the_role_lets_an_agent_watch_its_kinds_and_no_others() {
         let mut kinds: Vec<_> = KINDS.iter().map(|(_, kind)| (kind.group, kind.plural)).collect();
+        kinds.push(kubernetes::DEFINITIONS);
         kinds.sort_unstable();
         assert_eq!(access::watched(access::AGENT), kinds);
     }

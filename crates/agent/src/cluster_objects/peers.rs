@@ -1,4 +1,4 @@
-//! A CiliumEndpoint, as a peer: its addresses, and the labels of its identity.
+//! A CiliumEndpoint or an endpoint of a CiliumEndpointSlice, as a peer: its addresses, and the labels of its identity.
 
 use control::{Change, RemoteWorkload, Workload};
 use kubernetes::{CiliumEndpoint, EndpointNetworking, EndpointStatus, NamedPortStatus, ResourceName};
@@ -16,31 +16,61 @@ pub(crate) fn peer_change(
     node_of: impl Fn(IpAddr) -> Option<String>,
     is_here: impl Fn(IpAddr) -> bool,
 ) -> Result<Change, String> {
-    let namespace = name.namespace.clone().unwrap_or_default();
-    let gone = Change::RemoveRemoteWorkload { namespace: namespace.clone(), name: name.name.clone() };
+    let gone = removal(name);
     let Some(text) = text else { return Ok(gone) };
     let endpoint: CiliumEndpoint = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let EndpointStatus { identity, networking, named_ports, .. } = endpoint.status;
     let Some((identity, networking)) = identity.zip(networking) else { return Ok(gone) };
-    let Some(node) = node_address(&networking).filter(|node| !is_here(*node)) else { return Ok(gone) };
-    let addresses = networking.addressing.iter().flat_map(|both| [&both.ipv4, &both.ipv6]);
-    let addresses = addresses.filter(|text| !text.is_empty()).map(|text| {
-        text.parse().map_err(|_| format!("status.networking.addressing: {text:?} is not an address"))
-    });
-    let addresses = addresses.collect::<Result<Vec<IpAddr>, String>>()?;
-    if addresses.is_empty() || identity.labels.is_empty() {
-        // Its agent has not written all of it yet. Without labels no rule may match it.
-        return Ok(gone);
+    let peer = PeerText { labels: &identity.labels, networking: &networking, named_ports: &named_ports };
+    Ok(peer.workload(name, node_of, is_here)?.map_or(gone, Change::RemoteWorkload))
+}
+
+/// What the API server shows of a peer.
+pub(crate) struct PeerText<'a> {
+    /// The labels of its identity, each as `k8s:app=web`.
+    pub(crate) labels: &'a [String],
+    pub(crate) networking: &'a EndpointNetworking,
+    pub(crate) named_ports: &'a [NamedPortStatus],
+}
+
+impl PeerText<'_> {
+    /// The peer as a workload of another node; none for one of this node, and while its addresses or its labels are unknown: without
+    /// labels no rule may match it.
+    ///
+    /// # Errors
+    /// What is wrong with its addresses.
+    pub(crate) fn workload(
+        &self,
+        name: &ResourceName,
+        node_of: impl Fn(IpAddr) -> Option<String>,
+        is_here: impl Fn(IpAddr) -> bool,
+    ) -> Result<Option<Box<RemoteWorkload>>, String> {
+        let Self { labels, networking, named_ports } = self;
+        let Some(node) = node_address(networking).filter(|node| !is_here(*node)) else { return Ok(None) };
+        let addresses = networking.addressing.iter().flat_map(|both| [&both.ipv4, &both.ipv6]);
+        let addresses = addresses.filter(|text| !text.is_empty()).map(|text| {
+            text.parse().map_err(|_| format!("status.networking.addressing: {text:?} is not an address"))
+        });
+        let addresses = addresses.collect::<Result<Vec<IpAddr>, String>>()?;
+        if addresses.is_empty() || labels.is_empty() {
+            return Ok(None);
+        }
+        let workload = Workload {
+            namespace: name.namespace.clone().unwrap_or_default(),
+            name: name.name.clone(),
+            labels: Arc::new(own_labels(labels)),
+            addresses,
+            named_ports: Arc::new(named_ports.iter().filter_map(named_port).collect()),
+        };
+        let node = node_of(node).unwrap_or_else(|| node.to_string());
+        Ok(Some(Box::new(RemoteWorkload { node, workload })))
     }
-    let workload = Workload {
-        namespace,
-        name: name.name.clone(),
-        labels: Arc::new(own_labels(&identity.labels)),
-        addresses,
-        named_ports: Arc::new(named_ports.iter().filter_map(named_port).collect()),
-    };
-    let node = node_of(node).unwrap_or_else(|| node.to_string());
-    Ok(Change::RemoteWorkload(Box::new(RemoteWorkload { node, workload })))
+}
+
+/// The change that follows if a peer is gone.
+pub(crate) fn removal(name: &ResourceName) -> Change {
+    let namespace = name.namespace.clone().unwrap_or_default();
+    Change::RemoveRemoteWorkload { namespace, name: name.name.clone() }
 }
 
 /// The address of the node that an endpoint is on.

@@ -2,48 +2,96 @@
 
 use super::identities::identity_change;
 use super::kinds::{ObjectRole, watched_kinds};
-use super::names::object_of;
+use super::names::{object_of, source_of};
+use super::node_objects::NodeObjects;
+use super::peer_slices::PeerSlices;
 use super::{peers, pods};
-use crate::files::Copies;
+use crate::files::{Copies, DamagedCopy};
 use crate::node_pods::NodePod;
 use crate::objects::{FileState, FileStates, Objects};
 use crate::paths::Paths;
 use anyhow::Context;
 use control::Change;
-use kubernetes::{KnownObjects, ResourceName, WatchRequest, WatchedKind, text_hash};
+use kubernetes::{ClusterObject, KnownObjects, ResourceName, WatchRequest, WatchedKind, text_hash};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io;
+use std::iter;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The watched kinds, and their objects on disk.
 #[derive(Debug)]
 pub(crate) struct StoredCluster {
+    /// The name of this node.
+    node: String,
     kinds: Vec<(ObjectRole, WatchedKind)>,
     copies: Copies,
     /// The stored texts by source, until the watches know them.
     texts: BTreeMap<String, String>,
+    /// The files that cannot be read.
+    damaged: Vec<DamagedCopy>,
     /// What is not on disk yet.
     unsaved: BTreeMap<String, Option<String>>,
 }
 
 impl StoredCluster {
-    /// Reads what an earlier agent of this node stored.
-    ///
-    /// # Errors
-    /// It is damaged. The agent must not start then: the maps of the earlier agent stay in force.
-    pub(crate) fn load(paths: &Paths, node: &str) -> anyhow::Result<Self> {
+    /// Reads what an earlier agent of this node stored, and why it is damaged, if it is.
+    pub(crate) fn load(paths: &Paths, node: &str) -> anyhow::Result<(Self, Option<String>)> {
         let directory = paths.cluster();
         let (copies, texts, damaged) =
             Copies::load(&directory).with_context(|| format!("{} cannot be read", directory.display()))?;
-        if let Some(first) = damaged.first() {
-            anyhow::bail!(
-                "{} is damaged: {}; remove it to start without what the API server last showed: until its objects are \
-                 listed again, no policy of the cluster is in force",
-                first.copy.display(),
-                first.why
-            );
+        let why = damaged.first().map(|first| format!("{} is damaged: {}", first.copy.display(), first.why));
+        let stored = Self {
+            node: node.to_owned(),
+            kinds: watched_kinds(node),
+            copies,
+            texts,
+            damaged,
+            unsaved: BTreeMap::new(),
+        };
+        Ok((stored, why))
+    }
+
+    /// Whether nothing is stored. An agent that watched its API server has at least the Node objects.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The watched kinds.
+    pub(crate) fn kinds(&self) -> Vec<WatchedKind> {
+        self.kinds.iter().map(|(_, kind)| kind.clone()).collect()
+    }
+
+    /// Puts these objects in place of what is stored. An object that never was valid is left out: no earlier state of it is in force.
+    ///
+    /// # Errors
+    /// The objects that are invalid now, and may have had valid states that are still in force.
+    pub(crate) fn replace(&mut self, objects: Vec<ClusterObject>) -> Result<(), Vec<String>> {
+        let mut nodes = NodeObjects::new(&self.node, iter::empty(), texts_of_kind(&objects, "CiliumNode"));
+        let (mut texts, mut invalid) = (BTreeMap::new(), Vec::new());
+        for ClusterObject { kind, name, text } in objects {
+            let source = source_of(kind, &name);
+            let text = match kind {
+                "Node" => nodes.put_node(&name.name, Some(text)).unwrap_or_default(),
+                _ => text,
+            };
+            let is_manifest = self.of_role(ObjectRole::Manifest).any(|index| self.kind(index) == kind);
+            let state =
+                if is_manifest { FileState::parse(&source, &text) } else { FileState::Valid(Vec::new()) };
+            match state {
+                FileState::Invalid(messages) if generation(&text) > 1 => invalid.extend(messages),
+                FileState::Invalid(_) => {}
+                _ => drop(texts.insert(source, text)),
+            }
         }
-        Ok(Self { kinds: watched_kinds(node), copies, texts, unsaved: BTreeMap::new() })
+        if !invalid.is_empty() {
+            return Err(invalid);
+        }
+        Copies::discard(&std::mem::take(&mut self.damaged));
+        self.unsaved = texts.iter().map(|(source, text)| (source.clone(), Some(text.clone()))).collect();
+        self.texts = texts;
+        Ok(())
     }
 
     /// The stored objects that are in force from the start; the changes lead from no object to these.
@@ -59,10 +107,16 @@ impl StoredCluster {
         objects.commit(update);
         let invalid = objects.problems();
         anyhow::ensure!(invalid.is_empty(), "stored objects of the API server: {}", invalid.join("; "));
+        let mut labels = BTreeMap::new();
         for (source, text) in self.texts_of(ObjectRole::Identity) {
             let Some((_, name)) = object_of(source) else { continue };
             match identity_change(&name, Some(text)) {
-                Ok(change) => changes.push(change),
+                Ok(change) => {
+                    if let Change::Identity { number, labels: assigned } = &change {
+                        labels.insert(*number, Arc::clone(assigned));
+                    }
+                    changes.push(change);
+                }
                 Err(why) => tracing::warn!("{source}: {why}"),
             }
         }
@@ -74,7 +128,33 @@ impl StoredCluster {
                 Err(why) => tracing::warn!("{source}: {why}"),
             }
         }
+        let mut slices = self.peer_slices();
+        for pod in slices.take_changed() {
+            let labels_of = |identity| labels.get(&identity);
+            match slices.change(&pod, labels_of, |_| None, |node| own.contains(&node)) {
+                Ok(Some(Change::RemoveRemoteWorkload { .. })) => {}
+                Ok(change) => changes.extend(change),
+                Err(why) => tracing::warn!("CiliumEndpointSlice: {pod}: {why}"),
+            }
+        }
         Ok(changes)
+    }
+
+    /// The stored CiliumEndpointSlices, each of whose pods counts as changed.
+    pub(crate) fn peer_slices(&self) -> PeerSlices {
+        let mut slices = PeerSlices::default();
+        for (source, text) in self.texts_of(ObjectRole::PeerSlice) {
+            let Some((_, name)) = object_of(source) else { continue };
+            if let Err(why) = slices.put(&name.name, Some(text)) {
+                tracing::warn!("{source}: {why}");
+            }
+        }
+        for (source, _) in self.texts_of(ObjectRole::Peer) {
+            if let Some((_, name)) = object_of(source) {
+                slices.put_endpoint(&name, true);
+            }
+        }
+        slices
     }
 
     /// The stored pods of this node.
@@ -146,4 +226,25 @@ impl StoredCluster {
             .map(|(source, text)| (source.as_str(), text.as_str()))
             .filter(move |(source, _)| is_of(source))
     }
+}
+
+/// The objects of a kind, by name.
+fn texts_of_kind<'a>(objects: &'a [ClusterObject], kind: &'a str) -> impl Iterator<Item = (String, &'a str)> {
+    let of_kind = objects.iter().filter(move |object| object.kind == kind);
+    of_kind.map(|object| (object.name.name.clone(), object.text.as_str()))
+}
+
+/// How often the spec of an object was written; 0 where the API server does not count that.
+fn generation(text: &str) -> i64 {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Written {
+        metadata: WrittenMetadata,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct WrittenMetadata {
+        generation: i64,
+    }
+    serde_json::from_str(text).map_or(0, |object: Written| object.metadata.generation)
 }

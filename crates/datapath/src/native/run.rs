@@ -27,7 +27,7 @@ impl Tables {
     ///
     /// # Panics
     ///
-    /// At a hook that no packet passes: the lookup of a socket.
+    /// At a hook that no packet passes: those of sockets.
     #[track_caller]
     pub fn run(&self, hook: Hook, arrival: Arrival<'_>) -> Outcome {
         self.set_now(arrival.now);
@@ -39,7 +39,13 @@ impl Tables {
             Hook::FromOutside => from_outside(&mut frame, self, scratch),
             Hook::ToOutside => to_outside(&mut frame, self, scratch),
             Hook::ToProxy => to_proxy(&mut frame, self, scratch),
-            Hook::ProxySocket => panic!("no packet passes {hook}"),
+            Hook::ProxySocket
+            | Hook::Connect4
+            | Hook::Connect6
+            | Hook::Send4
+            | Hook::Send6
+            | Hook::Receive4
+            | Hook::Receive6 => panic!("no packet passes {hook}"),
         };
         Outcome { verdict, mark: frame.mark, frame: frame.bytes, events: self.take_events() }
     }

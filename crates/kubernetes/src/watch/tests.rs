@@ -206,11 +206,26 @@ fn a_list_that_works_between_expired_watches_does_not_reset_the_waits() {
     scene.on(failure(FailureCause::Expired)).requests(wait(1000)).reports(&[]);
 }
 
+fn wait_for_definition(milliseconds: u64) -> Request {
+    Request::WaitForDefinition(Duration::from_millis(milliseconds))
+}
+
 #[test]
 fn a_kind_that_is_not_served_is_waited_for_without_an_error() {
     let mut scene = Scene::new(&[]);
-    scene.on(failure(FailureCause::NotServed)).reports(&["complete"]).requests(wait(500));
+    scene.on(failure(FailureCause::NotServed)).reports(&["complete"]).requests(wait_for_definition(500));
     scene.on(Occurrence::Due).requests(LIST).on(list(&["a"], "9")).reports(&["a"]);
+}
+
+#[test]
+fn a_kind_whose_definition_changed_is_tried_often_again() {
+    let mut scene = Scene::new(&[]);
+    for milliseconds in [500, 1000, 2000, 4000, 8000, 15_000, 15_000] {
+        scene.on(failure(FailureCause::NotServed)).requests(wait_for_definition(milliseconds));
+        scene.on(Occurrence::Due).requests(LIST);
+    }
+    scene.on(failure(FailureCause::NotServed)).on(Occurrence::Redefined).requests(LIST);
+    scene.on(failure(FailureCause::NotServed)).requests(wait_for_definition(500));
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(crate) enum Fault {
     },
     /// 500.
     Internal,
-    /// 404: the kind is not defined.
+    /// 404 for policies: their kind is not defined.
     NotServed,
 }
 
@@ -52,11 +52,12 @@ struct State {
     store: Store,
     fault: Fault,
     page: usize,
+    /// The number of lists and watches of policies.
     requests: usize,
     /// Watches of an earlier generation end.
     generation: usize,
     streams: Vec<TcpStream>,
-    /// The number of watches that were opened.
+    /// The number of watches of policies that were opened.
     watches: usize,
     /// Paths and bodies of the writes.
     writes: Vec<(String, String)>,
@@ -144,7 +145,7 @@ impl FakeServer {
         writes.map(|(_, body)| body.clone()).collect()
     }
 
-    /// Waits until this many watches were opened since the start.
+    /// Waits until this many watches of policies were opened since the start.
     pub(crate) fn wait_for_watches(&self, count: usize) {
         let mut state = self.lock();
         while state.watches < count {
@@ -294,9 +295,8 @@ fn answer(shared: &Shared, stream: &TcpStream, path: &str) -> Option<()> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let query: BTreeMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
     let mut state = shared.state.lock().unwrap();
-    state.requests += 1;
-    // Other kinds lose no event when events are forgotten.
-    let is_compacted = path == POLICIES;
+    let of_policies = path == POLICIES;
+    state.requests += usize::from(of_policies);
     let status = |code: u16| json!({"kind": "Status", "code": code, "message": format!("fault {code}")});
     let not_found = |stream| send(stream, "404 Not Found", "", &json!("404 page not found"));
     match state.fault {
@@ -311,14 +311,16 @@ fn answer(shared: &Shared, stream: &TcpStream, path: &str) -> Option<()> {
             );
         }
         Fault::Internal => return send(stream, "500 Internal Server Error", "", &status(500)),
-        Fault::NotServed => return not_found(stream),
+        Fault::NotServed if of_policies => return not_found(stream),
+        Fault::NotServed => {}
     }
     if path.starts_with("/apis/policy.networking.k8s.io/") {
         return not_found(stream);
     }
     if query.contains_key("watch") {
         let after: u64 = query["resourceVersion"].parse().unwrap();
-        let is_expired = is_compacted && after < state.store.compacted;
+        // Other kinds lose no event when events are forgotten.
+        let is_expired = of_policies && after < state.store.compacted;
         drop(state);
         return watch(shared, stream, (path, after, is_expired));
     }
@@ -355,7 +357,7 @@ fn watch(
         chunk(stream, &json!({"type": "ERROR", "object": expired}))?;
         return None;
     }
-    state.watches += 1;
+    state.watches += usize::from(path == POLICIES);
     shared.changed.notify_all();
     let mut sent = after;
     while state.generation == generation {

@@ -16,13 +16,16 @@ use kubernetes::UserConnection;
 use serde::Serialize;
 use std::fmt;
 use std::io;
+use std::iter;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the agent may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
-/// The time between two attempts of `--wait`.
-const RETRY: Duration = Duration::from_millis(250);
+/// The waits between two attempts of `--wait`. A cluster's state is a list of all pods and events, which an API server must not serve often.
+const AGENT_RETRIES: Retries =
+    Retries { first: Duration::from_millis(250), longest: Duration::from_millis(250) };
+const CLUSTER_RETRIES: Retries = Retries { first: Duration::from_secs(1), longest: Duration::from_secs(5) };
 
 /// Show the state of the agent of this node, or of a cluster; exits with 1 if there are problems
 ///
@@ -51,25 +54,27 @@ pub(crate) struct StatusCommand {
 impl StatusCommand {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         if !self.cluster {
-            return self.report(session, |limit| read(session, limit), is_final, facts);
+            let read = |limit| read(session, limit);
+            return self.report((session, AGENT_RETRIES), read, is_final, facts);
         }
         let connection = UserConnection::from(&self.connection);
         let is_final = |state: &anyhow::Result<ClusterStatus>| {
             state.as_ref().is_ok_and(|status| status.problems.is_empty())
         };
-        self.report(session, |_| cluster::read(&connection), is_final, cluster_facts)
+        let read = |_| cluster::read(&connection);
+        self.report((session, CLUSTER_RETRIES), read, is_final, cluster_facts)
     }
 
     /// Prints a state; waits before for one without problems, if that is desired.
     fn report<S: StateWithProblems, E: fmt::Display + Into<anyhow::Error>>(
         &self,
-        session: &Session,
+        (session, retries): (&Session, Retries),
         read: impl Fn(Duration) -> Result<S, E>,
         is_final: impl Fn(&Result<S, E>) -> bool,
         facts: impl Fn(&S) -> Vec<(&'static str, String)>,
     ) -> anyhow::Result<Outcome> {
         let limit = if self.wait { self.wait_duration } else { Duration::ZERO };
-        let status = wait(session, limit, read, is_final).map_err(Into::into)?;
+        let status = wait(session, (limit, retries), read, is_final).map_err(Into::into)?;
         let (notes, problems) = status.findings();
         if session.is_json() {
             session.print_json(&status)?;
@@ -85,6 +90,19 @@ impl StatusCommand {
             session.print_error(&format!("there are still problems after {}", duration::print(limit)));
         }
         Ok(Outcome::Fails)
+    }
+}
+
+/// The waits between attempts, each twice as long as the one before.
+#[derive(Clone, Copy, Debug)]
+struct Retries {
+    first: Duration,
+    longest: Duration,
+}
+
+impl Retries {
+    fn waits(self) -> impl Iterator<Item = Duration> {
+        iter::successors(Some(self.first), move |wait| Some((*wait * 2).min(self.longest)))
     }
 }
 
@@ -109,16 +127,17 @@ impl StateWithProblems for ClusterStatus {
 /// Reads the state until there are no problems, or the time is over: the last state.
 fn wait<S: StateWithProblems, E: fmt::Display>(
     session: &Session,
-    limit: Duration,
+    (limit, retries): (Duration, Retries),
     read: impl Fn(Duration) -> Result<S, E>,
     is_final: impl Fn(&Result<S, E>) -> bool,
 ) -> Result<S, E> {
     let began = Instant::now();
     let mut progress = Progress::start();
     let mut known = String::new();
+    let mut waits = retries.waits();
     loop {
         let left = limit.saturating_sub(began.elapsed());
-        let state = read(if limit.is_zero() { ANSWER } else { left.clamp(RETRY, ANSWER) });
+        let state = read(if limit.is_zero() { ANSWER } else { left.clamp(retries.first, ANSWER) });
         if is_final(&state) || began.elapsed() >= limit {
             return state;
         }
@@ -133,7 +152,8 @@ fn wait<S: StateWithProblems, E: fmt::Display>(
             session.print_error_line(&waiting);
         }
         known = why;
-        thread::sleep(RETRY.min(limit.saturating_sub(began.elapsed())));
+        let pause = waits.next().unwrap_or(retries.longest);
+        thread::sleep(pause.min(limit.saturating_sub(began.elapsed())));
     }
 }
 

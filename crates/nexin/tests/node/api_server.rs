@@ -3,8 +3,10 @@
 use crate::bed::{Bed, Host, eventually};
 use crate::fake::{FakeServer, Fault};
 use crate::runtime::{Sandbox, run};
+use api::ApiRequest;
 use serde_json::{Value, json};
 use std::net::TcpListener;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 use workload::NetworkNamespace;
@@ -232,4 +234,125 @@ fn tier_and_order_of_policies_of_the_api_server_decide_about_connections() {
         let is_in_force = eventually(|| (reaches() == is_allowed).then_some(()));
         assert!(is_in_force.is_some(), "{annotations}: {is_allowed} is not in force");
     }
+}
+
+const SLICES: &str = "/apis/cilium.io/v2alpha1/ciliumendpointslices";
+
+/// Whether the agent knows a peer with this label and number.
+fn knows_peer(bed: &Bed, app: &str, number: u32) -> bool {
+    let identities: Vec<api::view::IdentitySummary> = bed.ask(ApiRequest::Identities);
+    let label = format!("k8s:app={app}");
+    identities.iter().any(|one| one.id == number && one.labels.contains(&label))
+}
+
+#[track_caller]
+fn expect_peer(bed: &Bed, app: &str, number: u32, is_known: bool) {
+    let found = eventually(|| (knows_peer(bed, app, number) == is_known).then_some(()));
+    assert!(found.is_some(), "{app} with {number}: known {}", !is_known);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn peers_are_known_by_slices_with_the_labels_of_their_identities() {
+    let (mut bed, server) = node_with_server("ke");
+    let sliced = |name: &str, number: u32, address: &str| {
+        json!({"name": name, "id": number,
+            "networking": {"addressing": [{"ipv4": address}], "node": "192.0.2.2"}})
+    };
+    let slice = |endpoints: Value| json!({"metadata": {"name": "ces-1", "uid": "ces-1"}, "namespace": "default", "endpoints": endpoints});
+    server.put_object(IDENTITIES, cluster_identity(700, "sliced"));
+    server.put_object(SLICES, slice(json!([sliced("a", 700, "10.99.0.7"), sliced("b", 701, "10.99.0.8")])));
+    bed.start();
+    expect_peer(&bed, "sliced", 700, true);
+    assert!(!knows_peer(&bed, "later", 701), "its identity has no labels");
+    server.put_object(IDENTITIES, cluster_identity(701, "later"));
+    expect_peer(&bed, "later", 701, true);
+    // The objects are stored half a second after a change.
+    thread::sleep(Duration::from_millis(1200));
+    server.fault(Fault::Away);
+    server.drop_streams();
+    bed.kill();
+    bed.start();
+    assert!(knows_peer(&bed, "sliced", 700) && knows_peer(&bed, "later", 701), "from the stored objects");
+    server.fault(Fault::None);
+    server.put_object(SLICES, slice(json!([sliced("a", 700, "10.99.0.7")])));
+    expect_peer(&bed, "later", 701, false);
+    // A CiliumEndpoint of the pod is newer than the slice.
+    server.put_object(IDENTITIES, cluster_identity(702, "renamed"));
+    let mut endpoint = peer("renamed", "10.99.0.7", 702);
+    endpoint["metadata"]["name"] = "a".into();
+    server.put_object(PEERS, endpoint);
+    expect_peer(&bed, "renamed", 702, true);
+    expect_peer(&bed, "sliced", 700, false);
+    server.delete_object(PEERS, "default", "a");
+    expect_peer(&bed, "renamed", 702, false);
+    thread::sleep(Duration::from_millis(300));
+    assert!(!knows_peer(&bed, "sliced", 700), "the pod ended, and the slice is behind");
+    assert_eq!(bed.status().problems, Vec::<String>::new());
+}
+
+/// Runs a damage to the stored objects while no agent runs. Expects that what was in force stays in force until the API server answers, and
+/// that the agent knows it again then.
+fn expect_recovery(name: &str, note: &str, damage: impl FnOnce(&Path)) {
+    let (mut bed, server) = node_with_server(name);
+    server.put_object(NODES, json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.77.3.0/24"]}}));
+    ["server", "client", "stranger"].into_iter().for_each(|name| server.put_object(PODS, pod(name)));
+    server.put_object(POLICIES, about_client("allowed", "ingress", &json!({})));
+    bed.start();
+    bed.expect_policies(&["allowed"]);
+    let boxes = ["server", "client", "stranger"].map(Sandbox::new);
+    let [server_host, client, stranger] = boxes.each_ref().map(|sandbox| Host {
+        namespace: sandbox.open(),
+        addresses: run(&bed, "ADD", sandbox).expect().addresses(),
+    });
+    server_host.serve("server");
+    let reached = || (client.reaches(&server_host, "/"), stranger.reaches(&server_host, "/"));
+    assert_eq!(reached(), (Some(200), None));
+    let mut kept = client.connect(&server_host).unwrap();
+    // The objects are stored half a second after a change.
+    thread::sleep(Duration::from_millis(1200));
+    server.fault(Fault::Away);
+    server.drop_streams();
+    bed.kill();
+    damage(&bed.path("run/cluster"));
+    bed.spawn();
+    assert!(eventually(|| bed.log().contains(note).then_some(())).is_some(), "{}", bed.log());
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!((reached(), kept.fetch("/")), ((Some(200), None), Some(200)), "no API server");
+        assert_eq!(bed.exit_code(&["status"]), Some(1), "the agent has not started");
+    }
+    server.fault(Fault::None);
+    let answers = eventually(|| api::Client::connect(&bed.socket()).ok());
+    assert!(answers.is_some(), "{}", bed.log());
+    assert_eq!(bed.policies(), ["allowed"], "from the first answer on");
+    assert_eq!((reached(), kept.fetch("/")), ((Some(200), None), Some(200)));
+    let notes = bed.status().notes;
+    assert!(notes.iter().any(|one| one.contains(note)), "{notes:?}");
+    let well = eventually(|| bed.status().problems.is_empty().then_some(()));
+    assert!(well.is_some(), "{:?}", bed.status().problems);
+    // What was read again is stored.
+    thread::sleep(Duration::from_millis(1200));
+    server.fault(Fault::Away);
+    server.drop_streams();
+    bed.kill();
+    bed.start();
+    assert_eq!((bed.policies(), reached()), (vec!["allowed".to_owned()], (Some(200), None)));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn lost_objects_are_read_again_before_anything_changes() {
+    expect_recovery("kf", "are lost", |directory| std::fs::remove_dir_all(directory).unwrap());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn damaged_objects_are_read_again_before_anything_changes() {
+    expect_recovery("kg", "is damaged", |directory| {
+        let log = directory.join("files.log");
+        let mut bytes = std::fs::read(&log).unwrap();
+        bytes[50] ^= 1;
+        std::fs::write(&log, bytes).unwrap();
+    });
 }

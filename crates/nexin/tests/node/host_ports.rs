@@ -3,9 +3,11 @@
 use crate::CONNECTIONS;
 use crate::bed::{Bed, Host, eventually};
 use crate::cluster::{Cluster, node_addresses};
+use crate::masquerade;
 use crate::runtime::{Outcome, Sandbox, configuration, run, run_with};
 use serde_json::{Value, json};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 const PORT: u16 = 8080;
 
@@ -91,4 +93,46 @@ fn a_port_of_the_node_leads_to_one_pod_and_survives_a_restart() {
     let other = Host { namespace: second.open(), addresses: added };
     other.serve("other");
     assert_eq!(eventually(|| reaches(&world, &v6)), Some(200), "the next pod has the port");
+}
+
+/// Who answers a datagram that a process of the host sends to the port, by a socket without a connection.
+fn answers(from: &Host, port: SocketAddr) -> Option<SocketAddr> {
+    let any = if port.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = from.enter(|| UdpSocket::bind(any)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    socket.send_to(b"?", port).ok()?;
+    Some(socket.recv_from(&mut [0; 64]).ok()?.1)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn processes_of_the_node_reach_its_ports_also_at_the_loopback_address_and_other_ones_do_not() {
+    let cluster = Cluster::new("hr", 1, &json!({}));
+    let (bed, node, near) =
+        (&cluster.nodes[0], cluster.nodes[0].node(), cluster.nodes[0].bare_workload("near"));
+    let sandbox = Sandbox::new("server");
+    let mut config = configuration(bed);
+    let of = |protocol| json!({ "hostPort": PORT, "containerPort": 81, "protocol": protocol });
+    config["runtimeConfig"] = json!({ "portMappings": [of("tcp"), of("udp")] });
+    let addresses = run_with("ADD", Some(&sandbox), &config).expect().addresses();
+    let server = Host { namespace: sandbox.open(), addresses };
+    masquerade::tell_sources(&server, 81);
+    let loopback = ["127.0.0.1", "::1"].map(|address| address.parse().unwrap());
+    let ports = node_addresses(1).into_iter().chain(loopback).map(|address| SocketAddr::new(address, PORT));
+    let ports: Vec<SocketAddr> = ports.collect();
+    for &port in &ports {
+        assert!(eventually(|| masquerade::seen_by_tcp(&node, port)).is_some(), "{port}");
+        assert_eq!(answers(&node, port), Some(port), "the answer comes from the port");
+    }
+    let connected = node.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+    node.enter(|| connected.connect(ports[2])).unwrap();
+    connected.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    connected.send(b"?").unwrap();
+    assert!(connected.recv(&mut [0; 64]).is_ok());
+    // The loopback address of a workload is the workload's own.
+    assert_eq!(masquerade::seen_by_tcp(&near, ports[2]), None);
+    run(bed, "DEL", &sandbox).expect();
+    for &port in &ports {
+        assert_eq!(masquerade::seen_by_tcp(&node, port), None, "{port}, which goes with the pod");
+    }
 }

@@ -155,7 +155,7 @@ impl Case<'_> {
             Hook::ToWorkload => Hook::FromWorkload,
             Hook::FromOutside => Hook::ToOutside,
             Hook::ToOutside => Hook::FromOutside,
-            Hook::ToProxy | Hook::ProxySocket => return None,
+            _ => return None,
         };
         let [source, destination] = self.ports;
         let ends = [SocketAddr::new(self.source, source), SocketAddr::new(self.destination, destination)];

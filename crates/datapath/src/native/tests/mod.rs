@@ -13,6 +13,7 @@ mod lengths;
 mod masquerade;
 mod neighbours;
 mod openings;
+mod processes;
 mod proxied;
 mod related;
 mod services;
