@@ -14,6 +14,7 @@ use std::path::PathBuf;
 /// agent. Policies, identities and their definitions stay too; --definitions removes them, and with them every policy of these
 /// kinds.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  nexin uninstall --dry-run\n  nexin uninstall --context staging")]
 pub(crate) struct Uninstall {
     /// Print the names of the objects and change nothing
     #[arg(long)]
