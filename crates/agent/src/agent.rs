@@ -11,6 +11,7 @@ use crate::host_devices::HostDevices;
 use crate::journal::Journal;
 use crate::kernel::Kernel;
 use crate::locks::Locks;
+use crate::node_health::NodeHealth;
 use crate::node_network::NodeNetwork;
 use crate::node_pods::NodePods;
 use crate::node_routes::NodeRoutes;
@@ -136,13 +137,15 @@ fn sources(
     Ok(sources)
 }
 
-/// What was last known of the cluster, if the node is in one. Objects that are lost or damaged are read again.
+/// What was last known of the cluster, if the node is in one. Objects that are lost or damaged are read again. Waits as long as something is in
+/// force that is not known.
 fn stored_cluster(
     (config, paths): (&AgentConfig, &Paths),
-    state: &State,
+    (wiring, state): (&mut Wiring, &State),
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Option<StoredCluster>> {
     let Some(kubernetes) = &config.kubernetes else { return Ok(None) };
+    workloads::await_lost_sandboxes(wiring, state, paths)?;
     let (mut stored, damage) = StoredCluster::load(paths, &config.name_of_node())?;
     let has_pods = state.workloads.values().any(|workload| workload.sandbox.is_some());
     let loss = || format!("the stored objects of the API server in {} are lost", paths.cluster().display());
@@ -205,7 +208,8 @@ fn reader(
     outputs: (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
 ) -> Reader {
     let Reconciler { config, paths, kernel, problems, pods, .. } = reconciler;
-    let parts = StatusParts::new((config, paths), kernel, problems.clone(), outputs);
+    let health = NodeHealth::start(publication.clone());
+    let parts = StatusParts::new((config, paths), kernel, (problems.clone(), health), outputs);
     Reader::new(publication.clone(), parts, pods.clone())
 }
 
@@ -246,7 +250,7 @@ impl Agent {
         notes.extend(grace_periods.note().into_iter().chain(masquerade::note(&config)));
         notes.iter().for_each(|note| tracing::warn!("{note}"));
         let (state_log, state) = StateLog::load(&paths)?;
-        let cluster = stored_cluster((&config, &paths), &state, &mut notes)?;
+        let cluster = stored_cluster((&config, &paths), (&mut wiring, &state), &mut notes)?;
         let (mut journal, applied) = Journal::load(&paths.applied())?;
         let (copies, texts, damaged) = Copies::load(&paths.copies())
             .with_context(|| format!("{} cannot be read", paths.copies().display()))?;

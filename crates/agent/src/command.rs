@@ -1,6 +1,7 @@
 //! The requests of clients, parsed on their threads: queries, and commands, which wait for the agent's thread.
 
 use crate::objects::{ParsedText, parse_described};
+use crate::step_times::StepTimes;
 use api::{
     ApiRequest, AttachmentName, AttachmentSpec, Cause, ExplainProbe, Failure, PodIdentifier, WorkloadSpec,
 };
@@ -74,7 +75,12 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) enum AttachmentCommand {
     /// Attaches a container.
-    Attach(Box<AttachmentSpec>),
+    Attach {
+        /// What to attach, and how.
+        spec: Box<AttachmentSpec>,
+        /// The steps since the request.
+        times: StepTimes,
+    },
     /// Removes an attachment.
     Detach(AttachmentName),
     /// Compares an attachment with the container's network.
@@ -130,7 +136,9 @@ impl Request {
             ApiRequest::Delete { names } => Command::Objects(ObjectsCommand::Delete(names)),
             ApiRequest::CreateWorkload(wanted) => Command::CreateWorkload(wanted),
             ApiRequest::RemoveWorkload { namespace, name } => Command::RemoveWorkload { namespace, name },
-            ApiRequest::Attach(spec) => Command::Attachment(AttachmentCommand::Attach(spec)),
+            ApiRequest::Attach(spec) => {
+                Command::Attachment(AttachmentCommand::Attach { spec, times: StepTimes::begin() })
+            }
             ApiRequest::Detach { name } => Command::Attachment(AttachmentCommand::Detach(name)),
             ApiRequest::CheckAttachment { name, addresses } => {
                 Command::Attachment(AttachmentCommand::Check { name, addresses })
@@ -157,7 +165,7 @@ impl Command {
     /// The pod that the command attaches.
     pub(crate) fn attached_pod(&self) -> Option<&PodIdentifier> {
         match self {
-            Self::Attachment(AttachmentCommand::Attach(spec)) => spec.pod.as_ref(),
+            Self::Attachment(AttachmentCommand::Attach { spec, .. }) => spec.pod.as_ref(),
             _ => None,
         }
     }

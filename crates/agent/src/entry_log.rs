@@ -1,7 +1,7 @@
 //! A durable map of keys to texts in one file, to which changes are appended.
 //!
-//! A change is on disk completely or not at all, and costs one fsync, however many entries it has. It can be rolled back
-//! until it is committed; one change is committed or rolled back before the next one. A log that contains more that is
+//! A change is on disk completely or not at all, and costs one fsync, however many entries it has; a change that matters until
+//! the host ends costs none. It can be rolled back until it is committed; one change is committed or rolled back before the next one. A log that contains more that is
 //! replaced than is in use is written anew. A log keeps room for removals, so that these are possible on a full disk.
 
 mod format;
@@ -45,6 +45,15 @@ struct OpenLog {
     identity: DeviceInode,
 }
 
+/// What a change must outlive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The process: the change is written. When the host ends, it may be lost, and all changes after it.
+    Process,
+    /// The host: the change is on disk, and all changes before it.
+    Host,
+}
+
 /// A change that is on disk and can be rolled back until it is committed.
 #[must_use]
 #[derive(Debug)]
@@ -52,6 +61,7 @@ pub(crate) struct PendingRecord {
     /// The file, open for writing; none for a change without entries.
     file: Option<File>,
     start: usize,
+    durability: Durability,
     /// The keys that it changes, with the positions of their new texts.
     entries: Vec<(String, Option<TextRange>)>,
 }
@@ -127,8 +137,17 @@ impl EntryLog {
     /// # Errors
     /// The change is not written, and the entries are as before.
     pub(crate) fn append(&mut self, entries: &[LogEntry<'_>]) -> io::Result<PendingRecord> {
+        self.append_durably(entries, Durability::Host)
+    }
+
+    /// As [`Self::append`], for a change that must outlive the host or only this process.
+    pub(crate) fn append_durably(
+        &mut self,
+        entries: &[LogEntry<'_>],
+        durability: Durability,
+    ) -> io::Result<PendingRecord> {
         if entries.is_empty() {
-            return Ok(PendingRecord { file: None, start: self.tail, entries: Vec::new() });
+            return Ok(PendingRecord { file: None, start: self.tail, durability, entries: Vec::new() });
         }
         let record = format::record(entries).ok_or(io::ErrorKind::FileTooLarge)?;
         let is_removal = entries.iter().all(|entry| matches!(entry, LogEntry::Remove(_)));
@@ -139,7 +158,8 @@ impl EntryLog {
             room?;
         }
         let start = self.tail;
-        if let Err(error) = file.write_all_at(&record, start as u64).and_then(|()| file.sync_data()) {
+        let sync = || if durability == Durability::Host { file.sync_data() } else { Ok(()) };
+        if let Err(error) = file.write_all_at(&record, start as u64).and_then(|()| sync()) {
             // A part of it may be on disk.
             self.is_stale = clear(&file, start, end).is_err();
             return Err(error);
@@ -148,7 +168,7 @@ impl EntryLog {
         let texts = entries.iter().zip(format::texts(entries, start)).map(|(entry, range)| {
             (entry.key().to_owned(), matches!(entry, LogEntry::Put(..)).then_some(range))
         });
-        Ok(PendingRecord { file: Some(file), start, entries: texts.collect() })
+        Ok(PendingRecord { file: Some(file), start, durability, entries: texts.collect() })
     }
 
     /// Checks that changes can be written, and makes room for the next ones: a disk that is full or read-only is noticed before
@@ -170,8 +190,11 @@ impl EntryLog {
             };
             self.used = self.used + added - before.as_ref().map_or(0, size);
         }
-        let header = format::header(self.tail, self.size);
-        let marked = file.write_all_at(&header, 0);
+        // A committed record must be readable after the end of the host, so one that may be lost is not marked.
+        let marked = match pending.durability {
+            Durability::Process => Ok(()),
+            Durability::Host => file.write_all_at(&format::header(self.tail, self.size), 0),
+        };
         let unused = self.tail - HEADER - self.used;
         let compacted = marked
             .and_then(|()| if unused > ROOM.max(self.used / 2) { self.rewrite().map(drop) } else { Ok(()) });
@@ -359,6 +382,41 @@ mod tests {
             change(&mut scratch.log(), &[LogEntry::Put("c", "c")]);
             assert_eq!(scratch.texts(), [found, vec!["c=c".into()]].concat(), "{written}");
         }
+    }
+
+    #[test]
+    fn the_end_of_the_host_loses_only_changes_that_need_not_outlive_it() {
+        let scratch = ScratchLog::new("host");
+        let mut log = scratch.log();
+        change(&mut log, &[LogEntry::Put("a", "one")]);
+        let committed = log.tail;
+        let mut ends = vec![committed];
+        for entry in [LogEntry::Put("b", "two"), LogEntry::Put("c", "three")] {
+            let pending = log.append_durably(&[entry], Durability::Process).unwrap();
+            log.commit(pending);
+            ends.push(log.tail);
+        }
+        assert_eq!(scratch.texts(), ["a=one", "b=two", "c=three"], "the end of the process loses nothing");
+        let whole = fs::read(&scratch.0).unwrap();
+        // The kernel writes pages in any order, so that any bytes may be missing.
+        for start in committed..ends[2] {
+            for end in start + 1..=ends[2] {
+                let mut lost = whole.clone();
+                lost[start..end].fill(0);
+                fs::write(&scratch.0, &lost).unwrap();
+                let kept = if lost[..] == whole[..] { 2 } else { usize::from(start >= ends[1]) };
+                let expected = &["a=one", "b=two", "c=three"][..=kept];
+                assert_eq!(scratch.texts(), expected, "{start} to {end}");
+            }
+        }
+        fs::write(&scratch.0, &whole).unwrap();
+        let mut log = scratch.log();
+        change(&mut log, &[LogEntry::Put("d", "four")]);
+        let mut damaged = whole;
+        damaged[ends[1] + 9] ^= 1;
+        damaged[..HEADER].copy_from_slice(&fs::read(&scratch.0).unwrap()[..HEADER]);
+        fs::write(&scratch.0, &damaged).unwrap();
+        EntryLog::read(&scratch.0).expect_err("a change that is on disk commits all before it");
     }
 
     #[test]

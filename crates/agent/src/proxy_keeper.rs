@@ -48,6 +48,8 @@ pub(crate) struct ProxyKeeper {
     replaces: Option<String>,
     /// Whether the latest proxy that this agent started outlives the agent's pod, if there is a pod, or why not.
     outlives_pod: Result<(), String>,
+    /// Whether the proxy is one of an earlier agent that ran another program, such as the release before.
+    is_of_other_program: bool,
 }
 
 /// A running proxy.
@@ -93,6 +95,7 @@ impl ProxyKeeper {
             recorded: Ok(()),
             replaces: None,
             outlives_pod: Ok(()),
+            is_of_other_program: false,
         };
         for running in running(paths) {
             let fits = (running.port, running.layout, running.limits) == (port, abi::LAYOUT, limits)
@@ -120,6 +123,7 @@ impl ProxyKeeper {
     }
 
     fn adopt(&mut self, process: Process, heartbeats: Heartbeats) {
+        self.is_of_other_program = !proxy_search::runs_this_program(process);
         self.proxy = Some(KeptProxy { process, child: None, started: Instant::now(), heartbeats, late: 0 });
     }
 
@@ -155,6 +159,11 @@ impl ProxyKeeper {
     /// Whether the proxy outlives the agent's pod, if there is a pod, or why not.
     pub(crate) fn outlives_pod(&self) -> Result<(), &str> {
         self.outlives_pod.as_ref().map(|_| ()).map_err(String::as_str)
+    }
+
+    /// Whether the proxy that runs is one of an earlier agent that ran another program.
+    pub(crate) fn is_of_other_program(&self) -> bool {
+        self.is_of_other_program
     }
 
     /// Records the proxy's process, unless it is recorded.
@@ -269,6 +278,7 @@ impl ProxyKeeper {
             Ok(process) => {
                 let (child, started) = (Some(child), Instant::now());
                 self.proxy = Some(KeptProxy { process, child, started, heartbeats, late: 0 });
+                self.is_of_other_program = false;
             }
             Err(error) => {
                 // An unknown proxy would run beside the next one.

@@ -3,7 +3,8 @@
 use crate::limits::ProxyLimits;
 use crate::paths::Paths;
 use crate::state::Process;
-use std::fs;
+use crate::storage;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -71,6 +72,15 @@ fn found(paths: &Paths, number: u32) -> Option<RunningProxy> {
     is_here.then_some(RunningProxy { process: Process::find(number).ok()??, port, limits, is_same_program })
 }
 
+/// Whether a process executes the bytes of this process's program, from whichever file: each container has a file of its own.
+/// False if that cannot be determined.
+pub(crate) fn runs_this_program(process: Process) -> bool {
+    let own = File::open("/proc/self/exe");
+    let other = File::open(format!("/proc/{}/exe", process.process));
+    let are_equal = own.and_then(|own| storage::have_equal_bytes(&own, &other?));
+    are_equal.unwrap_or(false) && !process.has_ended()
+}
+
 /// Parses port and limits from the command line of a proxy of this agent; none for any other command line.
 fn settings(line: &[u8], paths: &Paths) -> Option<(u16, ProxyLimits)> {
     let words: Vec<&[u8]> = line.strip_suffix(b"\0")?.split(|byte| *byte == 0).skip(1).collect();
@@ -85,6 +95,26 @@ fn settings(line: &[u8], paths: &Paths) -> Option<(u16, ProxyLimits)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_of_another_program_is_not_of_this_one() {
+        let own = Process::find(std::process::id()).unwrap().unwrap();
+        assert!(runs_this_program(own));
+        let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        // The new process executes this program until it executes the other.
+        let executes_other = || {
+            let link = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
+            link != fs::read_link("/proc/self/exe").unwrap()
+        };
+        while !executes_other() {
+            std::thread::yield_now();
+        }
+        let other = Process::find(child.id()).unwrap().unwrap();
+        assert!(!runs_this_program(other));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!runs_this_program(other), "a process that has ended");
+    }
 
     #[test]
     fn a_proxy_is_identified_by_its_whole_command_line() {

@@ -27,7 +27,11 @@ impl Reader {
     /// Completes a command by what is known of its pod; waits for the pod if that is not known yet.
     pub(crate) fn complete(&self, command: &mut Command) -> Result<(), Failure> {
         match command {
-            Command::Attachment(AttachmentCommand::Attach(spec)) => pod_lookup::complete(spec, &self.pods),
+            Command::Attachment(AttachmentCommand::Attach { spec, times }) => {
+                let completed = pod_lookup::complete(spec, &self.pods);
+                times.end("pod");
+                completed
+            }
             _ => Ok(()),
         }
     }

@@ -53,7 +53,8 @@ impl StateLog {
         Ok((Self { log, saved, earlier, has_failed: false }, state))
     }
 
-    /// Saves what changed: after a crash the state is the one before or this one.
+    /// Saves what changed: after a crash of the agent the state is the one before or this one. Changes of workloads and
+    /// identities alone may be lost when the host ends: both end with it.
     pub(crate) fn save(&mut self, state: &State) -> anyhow::Result<()> {
         if let Some((place, earlier)) = self.earlier.take() {
             // Before any change, so that the file is as new as the log while both are there.
@@ -74,7 +75,9 @@ impl StateLog {
         });
         let entries: Vec<LogEntry<'_>> = entries.collect();
         let is_checked = entries.is_empty() || self.has_failed;
-        let mut written = self.log.append(&entries).map(|pending| self.log.commit(pending));
+        let durability = stored::durability((&self.saved, state), &changes);
+        let mut written =
+            self.log.append_durably(&entries, durability).map(|pending| self.log.commit(pending));
         if written.is_ok() {
             self.saved = state.clone();
             // A smaller change may still find room on a disk that is full.

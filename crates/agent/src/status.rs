@@ -3,6 +3,7 @@
 use crate::config::AgentConfig;
 use crate::feed::Feed;
 use crate::kernel::Kernel;
+use crate::node_health::NodeHealth;
 use crate::occupancy::LatestOccupancy;
 use crate::paths::Paths;
 use crate::problems::{Problem, Problems};
@@ -36,6 +37,7 @@ pub(crate) struct StatusParts {
     feed: Arc<Feed>,
     occupancy: LatestOccupancy,
     supervisor: Arc<Supervisor>,
+    health: NodeHealth,
     /// How programs are attached.
     attachment: &'static str,
     pins: String,
@@ -47,7 +49,7 @@ impl StatusParts {
     pub(crate) fn new(
         (config, paths): (&AgentConfig, &Paths),
         kernel: &Kernel,
-        problems: Problems,
+        (problems, health): (Problems, NodeHealth),
         (feed, occupancy, supervisor): (Arc<Feed>, LatestOccupancy, Arc<Supervisor>),
     ) -> Self {
         Self {
@@ -56,6 +58,7 @@ impl StatusParts {
             feed,
             occupancy,
             supervisor,
+            health,
             attachment: kernel.attachment(),
             pins: paths.pins().display().to_string(),
             policies_from: config.policies.display().to_string(),
@@ -81,6 +84,7 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
     let mut notes = published.notes.clone();
     notes.extend(parts.supervisor.notes());
     notes.extend(parts.problems.repairs());
+    notes.extend(parts.health.note());
     let allocated = world.identities().keys().filter(|number| **number >= FIRST_ALLOCATED);
     Ok(view::Status {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -97,6 +101,7 @@ pub(crate) fn status(published: &Published, parts: &StatusParts) -> anyhow::Resu
             writes: load.writes,
             received_bytes: load.received,
         }),
+        nodes: parts.health.view(),
         problems,
         notes,
         endpoints: world.endpoints().len(),

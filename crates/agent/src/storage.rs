@@ -3,7 +3,7 @@
 use crate::proxy_group;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Mode of a file: it contains names of workloads, labels and policies.
@@ -119,6 +119,25 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(FILE).open(path)?;
     file.write_all(bytes)?;
     Ok(file)
+}
+
+/// Whether two files have the same bytes.
+pub(crate) fn have_equal_bytes(one: &File, other: &File) -> io::Result<bool> {
+    const PART: usize = 64 << 10;
+    let length = one.metadata()?.len();
+    if length != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; PART], vec![0; PART]);
+    for start in (0..length).step_by(PART) {
+        let part = PART.min(usize::try_from(length - start).unwrap_or(PART));
+        one.read_exact_at(&mut left[..part], start)?;
+        other.read_exact_at(&mut right[..part], start)?;
+        if left[..part] != right[..part] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -55,6 +55,8 @@ struct ProxyState {
     is_settled: bool,
     /// Why the proxy ends with the agent's pod, if it does.
     ends_with_pod: Option<String>,
+    /// Whether it runs another program than this agent.
+    is_of_other_program: bool,
 }
 
 impl Supervisor {
@@ -96,16 +98,24 @@ impl Supervisor {
         is_starting.into_iter().chain(over).collect()
     }
 
-    /// The confinement steps that failed in the proxy, and why it ends with the agent's pod, if it does.
+    /// The confinement steps that failed in the proxy, why it ends with the agent's pod, and whether it is of another
+    /// release.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let (process, started, ends_with_pod) = {
+        let (process, started, ends_with_pod, is_of_other_program) = {
             let state = self.published();
-            (state.process, state.started, state.ends_with_pod.clone())
+            (state.process, state.started, state.ends_with_pod.clone(), state.is_of_other_program)
         };
         let Some(process) = process else { return Vec::new() };
         let mut notes = self.confinement(process, started);
         notes.extend(ends_with_pod.map(|why| {
             format!("the proxy ends with the agent's pod, and open HTTP connections with the proxy: {why}")
+        }));
+        notes.extend(is_of_other_program.then(|| {
+            format!(
+                "the proxy (process {process}) runs the program of an earlier agent, and serves on: an upgrade cuts no connection; \
+                 to replace it, end it on this node (kill {process}): the agent starts its own within a second, and open HTTP \
+                 connections with the proxy are cut"
+            )
         }));
         notes
     }
@@ -224,6 +234,7 @@ impl Supervision {
         let mut state = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         (state.process, state.started) = (process.map(|process| process.process), started);
         state.is_starting = is_starting;
+        state.is_of_other_program = self.keeper.is_of_other_program();
         state.ends_with_pod = self.keeper.outlives_pod().err().map(str::to_owned);
         state.is_settled |= process.is_some() || self.problems.has(PROXY);
     }

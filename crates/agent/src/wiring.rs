@@ -1,15 +1,16 @@
 //! The network of workloads, created and removed in an order that never leaves a workload without policy.
 
+mod orphans;
 mod sandboxes;
 
 use crate::paths::Paths;
 use crate::state::{Process, WorkloadRecord, WorkloadStage};
+use crate::step_times::StepTimes;
 use abi::protocol;
 use anyhow::Context;
 use control::{Change, Endpoint, ProxyLocation, Wire, Workload};
 use loader::Attacher;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,16 +43,6 @@ pub(crate) struct Wiring {
     /// Directory of the workloads' control groups, if these can be created.
     groups: Option<PathBuf>,
     expediter: Arc<RcuExpediter>,
-}
-
-/// The remains of a workload that the state does not name.
-#[derive(Debug)]
-pub(crate) struct Orphan {
-    id: u32,
-    pub(crate) namespace: String,
-    group: Option<Group>,
-    /// Number of processes in it.
-    pub(crate) processes: usize,
 }
 
 impl Wiring {
@@ -205,13 +196,14 @@ impl Wiring {
         &mut self,
         attacher: &Attacher,
         workload: &mut WorkloadRecord,
+        times: &mut StepTimes,
     ) -> anyhow::Result<Endpoint> {
         let namespace = match &workload.sandbox {
             None => NetworkNamespace::create(&workload.network_namespace)?,
             Some(_) => self.open_sandbox(workload)?,
         };
         if workload.is_chained() {
-            return self.join_interface(attacher, (workload, &namespace));
+            return self.join_interface(attacher, (workload, &namespace), times);
         }
         if let Some(directory) = &workload.group {
             Group::at(directory).create().with_context(|| format!("creating {}", directory.display()))?;
@@ -223,10 +215,13 @@ impl Wiring {
         workload.mac = wired.mac;
         let interface = Wire { interface: wired.interface, mac: wired.mac, host_mac: wired.host_mac };
         let endpoint = endpoint(workload, interface)?;
+        times.end("interface");
         let expedited = self.expediter.begin();
         attacher.attach(wired.interface).context("the programs cannot be attached")?;
         drop(expedited);
+        times.end("programs");
         self.node.up(&wired)?;
+        times.end("up");
         Ok(endpoint)
     }
 
@@ -332,57 +327,10 @@ impl Wiring {
         }
     }
 
-    /// The remains of workloads of this instance whose numbers are not `known`.
-    pub(crate) fn orphans(&mut self, known: &BTreeSet<u32>) -> anyhow::Result<Vec<Orphan>> {
-        let names = NetworkNamespace::names()?;
-        let spaces = names.iter().filter_map(|name| number_of(name, &format!("nexin-{}-", self.instance)));
-        let links = self.node.network().links()?;
-        let wires = links.iter().filter_map(|link| number_of(&link.alias, &alias(&self.instance, "")));
-        let mut found: BTreeSet<u32> = spaces.chain(wires).collect();
-        if let Some(groups) = &self.groups {
-            for entry in std::fs::read_dir(groups)? {
-                found.extend(entry?.file_name().to_str().and_then(|name| number_of(name, "")));
-            }
-        }
-        let orphans = found.difference(known).map(|&id| {
-            let namespace = namespace(&self.instance, id);
-            let group = self.groups.as_ref().map(|groups| Group::at(groups.join(id.to_string())));
-            let mut processes = BTreeSet::new();
-            if let Some(namespace) = NetworkNamespace::find(&namespace)? {
-                processes.extend(namespace.processes()?);
-            }
-            if let Some(group) = &group {
-                processes.extend(group.processes()?);
-            }
-            Ok(Orphan { id, namespace, group, processes: processes.len() })
-        });
-        orphans.collect()
-    }
-
-    /// Removes the remains of a workload without processes.
-    pub(crate) fn clear(&mut self, attacher: &Attacher, stray: &Orphan) -> anyhow::Result<()> {
-        let mark = number_alias(&self.instance, stray.id);
-        let links = self.node.network().links()?;
-        let links: Vec<Link> = links.into_iter().filter(|link| link.alias == mark).collect();
-        self.node.network().delete_links(&links)?;
-        links.iter().try_for_each(|link| attacher.detach(link.index))?;
-        if let Some(namespace) = NetworkNamespace::find(&stray.namespace)? {
-            Network::of(&namespace)?.delete_link(WORKLOAD_INTERFACE)?;
-        }
-        NetworkNamespace::delete(&stray.namespace)?;
-        stray.group.iter().try_for_each(|group| Ok(group.remove()?))
-    }
-
     /// Whether an interface with a workload's name was created for it. Interfaces of earlier releases have no alias.
     fn is_of(&self, link: &Link, workload: &WorkloadRecord) -> bool {
         let has_no_alias = link.alias.is_empty() && workload.stage == WorkloadStage::Made;
         has_no_alias || workload.is_chained() || link.alias == number_alias(&self.instance, workload.id)
-    }
-}
-
-impl fmt::Display for Orphan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "network namespace {}", self.namespace)
     }
 }
 

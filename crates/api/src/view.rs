@@ -28,6 +28,9 @@ pub struct Status {
     /// What the agent requested from the API server since its start; none on a node without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_server: Option<ApiServerLoad>,
+    /// Whether the agents of other nodes of the cluster answer, by each address by which nodes reach one another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeReachability>,
     /// Errors: policy files that are not applied as they are, workloads without an interface, and whatever the agent
     /// cannot do or save.
     pub problems: Vec<String>,
@@ -65,6 +68,23 @@ pub struct ApiServerLoad {
     pub writes: u64,
     /// Bytes of the answers of lists and watches.
     pub received_bytes: u64,
+}
+
+/// Whether the agent of another node answers the probes of this node's agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReachability {
+    /// The node.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// The time between the last probe that was answered and its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_micros: Option<u64>,
+    /// When the first probe was sent that has no answer, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable_since: Option<String>,
 }
 
 /// The settings that may change while the agent runs.

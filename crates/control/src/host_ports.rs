@@ -78,6 +78,7 @@ fn service_of(endpoint: &Endpoint, port: &HostPort, node: &[IpAddr]) -> Service 
         headless: false,
         external_name: None,
         keeps_clients: false,
+        stays_on_node: false,
         ports: vec![ServicePort {
             name: String::new(),
             protocol: port.protocol,
@@ -95,5 +96,6 @@ fn slice_of(endpoint: &Endpoint, port: &HostPort) -> EndpointSlice {
             protocol: port.protocol,
             port: port.container_port,
         }],
+        ..EndpointSlice::default()
     }
 }

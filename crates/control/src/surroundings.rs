@@ -43,7 +43,7 @@ impl World {
         if node.cluster != self.node.cluster {
             step.workloads.extend(self.endpoints.keys());
         }
-        self.services.take_backends_from(node.backends);
+        self.services.take_backends_from(node.backends, &node.name);
         self.put_pod_blocks(node.pod_blocks.iter().chain(&node.cluster_blocks), step);
         let excepted = [&node, &*self.node].into_iter().flat_map(|node| &node.masquerade);
         excepted

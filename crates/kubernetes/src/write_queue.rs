@@ -36,6 +36,8 @@ pub enum WriteAction {
     Merge(String),
     /// Deletes the object with this UID, and no later object with its name.
     Delete(String),
+    /// Nothing: an earlier write to the path that the API server did not accept yet is given up.
+    Withdraw,
 }
 
 /// The writes that were not answered yet.
@@ -72,6 +74,10 @@ impl WriteQueue {
 
     /// Adds a write; it replaces one to the same path that was not sent.
     pub(crate) fn put(&mut self, ObjectWrite { path, action }: ObjectWrite, at: Duration) {
+        if action == WriteAction::Withdraw && !self.in_flight.contains_key(&path) {
+            self.waiting.remove(&path);
+            return;
+        }
         let waiting = WaitingWrite { action, due: at, backoff: Backoff::default() };
         self.waiting.insert(path, waiting);
     }
@@ -108,6 +114,10 @@ impl WriteQueue {
     ) -> Option<Failure> {
         let ObjectWrite { path, action } = write;
         let mut backoff = self.in_flight.remove(&path).unwrap_or_default();
+        if self.waiting.get(&path).is_some_and(|later| later.action == WriteAction::Withdraw) {
+            self.waiting.remove(&path);
+            return answer.err();
+        }
         let failure = answer.err()?;
         let may_pass = match failure.cause {
             FailureCause::Overloaded | FailureCause::Connection | FailureCause::Forbidden => true,
@@ -173,6 +183,22 @@ mod tests {
             queue.answered(write("/a", "2"), failure(cause), moment(START));
             assert_eq!(queue.next(START), NextWrite::Idle);
         }
+    }
+
+    #[test]
+    fn a_write_that_is_withdrawn_is_not_sent_again() {
+        let withdrawal = || ObjectWrite { path: "/a".into(), action: WriteAction::Withdraw };
+        let mut queue = WriteQueue::new();
+        queue.put(write("/a", "1"), START);
+        queue.put(withdrawal(), START);
+        assert_eq!(queue.next(START), NextWrite::Idle, "it was not sent yet");
+        queue.put(write("/a", "2"), START);
+        assert_eq!(queue.next(START), NextWrite::Send(write("/a", "2")));
+        queue.put(withdrawal(), START);
+        assert!(queue.answered(write("/a", "2"), failure(FailureCause::Forbidden), moment(START)).is_some());
+        assert_eq!(queue.next(START), NextWrite::Idle, "it was on its way");
+        queue.put(write("/a", "3"), START);
+        assert_eq!(queue.next(START), NextWrite::Send(write("/a", "3")));
     }
 
     #[test]

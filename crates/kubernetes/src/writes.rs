@@ -81,6 +81,7 @@ async fn request(client: &Client, ObjectWrite { path, action }: &ObjectWrite) ->
             let options = format!(r#"{{"preconditions":{{"uid":"{uid}"}}}}"#);
             (Method::DELETE, "application/json", String::new(), options)
         }
+        WriteAction::Withdraw => return Ok(()),
     };
     let request = http::Request::builder().method(method).uri(format!("{path}{query}"));
     let request = request.header(http::header::CONTENT_TYPE, content);

@@ -348,3 +348,42 @@ fn text_before_a_syntax_error_is_checked_too() {
          file.yaml:6:1: a[0]: invalid YAML: while parsing a node, did not find expected node content"
     );
 }
+
+#[test]
+fn an_endpoint_serves_while_it_is_ready_or_ends_and_its_node_is_known() {
+    let text = "
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints:
+- {addresses: [192.0.2.1], nodeName: a}
+- {addresses: [192.0.2.2], nodeName: b, conditions: {ready: false, serving: true, terminating: true}}
+- {addresses: [192.0.2.3], conditions: {ready: false, serving: false, terminating: true}}
+- {addresses: [192.0.2.4], conditions: {ready: false, serving: true, terminating: false}}
+";
+    let objects = read(text).objects;
+    let [Object::Endpoints(Endpoints { slices, .. })] = &objects[..] else { panic!("{objects:?}") };
+    let [slice] = &slices[..] else { panic!("{slices:?}") };
+    let address = |last: u8| std::net::IpAddr::from([192, 0, 2, last]);
+    assert!(slice.addresses.iter().eq([&address(1)]));
+    assert!(slice.terminating.iter().eq([&address(2)]));
+    assert_eq!(
+        [1, 2, 3].map(|last| slice.nodes.get(&address(last)).map(String::as_str)),
+        [Some("a"), Some("b"), None]
+    );
+}
+
+#[test]
+fn the_internal_traffic_policy_of_a_service_is_read() {
+    for (policy, expected) in [("Cluster", false), ("Local", true)] {
+        let text = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: web}}, spec: {{clusterIP: 10.96.0.1, internalTrafficPolicy: {policy}, \
+             ports: [{{port: 80}}]}}}}"
+        );
+        let objects = read(&text).objects;
+        let [Object::Service(service)] = &objects[..] else { panic!("{objects:?}") };
+        assert_eq!(service.stays_on_node, expected, "{policy}");
+    }
+}

@@ -34,7 +34,8 @@ impl Service {
         for candidate in selected {
             slices.entry(self.ports_at(candidate)).or_default().extend(candidate.own_addresses());
         }
-        slices.into_iter().map(|(ports, addresses)| EndpointSlice { addresses, ports }).collect()
+        let slice = |(ports, addresses)| EndpointSlice { addresses, ports, ..EndpointSlice::default() };
+        slices.into_iter().map(slice).collect()
     }
 
     /// The ports at which a workload serves. Of two ports of the service with one number the first counts.

@@ -23,6 +23,7 @@ pub fn service(namespace: &str, name: &str, ports: impl IntoIterator<Item = Serv
         headless: false,
         external_name: None,
         keeps_clients: false,
+        stays_on_node: false,
         ports: ports.into_iter().collect(),
     }
 }
@@ -45,7 +46,7 @@ pub fn tcp_to(port: u16, target: &str) -> ServicePort {
 /// Addresses that serve one named port of TCP.
 pub fn slice(addresses: impl IntoIterator<Item = IpAddr>, name: &str, port: u16) -> EndpointSlice {
     let ports = vec![EndpointPort::named(name, TransportProtocol::Tcp, port)];
-    EndpointSlice { addresses: addresses.into_iter().collect(), ports }
+    EndpointSlice { addresses: addresses.into_iter().collect(), ports, ..EndpointSlice::default() }
 }
 
 /// A workload at `10.0.0.LAST` without a named port.

@@ -36,6 +36,8 @@ pub struct Service {
     pub external_name: Option<String>,
     /// Whether all connections of a client go to one backend (`sessionAffinity: ClientIP`).
     pub keeps_clients: bool,
+    /// Whether connections go to backends of the client's own node only (`internalTrafficPolicy: Local`).
+    pub stays_on_node: bool,
     /// What it offers.
     pub ports: Vec<ServicePort>,
 }

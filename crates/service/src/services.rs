@@ -38,8 +38,9 @@ impl Services {
         self.table.number_above(number);
     }
 
-    /// Takes the backends of services with selectors from another source.
-    pub fn take_backends_from(&mut self, source: BackendSource) {
+    /// Takes the backends of services with selectors from another source; the lists of a cluster name this node.
+    pub fn take_backends_from(&mut self, source: BackendSource, node: &str) {
+        self.table.name_node((source == BackendSource::Lists).then(|| node.to_owned()));
         if source != self.backends {
             self.backends = source;
             self.reselected.extend(self.table.listing().services().map(Service::full_name));
@@ -116,14 +117,14 @@ mod tests {
     #[test]
     fn in_a_cluster_pods_of_other_nodes_serve_beside_those_of_this_node() {
         let mut services = Services::default();
-        services.take_backends_from(BackendSource::Lists);
+        services.take_backends_from(BackendSource::Lists, "a");
         let web = Service { selector: labels(&[("app", "web")]), ..service("x", "web", [tcp(80, 81)]) };
         services.put_service(web.clone(), [(1, candidate("x", &[("app", "web")], 1))].into_iter());
         services.put_workload(2, candidate("x", &[("app", "web")], 2));
         let pods = |last: &[u8]| slice(last.iter().map(|last| IpAddr::from([10, 0, 0, *last])), "", 81);
         services.put_listed(&web.full_name(), "web-1".into(), vec![pods(&[1, 9])]);
         assert_eq!(backends(&mut services), [1, 9]);
-        services.take_backends_from(BackendSource::Selector);
+        services.take_backends_from(BackendSource::Selector, "a");
         assert_eq!(backends(&mut services), [1, 2]);
     }
 }

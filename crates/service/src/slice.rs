@@ -1,7 +1,7 @@
 //! EndpointSlices: addresses that serve the same ports.
 
 use crate::service::{ServicePort, TargetPort, TransportProtocol};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Addresses that all serve the same ports: an EndpointSlice, or a subset of Endpoints, which Kubernetes mirrors to an
@@ -10,6 +10,10 @@ use std::net::IpAddr;
 pub struct EndpointSlice {
     /// The addresses that are ready.
     pub addresses: BTreeSet<IpAddr>,
+    /// The addresses of pods that end and still serve. They count for a port of which no address is ready.
+    pub terminating: BTreeSet<IpAddr>,
+    /// The names of the nodes that have the addresses, as far as the slice names them.
+    pub nodes: BTreeMap<IpAddr, String>,
     /// The ports that each of them serves.
     pub ports: Vec<EndpointPort>,
 }
@@ -49,7 +53,12 @@ impl EndpointPort {
 impl EndpointSlice {
     /// Addresses without a port.
     pub fn of(addresses: BTreeSet<IpAddr>) -> Self {
-        Self { addresses, ports: Vec::new() }
+        Self { addresses, ..Self::default() }
+    }
+
+    /// Whether the slice has no address.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.terminating.is_empty()
     }
 
     /// The numbers at which the addresses serve a port of the service.
@@ -77,7 +86,7 @@ mod tests {
 
     #[track_caller]
     fn check(ports: &[EndpointPort], port: &ServicePort, expected: &[u16]) {
-        let slice = EndpointSlice { addresses: BTreeSet::new(), ports: ports.to_vec() };
+        let slice = EndpointSlice { ports: ports.to_vec(), ..EndpointSlice::default() };
         assert_eq!(slice.serving(port).collect::<Vec<_>>(), expected, "{port:?} of {ports:?}");
     }
 

@@ -19,6 +19,8 @@ pub struct ServiceTable {
     /// The backends that each service has for a frontend. Of several services the first by name has the frontend.
     claims: BTreeMap<ServiceKey, BTreeMap<ServiceName, Claim>>,
     last_set: u32,
+    /// The name by which slices show this node's own addresses; none where they are not of a cluster.
+    node: Option<String>,
     changed: BTreeSet<ServiceName>,
 }
 
@@ -74,6 +76,14 @@ impl ServiceTable {
         self.last_set = self.last_set.max(number);
     }
 
+    /// Names this node as slices do.
+    pub(crate) fn name_node(&mut self, node: Option<String>) {
+        if self.node != node {
+            self.node = node;
+            self.changed.extend(self.listing.services().map(Service::full_name));
+        }
+    }
+
     /// Puts a service in place of the one with its name, which is returned.
     pub fn put_service(&mut self, service: Service) -> Option<Service> {
         self.changed.insert(service.full_name());
@@ -100,7 +110,7 @@ impl ServiceTable {
         self.changed.insert(service.clone());
         let is_none = match &list {
             SliceList::Selected => slices.is_empty(),
-            SliceList::Listed(_) => slices.iter().all(|slice| slice.addresses.is_empty()),
+            SliceList::Listed(_) => slices.iter().all(EndpointSlice::is_empty),
         };
         let mut lists = self.listing.slices.remove(service).unwrap_or_default();
         let known = Arc::make_mut(&mut lists);
@@ -156,7 +166,7 @@ impl ServiceTable {
         let Some(service) = self.listing.service(name) else { return wanted };
         let slices = self.listing.in_force(name);
         let flags = if service.keeps_clients { service_flag::ONE_BACKEND_OF_CLIENT } else { 0 };
-        for frontend in frontends(service, &slices) {
+        for frontend in frontends(service, &slices, self.node.as_deref()) {
             wanted.entry(frontend.key).or_insert(Claim { backends: frontend.backends.into(), flags });
         }
         wanted

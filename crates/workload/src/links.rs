@@ -2,7 +2,7 @@
 
 use crate::network::{Link, Network, NetworkError};
 use netlink::message::RouteNetlinkMessage as Message;
-use netlink::message::link::{LinkAttribute, LinkMessage};
+use netlink::message::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage};
 
 /// The interface group for deleting several interfaces together. The kernel waits for one grace period per group; for an
 /// interface that is deleted alone, it waits about 20 ms.
@@ -13,6 +13,19 @@ impl Network {
     pub fn set_alias(&mut self, interface: u32, alias: &str) -> Result<(), NetworkError> {
         let alias = LinkAttribute::IfAlias(alias.to_owned());
         self.set(interface, alias, || format!("marking interface {interface}"))
+    }
+
+    /// Lets the kernel assign no IPv6 address of its own to an interface, and sets its alias, if there is one. Writing the setting
+    /// `addr_gen_mode` instead would spin on a CPU while another thread changes any network of the host.
+    pub(crate) fn without_own_address(
+        &mut self,
+        interface: u32,
+        alias: Option<&str>,
+    ) -> Result<(), NetworkError> {
+        let mode = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+        let alias = alias.map(|alias| LinkAttribute::IfAlias(alias.to_owned()));
+        let attributes = alias.into_iter().chain([LinkAttribute::AfSpecUnspec(vec![mode])]);
+        self.set_all(interface, attributes.collect(), || format!("configuring interface {interface}"))
     }
 
     /// Renames an interface, which must be down. For the error that the name is taken, [`NetworkError::is_present`] is true.
@@ -68,9 +81,18 @@ impl Network {
         attribute: LinkAttribute,
         what: impl Fn() -> String,
     ) -> Result<(), NetworkError> {
+        self.set_all(interface, vec![attribute], what)
+    }
+
+    fn set_all(
+        &mut self,
+        interface: u32,
+        attributes: Vec<LinkAttribute>,
+        what: impl Fn() -> String,
+    ) -> Result<(), NetworkError> {
         let mut request = LinkMessage::default();
         request.header.index = interface;
-        request.attributes.push(attribute);
+        request.attributes = attributes;
         self.change(Message::SetLink(request), 0, what)
     }
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// The IPv6 gateway of every workload.
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// The index of the loopback interface, in each network namespace.
+const LOOPBACK: u32 = 1;
 /// Name of the interface in a workload.
 pub const WORKLOAD_INTERFACE: &str = "eth0";
 
@@ -232,11 +234,14 @@ impl NodeNamespace {
         inside: &str,
     ) -> Result<Wired, WireError> {
         let host = existing(&mut self.network, plan.host)?;
-        if let Some(alias) = plan.alias {
-            self.network.set_alias(host.index, alias)?;
+        let has_ipv6 = self.ipv6 == Ipv6::Enabled;
+        match plan.alias {
+            alias if has_ipv6 => self.network.without_own_address(host.index, alias)?,
+            Some(alias) => self.network.set_alias(host.index, alias)?,
+            None => {}
         }
-        self.namespace.enter(|| disable_autoconfiguration(plan.host))??;
-        let mac = workload.enter(|| wire_inside(inside, plan.addresses, host.mac))??;
+        self.namespace.visit(|| disable_autoconfiguration(plan.host))??;
+        let mac = workload.visit(|| wire_inside(inside, plan.addresses, (host.mac, has_ipv6)))??;
         Ok(Wired {
             interface: host.index,
             name: host.name,
@@ -247,18 +252,24 @@ impl NodeNamespace {
     }
 }
 
-/// Sets up the interface in a workload, on a thread in its namespace; returns the link-layer address.
-fn wire_inside(name: &str, addresses: &[IpAddr], host_mac: [u8; 6]) -> Result<[u8; 6], WireError> {
+/// Sets up the interface in a workload, whose namespace the calling thread visits; returns the link-layer address.
+fn wire_inside(
+    name: &str,
+    addresses: &[IpAddr],
+    (host_mac, has_ipv6): ([u8; 6], bool),
+) -> Result<[u8; 6], WireError> {
     let mut network = Network::current()?;
-    let loopback = existing(&mut network, "lo")?;
-    network.up(loopback.index)?;
+    network.up(LOOPBACK)?;
     if addresses.iter().any(IpAddr::is_ipv6) {
         // A new namespace can inherit the setting that disables IPv6.
         let enabled = ["lo", name].map(|name| format!("ipv6/conf/{name}/disable_ipv6"));
         sysctl::write(enabled.iter().map(|name| (name.as_str(), "0")))?;
     }
-    disable_autoconfiguration(name)?;
     let own = existing(&mut network, name)?;
+    if has_ipv6 {
+        network.without_own_address(own.index, None)?;
+    }
+    disable_autoconfiguration(name)?;
     network.up(own.index)?;
     for &address in addresses {
         network.add_address(own.index, address, host_prefix(address))?;

@@ -15,13 +15,19 @@ pub struct SysctlError {
     pub source: io::Error,
 }
 
-/// Writes settings under `/proc/sys/net`; skips those of IPv6 where the kernel has no IPv6.
+/// Writes settings under `/proc/sys/net` that have other values; skips those of IPv6 where the kernel has no IPv6.
+///
+/// A setting is read first: for some, a writer spins on a CPU while another thread changes any network of the host.
 pub(crate) fn write<'a>(
     settings: impl IntoIterator<Item = (&'a str, &'static str)>,
 ) -> Result<(), SysctlError> {
     let root = Path::new("/proc/sys/net");
     for (name, value) in settings {
-        match std::fs::write(root.join(name), value) {
+        let path = root.join(name);
+        if std::fs::read(&path).is_ok_and(|found| found.trim_ascii_end() == value.as_bytes()) {
+            continue;
+        }
+        match std::fs::write(path, value) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && lacks_family(root, name) => {}
             Err(source) => return Err(SysctlError { name: name.to_owned(), value, source }),
             Ok(()) => {}

@@ -1,5 +1,6 @@
 //! Births: pods are born and killed on all nodes, while connections from and to each newborn are checked from its first instant.
 
+mod attachment_steps;
 mod checkers;
 mod newborn;
 mod tally;

@@ -5,6 +5,7 @@ use crate::image::{self, Image, Layer};
 use crate::lacking::Lacking;
 use crate::{agnhost, kubernetes, tree};
 use anyhow::Result;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The image of the process that holds a pod's namespaces.
@@ -22,11 +23,13 @@ const AGNHOSTS: [&str; 3] = [
 ];
 /// The image of the agent, by the name that `deploy/manifests` use.
 const NEXIN: &str = "ghcr.io/nexin-io/nexin:latest";
+/// The image that an upgrade leads to.
+const NEXT_NEXIN: &str = "ghcr.io/nexin-io/nexin:next";
 
 /// What upstream's tests run in agnhost's image by `exec`, beside curl, dig and nc.
 const APPLETS: &[&str] = &[
     "awk", "cat", "cut", "date", "env", "grep", "head", "hostname", "ip", "kill", "ls", "nslookup", "ping",
-    "ps", "sed", "seq", "sleep", "sort", "tail", "timeout", "tr", "true", "wget",
+    "ps", "sed", "seq", "sleep", "sort", "tail", "timeout", "tr", "true",
 ];
 
 /// The archives that every node imports.
@@ -58,6 +61,7 @@ pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
     layer.link("bin/bash", "/bin/sh");
     layer.program("bin/nc", Path::new("/bin/nc.openbsd"))?;
     layer.program("usr/bin/curl", Path::new("/usr/bin/curl"))?;
+    layer.program("bin/wget", &tree::root().join("testbed/kubernetes/wget"))?;
     layer.program("usr/bin/getent", Path::new("/usr/bin/getent"))?;
     layer.program("usr/bin/dig", Path::new("/usr/bin/dig"))?;
     // Its TLS server reads these, which are beside its source.
@@ -85,6 +89,24 @@ pub(super) fn write_agnhost(plan: &Plan) -> Result<()> {
     });
     let images: Vec<_> = agnhosts.into_iter().chain(pauses).collect();
     image::write(&plan.name.state().join("images/agnhost.tar"), &images)
+}
+
+/// Writes the archive of another release of our own image, whose program behaves as the given one; returns the archive and the
+/// image's name.
+pub(super) fn write_next_nexin(plan: &Plan, program: &Path) -> Result<(PathBuf, &'static str)> {
+    let directory = plan.name.state().join("images");
+    let next = directory.join("nexin-next");
+    std::fs::copy(program, &next)?;
+    // What follows the sections of a program has no effect.
+    std::fs::OpenOptions::new().append(true).open(&next)?.write_all(b"the next release\n")?;
+    let mut layer = Layer::default();
+    layer.program("nexin", &next)?;
+    let archive = directory.join("nexin-next.tar");
+    image::write(
+        &archive,
+        &[Image { reference: NEXT_NEXIN, entrypoint: &["/nexin"], arguments: &[], layer: &layer }],
+    )?;
+    Ok((archive, NEXT_NEXIN))
 }
 
 /// Writes the archive of our own image: the binary, and the libraries that it names unless it is static.

@@ -155,11 +155,18 @@ fn containerd(name: &Name, directory: &Path) -> Program {
 /// A task that imports an archive of images, so that no pod waits for a registry.
 fn import(name: &Name, archive: &Path) -> Program {
     let stem = archive.file_stem().unwrap_or_default().to_string_lossy();
-    let archive = archive.display().to_string();
-    let arguments = ["--address", SOCKET, "--namespace", "k8s.io", "images", "import", &archive];
-    Program::new(&format!("import-{stem}"), &name.program("ctr"), arguments)
-        .after([PathBuf::from(SOCKET)])
-        .once()
+    Program::new(
+        &format!("import-{stem}"),
+        &name.program("ctr"),
+        import_arguments(&archive.display().to_string()),
+    )
+    .after([PathBuf::from(SOCKET)])
+    .once()
+}
+
+/// The arguments with which `ctr` imports an archive of images into its node.
+pub(super) fn import_arguments(archive: &str) -> [&str; 7] {
+    ["--address", SOCKET, "--namespace", "k8s.io", "images", "import", archive]
 }
 
 fn kube_proxy(name: &Name, node: Machine) -> Program {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The name of the plugin.
 const PLUGIN: &str = "nexin-cni";
@@ -23,10 +23,12 @@ pub(crate) fn run() -> Option<Result<ExitCode>> {
 fn measure() -> Result<ExitCode> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let (operation, container) = (variable("CNI_COMMAND"), variable("CNI_CONTAINERID"));
-    let started = Instant::now();
+    let (at, started) = (since_epoch(), Instant::now());
     let status = Command::new(format!("{}/{PLUGIN}", PLUGIN_DIRECTORIES[1])).status()?;
     let took = started.elapsed().as_micros();
-    let line = format!("{operation} {container} {} {took}\n", status.success());
+    let arguments = variable("CNI_ARGS");
+    let pod = arguments.split(';').find_map(|one| one.strip_prefix("K8S_POD_NAME=")).unwrap_or("-");
+    let line = format!("{operation} {container} {} {took} {} {pod}\n", status.success(), at.as_micros());
     OpenOptions::new().create(true).append(true).open(LOG)?.write_all(line.as_bytes())?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
@@ -41,15 +43,30 @@ pub(super) fn install(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// How long each successful request of this operation took, on all nodes.
-pub(super) fn times(plan: &Plan, operation: &str) -> Result<Vec<Duration>> {
-    let mut times = Vec::new();
+/// The time since the epoch, which all processes of this machine share.
+pub(super) fn since_epoch() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
+}
+
+/// A successful request to the plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TimedRequest {
+    pub(super) pod: String,
+    /// When the plugin was started, since the epoch.
+    pub(super) at: Duration,
+    /// How long it ran.
+    pub(super) took: Duration,
+}
+
+/// The successful requests of this operation, on all nodes.
+pub(super) fn requests(plan: &Plan, operation: &str) -> Result<Vec<TimedRequest>> {
+    let mut requests = Vec::new();
     for machine in plan.node_machines() {
         let path = node::own_directory(&plan.name, machine, LOG);
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        times.extend(text.lines().filter_map(|line| time(line, operation)));
+        requests.extend(text.lines().filter_map(|line| request(line, operation)));
     }
-    Ok(times)
+    Ok(requests)
 }
 
 /// Empties the record of a node.
@@ -57,11 +74,13 @@ pub(super) fn forget(plan: &Plan, machine: Machine) -> Result<()> {
     Ok(File::create(node::own_directory(&plan.name, machine, LOG)).map(drop)?)
 }
 
-fn time(line: &str, operation: &str) -> Option<Duration> {
+fn request(line: &str, operation: &str) -> Option<TimedRequest> {
     let mut fields = line.split(' ');
     let is_wanted = fields.next()? == operation && fields.nth(1)? == "true";
-    let micros = fields.next()?.parse().ok()?;
-    is_wanted.then(|| Duration::from_micros(micros))
+    let mut time = || Some(Duration::from_micros(fields.next()?.parse().ok()?));
+    let (took, at) = (time()?, time()?);
+    let pod = fields.next()?.to_owned();
+    is_wanted.then_some(TimedRequest { pod, at, took })
 }
 
 #[cfg(test)]
@@ -70,9 +89,11 @@ mod tests {
 
     #[test]
     fn only_successful_requests_of_an_operation_count() {
-        assert_eq!(time("ADD c true 1500", "ADD"), Some(Duration::from_micros(1500)));
-        assert_eq!(time("ADD c false 1500", "ADD"), None);
-        assert_eq!(time("DEL c true 1500", "ADD"), None);
-        assert_eq!(time("ADD c tr", "ADD"), None);
+        let (at, took) = (Duration::from_micros(7), Duration::from_micros(1500));
+        let expected = TimedRequest { pod: "web".into(), at, took };
+        assert_eq!(request("ADD c true 1500 7 web", "ADD"), Some(expected));
+        for other in ["ADD c false 1500 7 web", "DEL c true 1500 7 web", "ADD c true 1500 7", "ADD c tr"] {
+            assert_eq!(request(other, "ADD"), None, "{other}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The CiliumEndpoints of this node's pods: what to write so that the API server has one for each pod, and no other of this node.
 
 use super::peers::node_address;
+use crate::node_pods::PodQuery;
 use crate::reconciler::Reconciler;
 use crate::state::{WorkloadRecord, WorkloadStage};
 use identity::key;
@@ -55,7 +56,7 @@ impl EndpointReports {
                 self.shown.insert(name.clone(), ShownEndpoint { uid, is_ending });
             }
             None if self.shown.remove(name).is_some() => {
-                // Someone else removed or took it: if its pod is here, the endpoint is written again.
+                // Another writer removed or took it: if its pod exists, the endpoint is written again.
                 self.written.retain(|_, known| known.name != *name);
             }
             None => {}
@@ -69,18 +70,18 @@ impl EndpointReports {
         own_addresses: impl FnOnce() -> Vec<IpAddr>,
     ) -> Vec<ObjectWrite> {
         let workloads = &reconciler.state.workloads;
-        self.written.retain(|id, _| workloads.get(id).is_some());
+        let mut writes = self.withdrawals(reconciler);
         let identity = |record: &WorkloadRecord| reconciler.world().identity(record.id);
         let due: Vec<(Arc<WorkloadRecord>, u32)> = workloads
             .values()
-            .filter(|record| record.stage == WorkloadStage::Made && record.sandbox.is_some())
+            .filter(|record| record.stage == WorkloadStage::Made && has_pod(reconciler, record))
             .filter_map(|record| Some((Arc::clone(record), identity(record)?)))
             .filter(|(record, identity)| {
                 let known = self.written.get(&record.id);
                 known.is_none_or(|known| !Arc::ptr_eq(&known.record, record) || known.identity != *identity)
             })
             .collect();
-        let mut writes = self.removals(reconciler);
+        writes.extend(self.removals(reconciler));
         if due.is_empty() {
             return writes;
         }
@@ -95,6 +96,19 @@ impl EndpointReports {
             self.written.insert(record.id, ReportedPod { record, identity, name });
         }
         writes
+    }
+
+    /// Gives up the writes of endpoints whose pods are not here any more: where their namespace is gone, no write succeeds.
+    fn withdrawals(&mut self, reconciler: &Reconciler) -> Vec<ObjectWrite> {
+        let workloads = &reconciler.state.workloads;
+        let gone: Vec<ReportedPod> =
+            self.written.extract_if(.., |id, _| workloads.get(id).is_none()).map(|(_, pod)| pod).collect();
+        let path = |name: &ResourceName| CiliumEndpoint::path(name.namespace.as_deref(), &name.name);
+        let withdraw =
+            |pod: ReportedPod| ObjectWrite { path: path(&pod.name), action: WriteAction::Withdraw };
+        // A later sandbox of the same pod has the same endpoint.
+        let is_over = |gone: &ReportedPod| self.written.values().all(|other| other.name != gone.name);
+        gone.into_iter().filter(is_over).map(withdraw).collect()
     }
 
     /// Removes endpoints of this node whose pods are not here any more.
@@ -113,6 +127,14 @@ impl EndpointReports {
             })
             .collect()
     }
+}
+
+/// Whether the API server has the pod of a workload. A workload ends some time after its pod; an endpoint that is written meanwhile has no
+/// owner, and the API server deletes it again.
+fn has_pod(reconciler: &Reconciler, record: &WorkloadRecord) -> bool {
+    let Some(sandbox) = &record.sandbox else { return false };
+    let api::WorkloadSpec { namespace, name, .. } = &record.wanted;
+    reconciler.pods.known(PodQuery { namespace, name, uid: sandbox.pod_uid.as_deref() }).is_some()
 }
 
 fn name_of(record: &WorkloadRecord) -> ResourceName {

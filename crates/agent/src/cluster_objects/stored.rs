@@ -6,6 +6,7 @@ use super::names::{object_of, source_of};
 use super::node_objects::NodeObjects;
 use super::peer_slices::PeerSlices;
 use super::{peers, pods};
+use crate::entry_log::Durability;
 use crate::files::{Copies, DamagedCopy};
 use crate::node_pods::NodePod;
 use crate::objects::{FileState, FileStates, Objects};
@@ -210,9 +211,11 @@ impl StoredCluster {
         self.unsaved.insert(source, text);
     }
 
-    /// Writes what was kept. What cannot be written is written by the next call.
+    /// Writes what was kept. Changes of pods alone cost no fsync: there are many, on the agent's thread, while pods are born. What cannot be written is written by the next call.
     pub(crate) fn save(&mut self) -> io::Result<()> {
-        self.copies.save(std::mem::take(&mut self.unsaved))
+        let is_lasting = self.unsaved.keys().any(|source| outlives_host(source));
+        let durability = if is_lasting { Durability::Host } else { Durability::Process };
+        self.copies.save_durably(std::mem::take(&mut self.unsaved), durability)
     }
 
     fn texts_of(&self, role: ObjectRole) -> impl Iterator<Item = (&str, &str)> {
@@ -226,6 +229,15 @@ impl StoredCluster {
             .map(|(source, text)| (source.as_str(), text.as_str()))
             .filter(move |(source, _)| is_of(source))
     }
+}
+
+/// Whether an object is needed after the host has ended. Its pods end with it; where others are is out of date by then.
+fn outlives_host(source: &str) -> bool {
+    let kind = object_of(source).map(|(kind, _)| kind);
+    !matches!(
+        kind,
+        Some("Pod" | "CiliumEndpoint" | "CiliumEndpointSlice" | "CiliumIdentity" | "EndpointSlice")
+    )
 }
 
 /// The objects of a kind, by name.

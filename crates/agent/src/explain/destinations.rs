@@ -253,7 +253,7 @@ fn backends(
 /// The same addresses with just this port, which has the name of the service's port.
 fn with_port(slice: &EndpointSlice, port: &ServicePort, number: u16) -> EndpointSlice {
     let port = EndpointPort::named(&port.name, port.protocol, number);
-    EndpointSlice { addresses: slice.addresses.clone(), ports: vec![port] }
+    EndpointSlice { ports: vec![port], ..slice.clone() }
 }
 
 /// The remark on the translation of a service.

@@ -3,7 +3,7 @@
 
 mod earlier;
 
-use crate::entry_log::{EntryLog, LogEntry, ReadLogError};
+use crate::entry_log::{Durability, EntryLog, LogEntry, ReadLogError};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -64,12 +64,21 @@ impl Copies {
         &mut self,
         changes: impl IntoIterator<Item = (String, Option<String>)>,
     ) -> io::Result<()> {
+        self.save_durably(changes, Durability::Host)
+    }
+
+    /// As [`Self::save`], for changes that must outlive the host or only this process.
+    pub(crate) fn save_durably(
+        &mut self,
+        changes: impl IntoIterator<Item = (String, Option<String>)>,
+        durability: Durability,
+    ) -> io::Result<()> {
         self.unsaved.extend(changes);
         let entries = self.unsaved.iter().map(|change| match change {
             (file, Some(text)) => LogEntry::Put(file, text),
             (file, None) => LogEntry::Remove(file),
         });
-        let pending = self.log.append(&entries.collect::<Vec<_>>())?;
+        let pending = self.log.append_durably(&entries.collect::<Vec<_>>(), durability)?;
         self.log.commit(pending);
         self.unsaved.clear();
         while let Some(first) = self.earlier.last() {

@@ -1,5 +1,6 @@
 //! The texts of the state's entries, by key.
 
+use crate::entry_log::Durability;
 use crate::state::{State, WorkloadRecord};
 use abi::identity::FIRST_ALLOCATED;
 use identity::{Labels, MapChanges, Source};
@@ -54,6 +55,18 @@ pub(super) fn changes(before: &State, after: &State) -> serde_json::Result<Vec<(
         changes.push((NUMBERS.to_owned(), Some(serde_json::to_string(&numbers)?)));
     }
     Ok(changes)
+}
+
+/// What the change from one state to another must outlive. Workloads end with the host, and the maps with the numbers of
+/// identities; the addresses of services and the numbers of published rule sets do not.
+pub(super) fn durability(
+    (before, after): (&State, &State),
+    changes: &[(String, Option<String>)],
+) -> Durability {
+    let are_published = before.last_rule_set != after.last_rule_set;
+    let outlives =
+        |(key, _): &(String, Option<String>)| key.starts_with(SERVICE) || (key == NUMBERS && are_published);
+    if changes.iter().any(outlives) { Durability::Host } else { Durability::Process }
 }
 
 fn add<K: Display, V>(

@@ -1,6 +1,7 @@
 //! Tests of the state on disk: what is appended, and what a crash or an earlier release leaves.
 
 use super::*;
+use crate::entry_log::Durability;
 use crate::state::{WorkloadRecord, WorkloadStage};
 use identity::Labels;
 use std::sync::Arc;
@@ -172,4 +173,20 @@ fn a_damaged_state_is_reported_with_advice() {
     fs::write(scratch.0.earlier_state(), "{").unwrap();
     let said = format!("{:#}", StateLog::load(&scratch.0).unwrap_err());
     assert!(said.contains("state.json is damaged"), "{said}");
+}
+
+#[test]
+fn what_ends_with_the_host_need_not_outlive_it() {
+    let check = |change: &dyn Fn(&mut State), expected: Durability| {
+        let before = state([1]);
+        let mut after = state([1, 2]);
+        after.services.remove("default/w2");
+        change(&mut after);
+        let changes = stored::changes(&before, &after).unwrap();
+        assert_eq!(stored::durability((&before, &after), &changes), expected, "{changes:?}");
+    };
+    check(&|_| {}, Durability::Process);
+    check(&|after| after.last_rule_set = 7, Durability::Host);
+    check(&|after| drop(after.services.insert("default/w2".into(), Vec::new())), Durability::Host);
+    check(&|after| drop(after.services.remove("default/w1")), Durability::Host);
 }

@@ -1,7 +1,8 @@
 //! The network of workloads in sandboxes, whose network namespaces a container runtime makes and removes.
 
-use super::{Wiring, endpoint, namespace_of};
+use super::{Wiring, alias, endpoint, namespace, namespace_of, number_of};
 use crate::state::{WorkloadRecord, WorkloadStage};
+use crate::step_times::StepTimes;
 use anyhow::{Context, ensure};
 use control::{Endpoint, Wire};
 use loader::Attacher;
@@ -10,6 +11,20 @@ use std::collections::BTreeSet;
 use workload::{ExpectedInterface, NetworkNamespace, differences, find_pair};
 
 impl Wiring {
+    /// The interfaces of sandboxes whose workloads are not `known`. Their sandboxes exist: an interface ends with the network namespace of
+    /// either end. A workload of `nexin run` has a network namespace with a name of ours beside its interface.
+    pub(crate) fn unknown_sandboxes(&mut self, known: &BTreeSet<u32>) -> anyhow::Result<Vec<String>> {
+        let links = self.node.network().links()?;
+        let mut unknown = Vec::new();
+        for link in links {
+            let Some(id) = number_of(&link.alias, &alias(&self.instance, "")) else { continue };
+            if !known.contains(&id) && !NetworkNamespace::is_taken(&namespace(&self.instance, id))? {
+                unknown.push(link.name);
+            }
+        }
+        Ok(unknown)
+    }
+
     /// Opens the network namespace of a sandbox.
     pub(super) fn open_sandbox(&self, workload: &WorkloadRecord) -> anyhow::Result<NetworkNamespace> {
         let path = &workload.network_namespace;
@@ -25,6 +40,7 @@ impl Wiring {
         &mut self,
         attacher: &Attacher,
         (workload, namespace): (&mut WorkloadRecord, &NetworkNamespace),
+        times: &mut StepTimes,
     ) -> anyhow::Result<Endpoint> {
         let name = workload.inside();
         let pair = find_pair(&mut self.node, namespace, name)?;
@@ -40,6 +56,7 @@ impl Wiring {
         let endpoint = endpoint(workload, wire)?;
         let _expedited = self.expediter.begin();
         attacher.attach(outside.index).context("the programs cannot be attached")?;
+        times.end("programs");
         if !outside.is_up {
             // An earlier attachment of the same interface was removed.
             self.node.network().up(outside.index)?;

@@ -15,6 +15,7 @@ use crate::problems::Problem;
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
 use crate::state::{SandboxRecord, WorkloadRecord, WorkloadStage, boot};
+use crate::step_times::StepTimes;
 use crate::views;
 use crate::wiring::Wiring;
 use api::{AttachmentName, AttachmentSpec, Cause, Failure};
@@ -31,10 +32,11 @@ const QUEUE: Problem = Problem::new(
 /// Carries out a command about attachments; the client gets its answer when it has taken effect.
 pub(crate) fn carry_out_attachment(reconciler: &mut Reconciler, command: AttachmentCommand, reply: Reply) {
     match command {
-        AttachmentCommand::Attach(spec) => {
+        AttachmentCommand::Attach { spec, mut times } => {
+            times.end("turn");
             // A deletion that is older than this request comes first.
             take_queued(reconciler);
-            attach(reconciler, *spec, reply);
+            attach(reconciler, *spec, (times, reply));
         }
         AttachmentCommand::Detach(name) => detach(reconciler, &name, reply),
         AttachmentCommand::Check { name, addresses } => {
@@ -76,12 +78,13 @@ pub(super) fn unpark(reconciler: &mut Reconciler, removed: &BTreeSet<u32>) {
     let parked = std::mem::take(&mut reconciler.lifecycle.parked);
     let (due, others) = parked.into_iter().partition(|one: &Parked| removed.contains(&one.behind));
     reconciler.lifecycle.parked = others;
-    for Parked { spec, reply, .. } in due {
-        attach(reconciler, spec, reply);
+    for Parked { spec, mut times, reply, .. } in due {
+        times.end("removal");
+        attach(reconciler, spec, (times, reply));
     }
 }
 
-fn attach(reconciler: &mut Reconciler, spec: AttachmentSpec, reply: Reply) {
+fn attach(reconciler: &mut Reconciler, spec: AttachmentSpec, (times, reply): (StepTimes, Reply)) {
     match existing(reconciler, &spec) {
         Existing::Made(answer) => reply.send(answer),
         // The client of an earlier request for the same attachment did not wait for its answer.
@@ -91,10 +94,10 @@ fn attach(reconciler: &mut Reconciler, spec: AttachmentSpec, reply: Reply) {
         }
         Existing::Leaving(id) => {
             removal::leave(reconciler, id, None);
-            reconciler.lifecycle.parked.push(Parked { behind: id, spec, reply });
+            reconciler.lifecycle.parked.push(Parked { behind: id, spec, times, reply });
         }
         Existing::None => match reserve(reconciler, spec) {
-            Ok(workload) => creation::record(reconciler, workload, reply),
+            Ok(workload) => creation::record(reconciler, workload, (times, reply)),
             Err(failure) => reply.send(Err(failure)),
         },
     }

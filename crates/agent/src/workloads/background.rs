@@ -95,7 +95,9 @@ impl Background {
     pub(crate) fn create(self: &Arc<Self>, mut creation: Creation) {
         let background = Arc::clone(self);
         self.creators.give(move |wiring| {
-            let created = wiring.create(&background.attacher, &mut creation.workload);
+            let Creation { workload, times, .. } = &mut creation;
+            times.end("creator");
+            let created = wiring.create(&background.attacher, workload, times);
             background.put(|results| results.created.push((creation, created)));
         });
     }

@@ -7,6 +7,7 @@ use crate::answer::{internal, value};
 use crate::queue::Reply;
 use crate::reconciler::Reconciler;
 use crate::state::{WorkloadRecord, WorkloadStage};
+use crate::step_times::StepTimes;
 use crate::views;
 use api::{Cause, Failure};
 use control::{Change, Endpoint};
@@ -19,16 +20,20 @@ pub(crate) fn create(reconciler: &mut Reconciler, wanted: api::WorkloadSpec, rep
     let reserved = admission::admit(reconciler, wanted)
         .and_then(|wanted| reserve(reconciler, wanted, |workload| workload));
     match reserved {
-        Ok(workload) => record(reconciler, workload, reply),
+        Ok(workload) => record(reconciler, workload, (StepTimes::begin(), reply)),
         Err(failure) => reply.send(Err(failure)),
     }
 }
 
 /// Begins to create a workload whose number and addresses are reserved.
-pub(super) fn record(reconciler: &mut Reconciler, workload: WorkloadRecord, reply: Reply) {
+pub(super) fn record(
+    reconciler: &mut Reconciler,
+    workload: WorkloadRecord,
+    (times, reply): (StepTimes, Reply),
+) {
     let lifecycle = &mut reconciler.lifecycle;
     lifecycle.creating.insert(workload.id, Vec::new());
-    lifecycle.recording.push(Creation { workload, replies: vec![reply] });
+    lifecycle.recording.push(Creation { workload, times, replies: vec![reply] });
     // Requests that are in the queue already come first, so that all of them are recorded together.
     lifecycle.notifier.notify();
 }
@@ -56,9 +61,12 @@ pub(super) fn reserve(
 /// them.
 pub(super) fn begin(reconciler: &mut Reconciler) {
     let lifecycle = &mut reconciler.lifecycle;
-    for creation in std::mem::take(&mut lifecycle.recording) {
+    for mut creation in std::mem::take(&mut lifecycle.recording) {
         lifecycle.steps.push(Box::new(|saved, background| match saved {
-            Ok(()) => background.create(creation),
+            Ok(()) => {
+                creation.times.end("record");
+                background.create(creation);
+            }
             Err(why) => background.put(|results| results.unsaved.push((creation, why.clone()))),
         }));
     }
@@ -89,6 +97,7 @@ pub(super) fn finish(reconciler: &mut Reconciler, created: Vec<(Creation, anyhow
             abandon(reconciler, creation, internal(error));
             continue;
         }
+        creation.times.end("entries");
         creation.workload.stage = WorkloadStage::Made;
         complete(reconciler, &creation.workload);
         let world = reconciler.world().snapshot();
@@ -99,10 +108,25 @@ pub(super) fn finish(reconciler: &mut Reconciler, created: Vec<(Creation, anyhow
         let joined = reconciler.lifecycle.joined.remove(&creation.workload.id);
         creation.replies.extend(joined.unwrap_or_default());
         reconciler.lifecycle.steps.push(Box::new(move |saved, background| match saved {
-            Ok(()) => creation.replies.into_iter().for_each(|reply| reply.send(answer.clone())),
+            Ok(()) => {
+                creation.times.end("save");
+                creation.replies.into_iter().for_each(|reply| reply.send(answer.clone()));
+                log(&creation.workload, &creation.times);
+            }
             Err(why) => background.put(|results| results.unsaved.push((creation, why.clone()))),
         }));
     }
+}
+
+/// Logs an attachment that is complete.
+fn log(workload: &WorkloadRecord, times: &StepTimes) {
+    let Some(sandbox) = &workload.sandbox else { return };
+    let api::WorkloadSpec { namespace, name, .. } = &workload.wanted;
+    let container = &sandbox.attachment.container;
+    tracing::info!(
+        "pod {namespace}/{name} is attached as {}, container {container}, in {times}",
+        workload.interface
+    );
 }
 
 /// Records a workload as complete, and watches its owner.
@@ -118,7 +142,7 @@ fn complete(reconciler: &mut Reconciler, workload: &WorkloadRecord) {
 }
 
 /// Removes what exists of a workload that could not be created; then its client gets the reason.
-fn abandon(reconciler: &mut Reconciler, Creation { workload, replies }: Creation, failure: Failure) {
+fn abandon(reconciler: &mut Reconciler, Creation { workload, replies, .. }: Creation, failure: Failure) {
     let lifecycle = &mut reconciler.lifecycle;
     let waiters = lifecycle.creating.remove(&workload.id).unwrap_or_default();
     let joined = lifecycle.joined.remove(&workload.id).unwrap_or_default();

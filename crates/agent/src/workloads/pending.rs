@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::queue::Reply;
 use crate::state::WorkloadRecord;
+use crate::step_times::StepTimes;
 use api::{AttachmentSpec, Failure};
 use serde_json::Value;
 
@@ -10,6 +11,8 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(crate) struct Creation {
     pub(crate) workload: WorkloadRecord,
+    /// The steps that have ended.
+    pub(crate) times: StepTimes,
     pub(crate) replies: Vec<Reply>,
 }
 
@@ -19,6 +22,7 @@ pub(crate) struct Parked {
     /// The number of the other workload.
     pub(crate) behind: u32,
     pub(crate) spec: AttachmentSpec,
+    pub(crate) times: StepTimes,
     pub(crate) reply: Reply,
 }
 

@@ -3,8 +3,8 @@
 use crate::describe::describe;
 use api::view::{
     ApiServerLoad, Applied, AppliedObject, ApplyResult, Branch, Considered, EndpointSummary, Explanation,
-    FrontendSummary, IdentitySummary, PolicySummary, ProxyConnections, RuleSummary, RuntimeSettings,
-    ServiceSummary, SideVerdict, Status,
+    FrontendSummary, IdentitySummary, NodeReachability, PolicySummary, ProxyConnections, RuleSummary,
+    RuntimeSettings, ServiceSummary, SideVerdict, Status,
 };
 use api::{
     Answer, ApiRequest, AttachmentAddress, AttachmentName, AttachmentPort, AttachmentReadiness,
@@ -12,6 +12,7 @@ use api::{
     WorkloadSpec,
 };
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 pub(crate) fn envelope(request: ApiRequest) -> Envelope {
     Envelope { version: api::VERSION, request }
@@ -109,6 +110,7 @@ pub(crate) fn views() -> Vec<String> {
         describe("RuntimeSettings", &RuntimeSettings { monitor_aggregation: text() }),
         describe("ProxyConnections", &proxy_connections()),
         describe("ApiServerLoad", &api_server_load()),
+        describe("NodeReachability", &node_reachability()),
         describe("EndpointSummary", &endpoint()),
         describe("AttachmentSummary", &attachment_summary()),
         describe("AttachmentReadiness", &AttachmentReadiness { reasons: vec![text()] }),
@@ -159,6 +161,7 @@ fn status() -> Status {
         pins: text(),
         policies_from: text(),
         api_server: Some(api_server_load()),
+        nodes: vec![node_reachability()],
         problems: vec![text()],
         notes: vec![text()],
         endpoints: 1,
@@ -169,6 +172,16 @@ fn status() -> Status {
         packets: map(1),
         lost_events: 1,
         lost_events_by_cause: map(1),
+    }
+}
+
+fn node_reachability() -> NodeReachability {
+    NodeReachability {
+        name: text(),
+        address: IpAddr::from([192, 0, 2, 1]),
+        reachable: true,
+        round_trip_micros: Some(1),
+        unreachable_since: Some(text()),
     }
 }
 

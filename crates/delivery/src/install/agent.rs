@@ -121,7 +121,7 @@ fn container(settings: &InstallSettings) -> Value {
             "periodSeconds": 10,
             "timeoutSeconds": 5,
         },
-        "resources": {"requests": {"cpu": "20m", "memory": "80Mi"}},
+        "resources": {"requests": {"cpu": "100m", "memory": "80Mi"}},
         "volumeMounts": host.chain([config]).collect::<Vec<_>>(),
     })
 }

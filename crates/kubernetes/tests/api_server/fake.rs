@@ -145,6 +145,12 @@ impl FakeServer {
         writes.map(|(_, body)| body.clone()).collect()
     }
 
+    /// The paths of the writes so far.
+    #[allow(dead_code, reason = "not every test expects that something is not written")]
+    pub(crate) fn written_paths(&self) -> Vec<String> {
+        self.lock().writes.iter().map(|(path, _)| path.clone()).collect()
+    }
+
     /// Waits until this many watches of policies were opened since the start.
     pub(crate) fn wait_for_watches(&self, count: usize) {
         let mut state = self.lock();

@@ -6,7 +6,6 @@ use crate::header::Header;
 use crate::item::{Fields, Item, Nulls};
 use crate::object::Endpoints;
 use service::{EndpointPort, EndpointSlice, TransportProtocol};
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// The label by which a slice names its service.
@@ -44,7 +43,8 @@ fn subset(item: &Item<'_>) -> Option<EndpointSlice> {
         address::one(&ip?)
     };
     let addresses = addresses.iter().flat_map(Item::list).filter_map(address).collect();
-    Some(EndpointSlice { addresses, ports: ports.as_ref().map(endpoint_ports).unwrap_or_default() })
+    let ports = ports.as_ref().map(endpoint_ports).unwrap_or_default();
+    Some(EndpointSlice { addresses, ports, ..EndpointSlice::default() })
 }
 
 /// Reads the fields beside the header of an EndpointSlice.
@@ -56,36 +56,46 @@ pub(crate) fn slice(mut fields: Fields<'_>, header: Header<'_>) -> Option<Endpoi
     let (endpoints, ports) = (fields.take_or_null("endpoints"), fields.take_or_null("ports"));
     fields.finish();
     let family = kind.as_ref()?.one_of("address type", ADDRESS_TYPES)?;
-    let ready: Vec<Item<'_>> =
-        endpoints.iter().flat_map(Item::list).filter_map(|item| ready(&item)).collect();
-    let addresses: BTreeSet<IpAddr> = match family {
-        None => BTreeSet::new(),
-        Some(_) => ready.iter().flat_map(address::many).collect(),
-    };
+    let ports = ports.as_ref().map(endpoint_ports).unwrap_or_default();
+    let mut slice = EndpointSlice { ports, ..EndpointSlice::default() };
+    for item in endpoints.iter().flat_map(Item::list) {
+        endpoint(&item, family.is_some(), &mut slice);
+    }
     let is_stray = |address: &&IpAddr| address.is_ipv4() != (family == Some(Family::Ipv4));
-    if let (Some(stray), Some(kind)) = (addresses.iter().find(is_stray), &kind) {
+    let mut addresses = slice.addresses.iter().chain(&slice.terminating);
+    if let (Some(stray), Some(kind)) = (addresses.find(is_stray), &kind) {
         kind.error(format!("{stray} is of the other family; a slice has addresses of one"));
     }
-    let ports = ports.as_ref().map(endpoint_ports).unwrap_or_default();
     let service = header.labels.get(SERVICE).cloned().unwrap_or_default();
-    let slices = vec![EndpointSlice { addresses, ports }];
+    let slices = vec![slice];
     Some(Endpoints { namespace: header.namespace, service, slice_name: Some(header.name?), slices })
 }
 
-/// The addresses of an endpoint; none where it is not ready.
-fn ready<'a>(item: &Item<'a>) -> Option<Item<'a>> {
+/// Reads an endpoint into its slice: ready, terminating and serving, or neither. Domain names are no addresses.
+fn endpoint(item: &Item<'_>, has_addresses: bool, slice: &mut EndpointSlice) -> Option<()> {
     let mut fields = item.fields(Nulls::Absent)?;
     let (addresses, conditions) = (fields.require("addresses"), fields.take("conditions"));
-    fields.ignore(&["deprecatedTopology", "hints", "hostname", "nodeName", "targetRef", "zone"]);
+    let node = fields.take("nodeName").and_then(|item| item.text().map(ToString::to_string));
+    fields.ignore(&["deprecatedTopology", "hints", "hostname", "targetRef", "zone"]);
     fields.finish();
-    let is_ready = conditions.and_then(|item| {
-        let mut fields = item.fields(Nulls::Absent)?;
-        let ready = fields.take("ready");
-        fields.ignore(&["serving", "terminating"]);
-        fields.finish();
-        ready?.boolean()
-    });
-    addresses.filter(|_| is_ready != Some(false))
+    let [ready, serving, terminating] = conditions.and_then(|item| conditions_of(&item)).unwrap_or_default();
+    let addresses: Vec<IpAddr> = addresses.filter(|_| has_addresses).iter().flat_map(address::many).collect();
+    slice.nodes.extend(node.iter().flat_map(|node| addresses.iter().map(|own| (*own, node.clone()))));
+    if ready != Some(false) {
+        slice.addresses.extend(addresses);
+    } else if terminating == Some(true) && serving != Some(false) {
+        slice.terminating.extend(addresses);
+    }
+    Some(())
+}
+
+/// The conditions `ready`, `serving` and `terminating`, as far as they are there.
+fn conditions_of(item: &Item<'_>) -> Option<[Option<bool>; 3]> {
+    let mut fields = item.fields(Nulls::Absent)?;
+    let found =
+        ["ready", "serving", "terminating"].map(|name| fields.take(name).and_then(|item| item.boolean()));
+    fields.finish();
+    Some(found)
 }
 
 /// The ports of a slice or subset. A port without a number stands for no port that a service could have.

@@ -25,6 +25,10 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
     let affinity = fields.take("sessionAffinity");
     let affinities = &[("", false), ("None", false), ("ClientIP", true)];
     let keeps_clients = affinity.and_then(|item| item.one_of("affinity", affinities)).unwrap_or_default();
+    let policies = &[("", false), ("Cluster", false), ("Local", true)];
+    let stays_on_node = fields.take("internalTrafficPolicy");
+    let stays_on_node =
+        stays_on_node.and_then(|item| item.one_of("traffic policy", policies)).unwrap_or_default();
     check_other_fields(&mut fields);
     fields.finish();
     let items = ports.iter().flat_map(Item::list).collect::<Vec<_>>();
@@ -41,6 +45,7 @@ pub(crate) fn service(mut fields: Fields<'_>, header: Header<'_>) -> Option<Serv
         headless,
         external_name: None,
         keeps_clients,
+        stays_on_node,
         ports,
     };
     Some(match external_name {
@@ -103,7 +108,6 @@ const POLICIES: Values = &[("", ()), ("Cluster", ()), ("Local", ())];
 /// them.
 fn check_other_fields(fields: &mut Fields<'_>) {
     let checked: &[(&'static str, &str, Values)] = &[
-        ("internalTrafficPolicy", "traffic policy", POLICIES),
         ("externalTrafficPolicy", "traffic policy", POLICIES),
         (
             "ipFamilyPolicy",

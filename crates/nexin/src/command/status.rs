@@ -222,7 +222,24 @@ fn facts(status: &view::Status) -> Vec<(&'static str, String)> {
         ("packets", packets),
         ("events lost", lost_events(status)),
         ("API server", status.api_server.as_ref().map_or("none".into(), api_server)),
+        ("other nodes", nodes(&status.nodes)),
     ]
+}
+
+/// How many addresses of other nodes answer, and which do not.
+fn nodes(nodes: &[view::NodeReachability]) -> String {
+    let (reachable, silent): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.reachable);
+    if nodes.is_empty() {
+        return "none".into();
+    }
+    let slowest = reachable.iter().filter_map(|node| node.round_trip_micros).max();
+    let within = slowest.map(|micros| format!(" within {}.{:03} ms", micros / 1_000, micros % 1_000));
+    let silent = silent.iter().map(|node| {
+        let since = node.unreachable_since.as_deref().unwrap_or("its start");
+        format!("; {} ({}) does not answer since {since}", node.name, node.address)
+    });
+    let within = within.unwrap_or_default();
+    format!("{} of {} addresses answer{within}{}", reachable.len(), nodes.len(), silent.collect::<String>())
 }
 
 /// What the agent requested from the API server since its start.
@@ -251,4 +268,18 @@ fn connections(proxy: &view::ProxyConnections) -> String {
     };
     let (used, limit, most) = (proxy.in_use, proxy.limit, proxy.most_of_a_client);
     format!("{used} of {limit}, {most} of one client; {refused}; {} closed to make room", proxy.made_room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_read_ever_more_rarely_and_an_agent_at_the_same_pace() {
+        let waits = |retries: Retries| -> Vec<u128> {
+            retries.waits().take(5).map(|wait| wait.as_millis()).collect()
+        };
+        assert_eq!(waits(CLUSTER_RETRIES), [1000, 2000, 4000, 5000, 5000]);
+        assert_eq!(waits(AGENT_RETRIES), [250; 5]);
+    }
 }

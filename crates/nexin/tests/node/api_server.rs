@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
-use workload::NetworkNamespace;
+use workload::{NetworkNamespace, NodeNamespace};
 
 const VALID: &str = r#"{"endpointSelector": {}, "ingress": [{}]}"#;
 const INVALID: &str = r#"{"endpointSelector": {}, "ingres": [{}]}"#;
@@ -236,6 +236,61 @@ fn tier_and_order_of_policies_of_the_api_server_decide_about_connections() {
     }
 }
 
+#[test]
+#[ignore = "needs root"]
+fn the_endpoint_of_a_pod_that_is_gone_is_not_written_again() {
+    let (mut bed, server) = node_with_server("kh");
+    let addresses = json!([{"type": "InternalIP", "address": "192.0.2.1"}]);
+    server.put_object(
+        NODES,
+        json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.77.4.0/24"]}, "status": {"addresses": addresses}}),
+    );
+    server.put_object(PODS, pod("server"));
+    bed.start();
+    let sandbox = Sandbox::new("server");
+    let _host =
+        Host { namespace: sandbox.open(), addresses: run(&bed, "ADD", &sandbox).expect().addresses() };
+    let path = "/apis/cilium.io/v2/namespaces/default/ciliumendpoints/server";
+    let written =
+        || eventually(|| server.writes_to(path).pop().map(|text| serde_json::from_str(&text).unwrap()));
+    let mut endpoint: Value = written().unwrap();
+    endpoint["metadata"]["uid"] = "e".into();
+    server.put_object(PEERS, endpoint.clone());
+    thread::sleep(Duration::from_millis(300));
+    server.delete_object(PEERS, "default", "server");
+    let again = eventually(|| (server.writes_to(path).len() == 2).then_some(()));
+    assert!(again.is_some(), "the pod is here: {:?}", server.writes_to(path));
+    server.put_object(PEERS, endpoint);
+    server.delete_object(PODS, "default", "server");
+    thread::sleep(Duration::from_millis(300));
+    server.delete_object(PEERS, "default", "server");
+    thread::sleep(Duration::from_millis(700));
+    assert_eq!(server.writes_to(path).len(), 2, "the pod is gone");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_pod_lacks_an_identity_only_where_the_cluster_has_identities() {
+    let (mut bed, server) = node_with_server("ki");
+    server.put_object(NODES, json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.77.5.0/24"]}}));
+    server.put_object(PODS, pod("early"));
+    bed.start();
+    let reported = |name: &str| {
+        let beginning = format!("/api/v1/namespaces/default/events/{name}.");
+        server.written_paths().iter().any(|path| path.starts_with(&beginning))
+    };
+    let early = Sandbox::new("early");
+    run(&bed, "ADD", &early).expect();
+    thread::sleep(Duration::from_millis(1500));
+    assert!(!reported("early"), "no operator allocates identities here: {:?}", server.written_paths());
+    server.put_object(IDENTITIES, cluster_identity(700, "other"));
+    thread::sleep(Duration::from_millis(300));
+    server.put_object(PODS, pod("late"));
+    let late = Sandbox::new("late");
+    run(&bed, "ADD", &late).expect();
+    assert!(eventually(|| reported("late").then_some(())).is_some(), "{:?}", server.written_paths());
+}
+
 const SLICES: &str = "/apis/cilium.io/v2alpha1/ciliumendpointslices";
 
 /// Whether the agent knows a peer with this label and number.
@@ -355,4 +410,42 @@ fn damaged_objects_are_read_again_before_anything_changes() {
         bytes[50] ^= 1;
         std::fs::write(&log, bytes).unwrap();
     });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn pods_of_a_lost_state_file_stay_under_policy_until_they_end() {
+    let (mut bed, server) = node_with_server("kj");
+    server.put_object(NODES, json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.77.6.0/24"]}}));
+    ["server", "client", "stranger"].into_iter().for_each(|name| server.put_object(PODS, pod(name)));
+    server.put_object(POLICIES, about_client("allowed", "ingress", &json!({})));
+    bed.start();
+    bed.expect_policies(&["allowed"]);
+    let boxes = ["server", "client", "stranger"].map(Sandbox::new);
+    let [server_host, client, stranger] = boxes.each_ref().map(|sandbox| Host {
+        namespace: sandbox.open(),
+        addresses: run(&bed, "ADD", sandbox).expect().addresses(),
+    });
+    server_host.serve("server");
+    let reached = || (client.reaches(&server_host, "/"), stranger.reaches(&server_host, "/"));
+    assert_eq!(reached(), (Some(200), None));
+    bed.kill();
+    std::fs::remove_file(bed.path("run/state.log")).unwrap();
+    bed.spawn();
+    let reason = "state.log does not have the pods with the interfaces nx1, nx2, nx3";
+    assert!(eventually(|| bed.log().contains(reason).then_some(())).is_some(), "{}", bed.log());
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(reached(), (Some(200), None));
+        assert_eq!(bed.exit_code(&["status"]), Some(1), "the agent has not started");
+    }
+    // Their sandboxes end.
+    let mut node = NodeNamespace::of(NetworkNamespace::open(&bed.name).unwrap()).unwrap();
+    ["nx1", "nx2", "nx3"].into_iter().for_each(|name| node.network().delete_link(name).unwrap());
+    let answers = eventually(|| api::Client::connect(&bed.socket()).ok());
+    assert!(answers.is_some(), "{}", bed.log());
+    bed.expect_policies(&["allowed"]);
+    let next = Sandbox::new("server");
+    run(&bed, "ADD", &next).expect();
+    assert_eq!(bed.status().problems, Vec::<String>::new());
 }

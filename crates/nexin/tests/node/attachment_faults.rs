@@ -178,6 +178,12 @@ impl Case<'_> {
         fs::write(queue.join("0123.4567"), "{\"container\": \"x").unwrap();
         fs::write(queue.join("89ab.deletion"), "{\"container\": \"x").unwrap();
         fs::write(queue.join("cdef.deletion"), "{\"container\": \"x\", \"interface\": \"eth0\"}").unwrap();
+        let state = self.bed.path("run/state.log");
+        let mut bytes = fs::read(&state).unwrap();
+        // Behind the last record: the beginning of one whose length is 64.
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        bytes[end..end + 12].copy_from_slice(b"\x40\0\0\0sum!+\x09\0\0");
+        fs::write(&state, bytes).unwrap();
         self.bed.start();
         let emptied = eventually(|| {
             let names = fs::read_dir(&queue).unwrap().map(|entry| entry.unwrap().file_name());

@@ -4,6 +4,7 @@ use crate::CONNECTIONS;
 use crate::bed::{Bed, Host, eventually};
 use crate::runtime::{Sandbox, configuration, run, run_with, start, with_valid};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use workload::{Network, NetworkNamespace, NodeNamespace, Plan, find_pair};
 
@@ -245,7 +246,7 @@ fn an_address_that_another_plugin_gives_again_belongs_to_the_new_container() {
     expect_one(&bed, "10.22.0.7");
 }
 
-/// Attaches many sandboxes, ten at once, and prints how long each ADD took.
+/// Attaches many sandboxes, ten at once, and prints how long each ADD took, and each step of it in the agent.
 #[test]
 #[ignore = "needs root"]
 fn ten_sandboxes_at_once_are_attached_and_detached() {
@@ -277,9 +278,13 @@ fn ten_sandboxes_at_once_are_attached_and_detached() {
         deletions.into_iter().for_each(|mut one| assert!(one.wait().unwrap().success()));
     }
     expect_nothing_left(&bed);
+    let steps = steps(&bed.log());
     let spent = (cpu_time() - before).as_secs_f64() * 1000.0 / times.len() as f64;
     println!("CPU time of the agent for an ADD and a DEL: {spent:.1} ms");
     report("ten at once", times);
+    for (step, times) in steps {
+        report(&format!("ten at once, {step}"), times);
+    }
     let alone = (0..50).map(|number| {
         let sandbox = Sandbox::new(&format!("alone-{number}"));
         let begin = Instant::now();
@@ -289,6 +294,21 @@ fn ten_sandboxes_at_once_are_attached_and_detached() {
         took
     });
     report("one at a time", alone.collect());
+}
+
+/// How long each step of each attachment took, as the agent logged it; `agent` is the sum.
+fn steps(log: &str) -> BTreeMap<String, Vec<Duration>> {
+    let mut steps: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    let millis = |text: &str| Duration::from_secs_f64(text.parse::<f64>().unwrap() / 1000.0);
+    for line in log.lines().filter(|line| line.contains(" is attached as ")) {
+        let (sum, parts) = line.rsplit_once(" in ").unwrap().1.split_once(" ms: ").unwrap();
+        steps.entry("agent".to_owned()).or_default().push(millis(sum));
+        for (number, part) in parts.split(", ").enumerate() {
+            let (step, took) = part.rsplit_once(' ').unwrap();
+            steps.entry(format!("step {number} {step}")).or_default().push(millis(took));
+        }
+    }
+    steps
 }
 
 fn report(what: &str, mut times: Vec<Duration>) {

@@ -37,6 +37,7 @@ pub(crate) fn of(world: &GeneratedWorld) -> Vec<Object> {
             headless: true,
             external_name: None,
             keeps_clients: false,
+            stays_on_node: false,
             ports,
         };
         [Some(Object::Service(service)), endpoints].into_iter().flatten()

@@ -130,6 +130,7 @@ fn objects(world: &GeneratedWorld, random: &mut Random) -> Vec<Object> {
                 headless: false,
                 external_name: None,
                 keeps_clients: false,
+                stays_on_node: false,
                 ports: (0..2 + random.below(6)).map(|_| port(random)).collect(),
             }));
         }
@@ -169,7 +170,7 @@ fn slice(world: &GeneratedWorld, random: &mut Random) -> EndpointSlice {
     let addresses: BTreeSet<IpAddr> = (0..random.below(5)).map(|_| random.pick(&known)).collect();
     let port =
         |_| EndpointPort::named(random.pick(&PORT_NAMES), random.pick(&PROTOCOLS), random.pick(&PORTS));
-    EndpointSlice { addresses, ports: (0..6).map(port).collect() }
+    EndpointSlice { addresses, ports: (0..6).map(port).collect(), ..EndpointSlice::default() }
 }
 
 /// The probe, sent to a service's address.

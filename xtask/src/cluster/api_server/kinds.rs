@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// The time from the installation of a definition to the condition of its first policy. The kinds were polled every 7 to 15 s before.
-const SERVED: Duration = Duration::from_secs(5);
+const SERVED: Duration = Duration::from_secs(6);
 const WEBHOOK: &str = "validatingwebhookconfigurations/nexin-operator";
 const OPERATOR: &str = "deployment/nexin-operator";
 const OPERATOR_MANIFEST: &str = "deploy/manifests/30-operator.yaml";

@@ -3,6 +3,7 @@
 use super::super::dial::{Outcome, dial, serve};
 use super::super::plan::Machine;
 use super::super::pods;
+use super::super::timed_plugin::since_epoch;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fs;
@@ -57,20 +58,21 @@ pub(in super::super) fn run(task: &str) -> Result<()> {
         .map(|peer| {
             thread::spawn(move || {
                 let outcome = dial(peer.address, if peer.is_allowed { ALLOWED } else { DENIED });
-                (peer, outcome, started.elapsed())
+                (peer, outcome, started.elapsed(), since_epoch())
             })
         })
         .collect();
     write(name, "born", &json!({"addresses": addresses()}))?;
     let attempts = attempts.into_iter().filter_map(|attempt| attempt.join().ok());
     let attempts: Vec<Value> = attempts
-        .map(|(peer, outcome, took)| {
+        .map(|(peer, outcome, took, at)| {
             json!({
                 "greeting": peer.greeting,
                 "address": peer.address.to_string(),
                 "is_allowed": peer.is_allowed,
                 "outcome": outcome.to_json(),
-                "micros": u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                "micros": micros(took),
+                "at_micros": micros(at),
             })
         })
         .collect();
@@ -78,6 +80,10 @@ pub(in super::super) fn run(task: &str) -> Result<()> {
     loop {
         thread::park();
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Writes a file that is complete when it has its name.

@@ -3,7 +3,8 @@
 use super::super::dial::Outcome;
 use super::super::figures::{machine, quantiles};
 use super::super::plan::{Machine, Plan};
-use super::super::timed_plugin;
+use super::super::timed_plugin::{self, TimedRequest};
+use super::attachment_steps;
 use super::checkers::Checks;
 use super::newborn;
 use anyhow::{Result, bail};
@@ -26,6 +27,8 @@ pub(super) struct Tally {
     /// From the start of a newborn's process to the first connection that policy allows, and to the last one.
     first: Vec<Duration>,
     last: Vec<Duration>,
+    /// When a newborn's first allowed connection was made, since the epoch, by its name.
+    connected: BTreeMap<String, Duration>,
     /// Addresses, and how often a newborn had them.
     addresses: BTreeMap<IpAddr, u64>,
     checks: Checks,
@@ -54,6 +57,9 @@ impl Tally {
                 ));
             } else if is_allowed {
                 times.push(took);
+                let at = Duration::from_micros(attempt["at_micros"].as_u64().unwrap_or(u64::MAX));
+                let first = self.connected.entry(name.to_owned()).or_insert(at);
+                *first = at.min(*first);
             }
         }
         self.first.extend(times.iter().min());
@@ -78,6 +84,8 @@ impl Tally {
             self.addresses.len(),
             reused
         );
+        let added = timed_plugin::requests(plan, "ADD")?;
+        let mut since_sandbox = self.since_sandbox(&added);
         let Checks { allowed, denied, ahead, ahead_answered, times, .. } = &mut self.checks;
         println!(
             "cluster: {allowed} connections to newborns that policy allows, {denied} that it denies; {ahead} before an address \
@@ -85,12 +93,24 @@ impl Tally {
         );
         let times_of =
             |what: &str, times: &mut Vec<Duration>| println!("cluster: {what}: {}", quantiles(times));
+        times_of("start of CNI ADD to a newborn's first allowed connection", &mut since_sandbox);
         times_of("process of a newborn to its first allowed connection", &mut self.first);
         times_of("process of a newborn to the last of its allowed connections", &mut self.last);
         times_of("an allowed connection to a newborn", times);
-        times_of("CNI ADD, from start to end of the plugin", &mut timed_plugin::times(plan, "ADD")?);
-        times_of("CNI DEL, from start to end of the plugin", &mut timed_plugin::times(plan, "DEL")?);
+        let removed = timed_plugin::requests(plan, "DEL")?;
+        let took = |requests: &[TimedRequest]| requests.iter().map(|one| one.took).collect::<Vec<_>>();
+        times_of("CNI ADD, from start to end of the plugin", &mut took(&added));
+        times_of("CNI DEL, from start to end of the plugin", &mut took(&removed));
+        for (step, mut times) in attachment_steps::of(plan)? {
+            times_of(&format!("CNI ADD in the agent, {step}"), &mut times);
+        }
         Ok(())
+    }
+
+    /// How long after the start of its ADD each newborn connected to a peer that policy allows.
+    fn since_sandbox(&self, added: &[TimedRequest]) -> Vec<Duration> {
+        let since = |one: &TimedRequest| self.connected.get(&one.pod)?.checked_sub(one.at);
+        added.iter().filter_map(since).collect()
     }
 
     /// An error if anything was wrong.
@@ -108,6 +128,23 @@ impl Tally {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn the_first_allowed_connection_of_a_newborn_counts_from_its_add() {
+        let mut tally = Tally::default();
+        let attempt = |at: u64, is_allowed: bool| {
+            let outcome = if is_allowed { json!({"greeting": "s 1"}) } else { json!("silence") };
+            json!({"greeting": "s ", "is_allowed": is_allowed, "outcome": outcome, "micros": 5, "at_micros": at})
+        };
+        let attempts = [attempt(90, true), attempt(70, true), attempt(60, false)];
+        tally.add_newborn("n", Machine::Node(1), &json!({ "attempts": attempts }));
+        let added = |pod: &str| TimedRequest {
+            pod: pod.into(),
+            at: Duration::from_micros(20),
+            took: Duration::from_micros(10),
+        };
+        assert_eq!(tally.since_sandbox(&[added("n"), added("other")]), [Duration::from_micros(50)]);
+    }
 
     #[test]
     fn a_newborn_that_reached_a_denied_peer_or_missed_an_allowed_one_is_wrong() {

@@ -2,9 +2,11 @@
 
 use super::super::flows::Run;
 use super::super::plan::{Machine, Plan};
-use super::super::{cgroups, kubectl, links, machine, programs};
+use super::super::{cgroups, images, kubectl, links, machine, node, programs};
+use crate::command::run;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::thread;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 /// What the faults need to know.
 pub(super) struct Setting<'a> {
     pub(super) plan: &'a Plan,
-    /// How long a node is cut off, and the API server is away.
+    /// How long the API server is away, and, up to a minute, a node is cut off.
     pub(super) outage: Duration,
     /// The flows meanwhile.
     pub(super) run: Arc<Run>,
@@ -31,6 +33,7 @@ pub(super) struct Step {
 pub(super) const STEPS: &[Step] = &[
     Step { name: "agent-killed", cause: kill_agents, ends_pods: false },
     Step { name: "agent-pod-deleted", cause: delete_agents, ends_pods: false },
+    Step { name: "agent-restarted", cause: restart_agents, ends_pods: false },
     Step { name: "agent-upgraded", cause: upgrade_agents, ends_pods: false },
     Step { name: "node-cut-off", cause: cut_node_off, ends_pods: false },
     Step { name: "api-server-away", cause: stop_api_server, ends_pods: false },
@@ -41,6 +44,7 @@ pub(super) const STEPS: &[Step] = &[
 ];
 
 const NAMESPACE: &str = "--namespace=nexin";
+const DAEMON_SET: &str = "daemonset/nexin-agent";
 const AGENTS: &str = "--selector=app.kubernetes.io/name=nexin-agent";
 /// The time in which what was stopped works again.
 const BACK: Duration = Duration::from_secs(120);
@@ -110,22 +114,53 @@ fn delete_agents(setting: &Setting<'_>) -> Result<()> {
     before.into_iter().try_for_each(|(node, pid)| wait_for_agent(plan, node, pid))
 }
 
-/// Restarts all agents one after another, as an upgrade does.
-fn upgrade_agents(setting: &Setting<'_>) -> Result<()> {
-    kubectl::run(setting.plan, &["rollout", "restart", NAMESPACE, "daemonset/nexin-agent"])?;
-    kubectl::run(setting.plan, &["rollout", "status", NAMESPACE, "daemonset/nexin-agent", "--timeout=180s"])
-        .map(drop)
+/// Restarts all agents one after another.
+fn restart_agents(setting: &Setting<'_>) -> Result<()> {
+    kubectl::run(setting.plan, &["rollout", "restart", NAMESPACE, DAEMON_SET])?;
+    wait_for_rollout(setting.plan)
 }
 
-/// Takes the link of the second node down for a while.
+/// Gives all agents the image of another release, one after another. The proxies stay, and the status of each node names its
+/// proxy as one of an earlier release.
+fn upgrade_agents(setting: &Setting<'_>) -> Result<()> {
+    let plan = setting.plan;
+    let program = format!("/proc/{}/exe", agent(plan, Machine::Node(1))?);
+    let (archive, image) = images::write_next_nexin(plan, Path::new(&program))?;
+    plan.node_machines().try_for_each(|node| import(plan, node, &archive))?;
+    let proxies: Vec<Option<i32>> = plan.node_machines().map(|node| process(plan, node, "proxy")).collect();
+    kubectl::run(plan, &["set", "image", NAMESPACE, DAEMON_SET, &format!("agent={image}")])?;
+    wait_for_rollout(plan)?;
+    for (node, proxy) in plan.node_machines().zip(proxies) {
+        let now = process(plan, node, "proxy");
+        ensure!(now.is_some() && now == proxy, "the proxy of {node} was {proxy:?}, and is {now:?}");
+        let status = run_status(plan, node)?;
+        let status = String::from_utf8_lossy(&status.stdout).into_owned();
+        ensure!(status.contains("runs the program of an earlier agent"), "the status of {node} is\n{status}");
+    }
+    Ok(())
+}
+
+/// Imports an archive of images into a node that runs.
+fn import(plan: &Plan, node: Machine, archive: &Path) -> Result<()> {
+    let program = plan.name.program("ctr").display().to_string();
+    let mut command = machine::command_on(&plan.name, node, &program)?;
+    run(command.args(node::import_arguments(&archive.display().to_string()))).map(drop)
+}
+
+fn wait_for_rollout(plan: &Plan) -> Result<()> {
+    kubectl::run(plan, &["rollout", "status", NAMESPACE, DAEMON_SET, "--timeout=180s"]).map(drop)
+}
+
+/// Takes the link of the second node down for a while, at most a minute.
 fn cut_node_off(setting: &Setting<'_>) -> Result<()> {
     let node = Machine::Node(2);
+    let outage = setting.outage.min(Duration::from_secs(60));
     setting.run.set_cut(true);
     links::set_connected(&setting.plan.name, node, false)?;
-    thread::sleep(setting.outage);
+    thread::sleep(outage);
     links::set_connected(&setting.plan.name, node, true)?;
     // The kernel waits longer and longer between two attempts to send a segment, and may have begun to wait just now.
-    thread::sleep(setting.outage.min(Duration::from_secs(60)) + Duration::from_secs(5));
+    thread::sleep(outage + Duration::from_secs(5));
     setting.run.set_cut(false);
     thread::sleep(Duration::from_secs(10));
     Ok(())
