@@ -145,6 +145,9 @@ pub mod flag {
     /// [`ConnInfo::untranslated`](super::ConnInfo::untranslated), behind the interface of
     /// [`ConnInfo::way_in`](super::ConnInfo::way_in).
     pub const MASQUERADED: u32 = 1024;
+    /// The stack routed the packets of a workload of this node that is the other end, and may have translated them. Packets out
+    /// go to the stack, too, which translates them back.
+    pub const ROUTED: u32 = 2048;
     /// [`ConnInfo::way_out`](super::ConnInfo::way_out) is known.
     pub const WAY_OUT: u32 = 128;
     /// [`ConnInfo::way_in`](super::ConnInfo::way_in) is known.

@@ -134,6 +134,9 @@ fn pass(
     let decision = &mut Fresh::new(decision);
     store_verdict(row, traffic.peer, found, decision);
     store_detours(row, traffic, found);
+    if found.is_routed {
+        row.flags |= flag::ROUTED;
+    }
     // The short way reports nothing. Of a flow that goes through the proxy, it is the way of the proxy's packets.
     let takes_way = row.flags & flag::PROXIED == 0 || found.from_proxy;
     if found.way.is_known && takes_way && found.config.flags & config::flag::REPORT_PACKETS == 0 {
@@ -195,7 +198,7 @@ fn store_way(row: &mut ConnInfo, traffic: &EndpointTraffic<'_>, found: &Found) {
             let [g, h, i, j, k, l] = found.endpoint.host_mac;
             // The interface has one workload as long as it exists, so these need no epoch.
             row.link = LinkAddresses([a, b, c, d, e, f, g, h, i, j, k, l]);
-            row.way_out = known;
+            row.way_out = if row.flags & flag::ROUTED == 0 { known } else { Way::new(epoch, 0) };
             row.flags |= flag::WAY_OUT;
         }
         Direction::Ingress => {
@@ -214,6 +217,7 @@ fn permit(row: &ConnInfo, found: &Found, decision: &mut PacketDecision) -> Resul
         decision.service.address = row.untranslated;
         decision.service.port = row.untranslated_port;
     }
+    decision.is_routed = row.flags & flag::ROUTED != 0;
     // A packet that the proxy sends was judged before it came to the proxy.
     if row.flags & flag::PROXIED != 0 && !found.from_proxy {
         if found.config.proxy_interface == 0 {

@@ -21,6 +21,8 @@ pub(crate) struct PacketDecision {
     pub(crate) is_reply: bool,
     /// Index of the interface of the proxy that the packet goes to; 0 where the packet goes straight.
     pub(crate) proxy: u32,
+    /// Whether the packet goes to the stack, although its receiver is a workload of this node.
+    pub(crate) is_routed: bool,
     /// The verdict of policy, where policy was evaluated.
     pub(crate) verdict: Option<VerdictInfo>,
     /// Whether policy, where it was evaluated, leads the flow to the proxy.
@@ -38,6 +40,7 @@ impl PacketDecision {
         transition: Transition::None,
         is_reply: false,
         proxy: 0,
+        is_routed: false,
         verdict: None,
         is_redirected: false,
         audit: None,

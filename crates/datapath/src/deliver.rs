@@ -32,7 +32,7 @@ pub(crate) fn route(
     to: &AddressInfo,
     permit: Permit,
 ) -> Result<Delivered, DropReason> {
-    if scratch.decision.proxy != 0 || to.interface == 0 {
+    if scratch.decision.proxy != 0 || to.interface == 0 || scratch.decision.is_routed {
         return Ok(pass(packet, scratch, permit));
     }
     decrement_hop_limit(packet, &scratch.found.flow)?;

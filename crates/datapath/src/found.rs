@@ -33,6 +33,8 @@ pub(crate) struct Found {
     pub(crate) sender: Sender,
     /// The sender's own address, where the source hides it; all zero if it is unknown.
     pub(crate) hidden: Address,
+    /// Whether the stack routed the packet from another workload of this node.
+    pub(crate) is_routed: bool,
     /// The way of all packets of the flow in this direction, where the stages found one.
     pub(crate) way: FlowWay,
     /// The backend of the packet's flow, where the packet goes to a service.
@@ -57,6 +59,7 @@ impl Found {
             peer_identity: 0,
             sender: Sender::Source,
             hidden: Address([0; 16]),
+            is_routed: false,
             way: FlowWay::UNKNOWN,
             backend: BackendInfo::default(),
             service: ServiceAddress::UNSET,
@@ -71,6 +74,7 @@ impl Found {
         self.flow = PacketFlow::unknown();
         self.peer_identity = 0;
         self.sender = Sender::Source;
+        self.is_routed = false;
         self.way = FlowWay::UNKNOWN;
         self.service = ServiceAddress::UNSET;
     }

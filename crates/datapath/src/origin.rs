@@ -42,15 +42,17 @@ pub(crate) fn find<'a>(
 #[inline(always)]
 fn sender(packet: &impl PacketRoute, maps: &impl Maps, found: &mut Found) -> Sender {
     let is_v4 = found.flow.source.is_v4();
+    let opener = packet.opener();
+    if opener == Some(found.flow.destination) {
+        return Sender::Backend;
+    }
     if let Some(endpoint) = maps.endpoint(&EndpointKey { interface: packet.ingress() }) {
         found.hidden = if is_v4 { endpoint.v4 } else { endpoint.v6 };
         return Sender::Hidden;
     }
     found.hidden = Address([0; 16]);
-    match packet.opener() {
-        Some(opener) if opener == found.flow.destination => return Sender::Backend,
-        Some(opener) if opener.is_v4() == is_v4 => found.hidden = opener,
-        _ => {}
+    if let Some(opener) = opener.filter(|opener| opener.is_v4() == is_v4) {
+        found.hidden = opener;
     }
     Sender::Hidden
 }

@@ -56,6 +56,9 @@ fn judge(
         local: packet.interface(),
         interface: packet.ingress(),
     };
+    // A packet that a workload's hook hands over has no entry there.
+    scratch.found.is_routed =
+        packet.ingress() != 0 && peer.interface == packet.ingress() && packet.opener().is_some();
     let mut peer = peer;
     if !workload::may_send(peer, packet.ingress()) {
         if peer.identity != identity::HOST {

@@ -11,12 +11,21 @@ const PORT: u16 = 30_080;
 
 /// Leads the node's port to a pod, under the node's address, over both families.
 fn open_port(node: &Bed, pod: &Host) {
+    lead_port(node, pod, "mark set mark or 0x4000");
+}
+
+/// The same under the clients' addresses, as for a service with `externalTrafficPolicy: Local`.
+fn open_local_port(node: &Bed, pod: &Host) {
+    lead_port(node, pod, "mark set mark");
+}
+
+fn lead_port(node: &Bed, pod: &Host, mark: &str) {
     let mut rules = String::new();
     for (family, (address, pod)) in ["ip", "ip6"].iter().zip(node_addresses(1).iter().zip(&pod.addresses)) {
         let to = SocketAddr::new(*pod, 80);
         rules += &format!(
             "table {family} ports {{\n\
-             chain before {{ type nat hook prerouting priority dstnat; {family} daddr {address} tcp dport {PORT} meta mark set mark or 0x4000 dnat to {to}; }}\n\
+             chain before {{ type nat hook prerouting priority dstnat; {family} daddr {address} tcp dport {PORT} meta {mark} dnat to {to}; }}\n\
              chain after {{ type nat hook postrouting priority srcnat; meta mark & 0x4000 == 0x4000 masquerade; }}\n}}\n"
         );
     }
@@ -111,4 +120,26 @@ fn a_pod_that_no_one_may_connect_to_reaches_a_node_port_with_a_backend_elsewhere
         let reached = eventually(|| client.connect_to(port(address))?.fetch("/"));
         assert_eq!(reached, Some(200), "{address}");
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_pod_reaches_a_node_port_whose_backend_on_its_node_sees_its_address() {
+    let cluster = Cluster::new("nl", 1, &serde_json::json!({}));
+    let node = &cluster.nodes[0];
+    let (client, stranger) = (node.bare_workload("client"), node.bare_workload("stranger"));
+    let server = node.workload("server");
+    open_local_port(node, &server);
+    for with_policy in [false, true] {
+        if with_policy {
+            node.apply(CONNECTIONS);
+        }
+        for address in &node_addresses(1) {
+            let reaches = |from: &Host| from.connect_to(port(address))?.fetch("/");
+            assert_eq!(eventually(|| reaches(&client)), Some(200), "{address}");
+            assert_eq!(reaches(&stranger).is_some(), !with_policy, "{address}");
+        }
+    }
+    // The pod's own address, as before.
+    assert_eq!(client.reaches(&server, "/"), Some(200));
 }

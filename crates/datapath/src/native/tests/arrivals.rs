@@ -155,3 +155,28 @@ fn a_spoofed_first_fragment_from_outside_sets_no_ports() {
         dropped(&node, &node.forward(CLIENT.interface, SERVER, &pieces[1]), DropReason::UnknownFragment);
     });
 }
+
+#[test]
+fn answers_to_a_workload_whose_packets_the_stack_routed_go_to_the_stack() {
+    each_family(|family| {
+        let node = NativeNode::new(family);
+        let (client, server) = (at(family.client, 4000), at(family.server, 80));
+        let routed = |flags| {
+            let frame = craft::tcp(client, server).flags(flags).frame();
+            let (interface, ingress) = (SERVER.interface, CLIENT.interface);
+            let opener = Some(family.client.into());
+            let arrival =
+                Arrival { interface, ingress, opener, frame: &frame, now: node.now, ..Arrival::default() };
+            node.tables.run(Hook::ToWorkload, arrival).verdict
+        };
+        let answer = |flags| node.from(SERVER, &craft::tcp(server, client).flags(flags).frame()).verdict;
+        for (there, back) in [(SYN, SYN | ACK), (ACK, ACK), (ACK, ACK), (ACK, ACK)] {
+            assert_eq!((routed(there), answer(back)), (Ok(Delivery::Pass), Ok(Delivery::Pass)));
+        }
+        // A packet that the client's hook handed over.
+        let direct = craft::tcp(at(family.client, 4001), server).flags(SYN).frame();
+        assert_eq!(node.forward(CLIENT.interface, SERVER, &direct).verdict, Ok(Delivery::Pass));
+        let back = craft::tcp(server, at(family.client, 4001)).flags(SYN | ACK).frame();
+        delivered(&node.from(SERVER, &back), CLIENT);
+    });
+}
