@@ -34,8 +34,8 @@ pub(crate) struct Endpoint {
 struct ObjectList {
     #[serde(default)]
     metadata: ListMetadata,
-    #[serde(default)]
-    items: Vec<Value>,
+    /// Null in an empty list of metadata.
+    items: Option<Vec<Value>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -69,7 +69,7 @@ impl Endpoint {
         self.load.list();
         let ObjectList { metadata, items } = self.read_list(version, &query).await?;
         let read = |object| ReadObject::new(&self.kind, version, object);
-        let objects = items.into_iter().filter_map(read).collect();
+        let objects = items.into_iter().flatten().filter_map(read).collect();
         let rest = Some(metadata.rest).filter(|rest| !rest.is_empty());
         Ok(Page { objects, resource_version: metadata.resource_version, rest })
     }
@@ -155,4 +155,17 @@ fn encoded(value: &str) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_of_metadata_has_no_items() {
+        let text = r#"{"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"resourceVersion": "7"}, "items": null}"#;
+        let list: ObjectList = serde_json::from_str(text).unwrap();
+        assert_eq!((list.metadata.resource_version.as_str(), list.items), ("7", None));
+    }
 }

@@ -59,6 +59,8 @@ struct State {
     streams: Vec<TcpStream>,
     /// The number of watches of policies that were opened.
     watches: usize,
+    /// The number of other watches that were opened.
+    other_watches: usize,
     /// Paths and bodies of the writes.
     writes: Vec<(String, String)>,
 }
@@ -151,10 +153,10 @@ impl FakeServer {
         self.lock().writes.iter().map(|(path, _)| path.clone()).collect()
     }
 
-    /// Waits until this many watches of policies were opened since the start.
+    /// Waits until this many watches of policies were opened since the start, and one of definitions.
     pub(crate) fn wait_for_watches(&self, count: usize) {
         let mut state = self.lock();
-        while state.watches < count {
+        while state.watches < count || state.other_watches == 0 {
             state = self.shared.changed.wait(state).unwrap();
         }
     }
@@ -202,6 +204,7 @@ impl State {
             generation: 0,
             streams: Vec::new(),
             watches: 0,
+            other_watches: 0,
             writes: Vec::new(),
         }
     }
@@ -363,7 +366,8 @@ fn watch(
         chunk(stream, &json!({"type": "ERROR", "object": expired}))?;
         return None;
     }
-    state.watches += usize::from(path == POLICIES);
+    let watches = if path == POLICIES { &mut state.watches } else { &mut state.other_watches };
+    *watches += 1;
     shared.changed.notify_all();
     let mut sent = after;
     while state.generation == generation {
