@@ -1,6 +1,6 @@
 # One door for commands; each target first sets up what it lacks.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check tidy differential differential-incumbent connections kubernetes test-kubernetes bench bench-agent bench-http bench-policy fuzz clean
+.PHONY: help setup build image demo test check tidy differential differential-incumbent connections kubernetes test-kubernetes bench bench-agent bench-http bench-policy fuzz clean
 
 # Where scripts/setup puts bpf-linker; crates/loader/build.rs looks there too.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nexin/tools
@@ -16,6 +16,14 @@ setup: ## Install what a build lacks: the pinned Rust, a C compiler, bpf-linker
 
 build: setup ## Build the one binary, target/release/nexin
 	@$(CARGO) build --locked --release --package nexin
+
+# With a target, build scripts and macros stay dynamic.
+HOST = $$(RUSTUP_TOOLCHAIN=$$(scripts/toolchain) rustc -vV | sed -n 's/^host: //p')
+
+image: setup ## Build the OCI image of a static nexin, target/nexin.tar, for `ctr images import` or `podman load`
+	@RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --release --package nexin --target $(HOST)
+	@$(CARGO) run --quiet --locked --package xtask -- image \
+		$(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/nexin $(or $(CARGO_TARGET_DIR),target)/nexin.tar
 
 demo: build ## Run the HTTP tutorial for real: namespaces, eBPF, policy, probes (asks for root)
 	@scripts/as-root $(NEXIN) demo

@@ -20,6 +20,7 @@ mod kubectl;
 mod links;
 mod machine;
 mod mounts;
+mod moving;
 mod node;
 mod options;
 mod packages;

@@ -21,6 +21,20 @@ pub(crate) struct Image<'a> {
     pub(crate) layer: &'a Layer,
 }
 
+/// The name of our image, without a tag, as `deploy/` has it.
+const NEXIN: &str = "ghcr.io/nexin-io/nexin";
+
+/// Writes the archive of our image: the static binary of a path, and nothing else.
+pub(crate) fn write_own(binary: &Path, archive: &Path) -> Result<()> {
+    let mut layer = Layer::default();
+    layer.static_program("nexin", binary)?;
+    let references = ["latest", env!("CARGO_PKG_VERSION")].map(|tag| format!("{NEXIN}:{tag}"));
+    let image = |reference| Image { reference, entrypoint: &["/nexin"], arguments: &[], layer: &layer };
+    write(archive, &references.each_ref().map(|reference| image(reference)))?;
+    println!("{} has the image {}", archive.display(), references.join(" and "));
+    Ok(())
+}
+
 /// Writes an archive of images. Equal images have equal bytes: nothing in them depends on time or place.
 pub(crate) fn write(path: &Path, images: &[Image<'_>]) -> Result<()> {
     let mut blobs = Vec::new();

@@ -25,6 +25,7 @@ usage: cargo xtask tidy              check the shape of the tree
        cargo xtask circles [TREE]    show the circles between the files of each crate, of this tree or of another one
        cargo xtask words [TREE]      count the private words of this tree, or of another one by its path
        cargo xtask places [PART]     show where the private words of this tree stand; PART is a crate or a directory
+       cargo xtask image BINARY ARCHIVE      write the OCI image of a static nexin; `make image` builds both
        cargo xtask kubernetes [MODULE...]    build the programs of Kubernetes that a cluster and its tests need
        cargo xtask cluster ...               run a Kubernetes cluster on this machine; without arguments it lists its commands";
 
@@ -49,13 +50,21 @@ fn run() -> anyhow::Result<ExitCode> {
         Some("circles") => circles(argument.as_deref()),
         Some("words") => words(argument.as_deref()),
         Some("places") => places(argument.as_deref()),
+        Some("image") => match &arguments[..] {
+            [binary, archive] => {
+                image::write_own(Path::new(binary), Path::new(archive)).map(|()| ExitCode::SUCCESS)
+            }
+            _ => Ok(usage()),
+        },
         Some("kubernetes") => kubernetes::build(&arguments).map(|()| ExitCode::SUCCESS),
         Some("cluster") => cluster::run(&arguments),
-        _ => {
-            eprintln!("{USAGE}");
-            Ok(ExitCode::from(2))
-        }
+        _ => Ok(usage()),
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
 }
 
 /// Prints the findings of all checks; succeeds without findings.

@@ -121,6 +121,8 @@ impl ClusterObjects {
         };
         let nodes = NodeObjects::new(&node, stored.of_kind("Node"), stored.of_kind("CiliumNode"));
         let slices = stored.peer_slices();
+        // What a recovery read is not on disk yet.
+        let save = stored.is_unsaved().then(Instant::now);
         let watches = ClusterWatches::start(Connection { kubeconfig }, stored.requests(), deliver)?;
         Ok(Self {
             stored,
@@ -140,8 +142,7 @@ impl ClusterObjects {
             troubles: BTreeMap::new(),
             disconnected: None,
             retry: None,
-            // What a recovery read is not on disk yet.
-            save: Some(Instant::now()),
+            save,
         })
     }
 

@@ -54,7 +54,6 @@ pub struct ChartFile {
 /// The Helm chart: the same objects, with placeholders for what differs between installations. Helm makes the namespace, and the
 /// operator installs the definitions, which Helm would not update.
 pub fn chart() -> Vec<ChartFile> {
-    let defaults = InstallSettings::default();
     let description = json!({
         "apiVersion": "v2",
         "name": "nexin",
@@ -63,11 +62,7 @@ pub fn chart() -> Vec<ChartFile> {
         "version": env!("CARGO_PKG_VERSION"),
         "appVersion": env!("CARGO_PKG_VERSION"),
     });
-    let values = json!({
-        "image": defaults.image,
-        "clusterName": defaults.cluster_name,
-        "pools": {"ipv4": defaults.pool_v4, "ipv6": defaults.pool_v6},
-    });
+    let values = InstallSettings::default().chart_values();
     let file = |path: &str, text: String| ChartFile { path: path.into(), text };
     let mut chart =
         vec![file("Chart.yaml", yaml::document(&description)), file("values.yaml", yaml::document(&values))];

@@ -70,6 +70,8 @@ fn block(text: &mut String, lines: &str, indent: usize) {
 
 fn scalar(value: &Value) -> String {
     match value {
+        // A chart replaces it by JSON, which is YAML.
+        Value::String(text) if text.starts_with("{{") && text.ends_with("| toJson }}") => text.clone(),
         Value::String(text) => quoted(text),
         other => other.to_string(),
     }
@@ -98,9 +100,11 @@ mod tests {
         let value = json!({
             "a": {"b": [1, "x", {"c": true, "d": {}}], "e": []},
             "f:": "yes", "g": "two\nlines\n", "h": null, "i": "1.0", "j": [["k"]], "l": "{{ .Values.x }}",
+            "m": "{{ .Values.y | toJson }}",
         });
         let expected = "a:\n  b:\n  - 1\n  - x\n  - c: true\n    d: {}\n  e: []\n\"f:\": \"yes\"\ng: |\n  two\n  lines\n\
-                        h: null\ni: \"1.0\"\nj:\n- [\"k\"]\nl: \"{{ .Values.x }}\"\n";
+                        h: null\ni: \"1.0\"\nj:\n- [\"k\"]\nl: \"{{ .Values.x }}\"\n\
+                        m: {{ .Values.y | toJson }}\n";
         assert_eq!(document(&value), expected);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::plan::{Name, Network, Plan};
 use super::{
-    api_server, births, cases, commands, conformance, down, e2e, faults, kubectl, permissions, restarts,
-    tutorial, up,
+    api_server, births, cases, commands, conformance, down, e2e, faults, images, kubectl, moving,
+    permissions, restarts, tutorial, up,
 };
 use crate::tree;
 use anyhow::{Context, Result, bail, ensure};
@@ -29,6 +29,8 @@ const TESTS: &[Test] = &[
     ("births", newborns_are_under_policy_from_their_first_instant),
     ("faults", exchanges_survive_faults),
     ("api-server", nothing_is_lost_with_the_api_servers_store),
+    ("move", a_cluster_moves_node_by_node),
+    ("behind", policy_is_added_to_another_plugin),
     ("restarts", an_agent_is_back_soon_on_a_node_with_many_pods),
 ];
 
@@ -183,7 +185,10 @@ fn policy_tests_pass_with_pods_on_three_nodes(settings: &Settings) -> Result<()>
 fn the_tutorial_runs_under_our_agent(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("tutorial", 2, Network::Nexin, settings)?;
     tutorial::run(&cluster.0)?;
-    commands::run(&cluster.0, settings.nexin.clone())
+    commands::run(&cluster.0, settings.nexin.clone())?;
+    faults::create(&cluster.0)?;
+    faults::during(&cluster.0, &|| commands::uninstall(&cluster.0, settings.nexin.clone()))
+        .context("while Nexin is uninstalled")
 }
 
 fn each_permission_is_used_and_none_is_missing(settings: &Settings) -> Result<()> {
@@ -217,4 +222,18 @@ fn nothing_is_lost_with_the_api_servers_store(settings: &Settings) -> Result<()>
 fn an_agent_is_back_soon_on_a_node_with_many_pods(settings: &Settings) -> Result<()> {
     let cluster = Temporary::up("restarts", 2, Network::Nexin, settings)?;
     restarts::run_test(&cluster.0, settings.pods)
+}
+
+/// A cluster of the reference plugins whose nodes have our image.
+fn with_reference_plugins(name: &str, settings: &Settings) -> Result<Temporary> {
+    let nexin = settings.nexin.clone().map_or_else(images::built_binary, Ok)?;
+    Temporary::up(name, 2, Network::Bridge, &Settings { nexin: Some(nexin), ..*settings })
+}
+
+fn a_cluster_moves_node_by_node(settings: &Settings) -> Result<()> {
+    moving::run_test(&with_reference_plugins("move", settings)?.0)
+}
+
+fn policy_is_added_to_another_plugin(settings: &Settings) -> Result<()> {
+    moving::run_behind_test(&with_reference_plugins("behind", settings)?.0)
 }

@@ -2,7 +2,7 @@
 
 mod steps;
 
-use super::flows::{self, Flow, Kind, Run, Tally};
+use super::flows::{self, Flow, Kind, Run};
 use super::plan::{Machine, Plan};
 use super::{kubectl, pods};
 use crate::command::run_with_input;
@@ -14,12 +14,8 @@ use steps::{STEPS, Setting};
 pub(super) use steps::{agent, answers, process, run_nexin};
 
 const POLICY: &str = include_str!("faults/policy.yaml");
-/// The time that flows have before and after a fault.
-const QUIET: Duration = Duration::from_secs(3);
 /// The time until a policy is in force.
 const ENFORCED: Duration = Duration::from_secs(20);
-/// How many lost exchanges of a flow are printed.
-const SHOWN: usize = 5;
 
 /// Causes the faults of these names, or all; an exchange that is lost or wrong is an error.
 pub(super) fn run_test(plan: &Plan, names: &[String], outage: Duration) -> Result<()> {
@@ -96,38 +92,7 @@ pub(super) fn during(plan: &Plan, cause: &dyn Fn() -> Result<()>) -> Result<()> 
 }
 
 fn flow_during(plan: &Plan, run: &Arc<Run>, cause: &dyn Fn() -> Result<()>) -> Result<()> {
-    let flows = enforced(plan)?;
-    let threads: Vec<_> = flows.into_iter().map(|flow| flow.start(run)).collect();
-    thread::sleep(QUIET);
-    let caused = cause();
-    thread::sleep(QUIET);
-    run.end();
-    let mut wrong = Vec::new();
-    let mut sum = Tally::default();
-    for thread in threads {
-        let (flow, tally) = thread.join().expect("a flow does not panic")?;
-        let what = format!("{:?} from {}", flow.kind, flow.client.name);
-        wrong.extend(tally.lost.iter().take(SHOWN).map(|lost| format!("  {what}: {lost}")));
-        sum.exchanges += tally.exchanges;
-        sum.excused += tally.excused;
-        sum.lost.extend(tally.lost);
-        if flow.kind != Kind::Denied {
-            sum.slowest = sum.slowest.max(tally.slowest);
-        }
-    }
-    println!(
-        "cluster:   {} exchanges, {} lost or wrong, {} met a cut of the network; the slowest took {:.0} ms",
-        sum.exchanges,
-        sum.lost.len(),
-        sum.excused,
-        sum.slowest.as_secs_f64() * 1e3
-    );
-    caused?;
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        bail!("{} exchanges lost or wrong\n{}", sum.lost.len(), wrong.join("\n"))
-    }
+    flows::exchange_during(enforced(plan)?, run, cause)
 }
 
 /// The flows, once the policy is in force: an exchange of each kind had the right result.

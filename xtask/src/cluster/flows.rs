@@ -4,7 +4,7 @@
 //! of the test make the exchanges in the pods' network namespaces.
 
 use super::pods::Pod;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,10 @@ pub(super) const HTTP: u16 = 80;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an attempt that policy denies is tried.
 const DENIED: Duration = Duration::from_millis(500);
+/// The time that flows have before and after what happens to them.
+const QUIET: Duration = Duration::from_secs(3);
+/// How many lost exchanges of a flow are printed.
+const SHOWN: usize = 5;
 /// Between two exchanges.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -97,6 +101,42 @@ impl Run {
     pub(super) fn end(&self) {
         self.is_over.store(true, Ordering::SeqCst);
     }
+}
+
+/// Runs flows before, during and after what happens to them; an exchange that is lost or wrong is an error.
+pub(super) fn exchange_during(
+    flows: Vec<Flow>,
+    run: &Arc<Run>,
+    cause: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    let threads: Vec<_> = flows.into_iter().map(|flow| flow.start(run)).collect();
+    thread::sleep(QUIET);
+    let caused = cause();
+    thread::sleep(QUIET);
+    run.end();
+    let mut wrong = Vec::new();
+    let mut sum = Tally::default();
+    for thread in threads {
+        let (flow, tally) = thread.join().expect("a flow does not panic")?;
+        let what = format!("{:?} from {} to {}", flow.kind, flow.client.name, flow.server.name);
+        wrong.extend(tally.lost.iter().take(SHOWN).map(|lost| format!("  {what}: {lost}")));
+        sum.exchanges += tally.exchanges;
+        sum.excused += tally.excused;
+        sum.lost.extend(tally.lost);
+        if flow.kind != Kind::Denied {
+            sum.slowest = sum.slowest.max(tally.slowest);
+        }
+    }
+    println!(
+        "cluster:   {} exchanges, {} lost or wrong, {} met a cut of the network; the slowest took {:.0} ms",
+        sum.exchanges,
+        sum.lost.len(),
+        sum.excused,
+        sum.slowest.as_secs_f64() * 1e3
+    );
+    caused?;
+    ensure!(wrong.is_empty(), "{} exchanges lost or wrong\n{}", sum.lost.len(), wrong.join("\n"));
+    Ok(())
 }
 
 impl Flow {

@@ -1,6 +1,6 @@
 //! The images of a cluster, made here of programs of this machine: no node reaches a registry.
 
-use super::plan::{Network, Plan};
+use super::plan::Plan;
 use crate::image::{self, Image, Layer};
 use crate::lacking::Lacking;
 use crate::{agnhost, kubernetes, tree};
@@ -34,9 +34,11 @@ const APPLETS: &[&str] = &[
 
 /// The archives that every node imports.
 pub(super) fn archives(plan: &Plan) -> impl Iterator<Item = PathBuf> {
-    let own = (plan.network == Network::Nexin).then_some("nexin");
     let directory = plan.name.state().join("images");
-    ["agnhost"].into_iter().chain(own).map(move |stem| directory.join(format!("{stem}.tar")))
+    ["agnhost", "nexin"]
+        .into_iter()
+        .map(move |stem| directory.join(format!("{stem}.tar")))
+        .filter(|archive| archive.exists())
 }
 
 /// Writes the archive of agnhost and pause.

@@ -105,6 +105,11 @@ pub(super) fn namespaces(name: &Name) -> Result<Vec<String>> {
     Ok(namespaces.filter(|namespace| name.machine_of(namespace).is_some()).map(str::to_owned).collect())
 }
 
+/// Deletes an interface of a machine.
+pub(super) fn delete(name: &Name, machine: Machine, interface: &str) -> Result<()> {
+    within(name, machine, &["link", "delete", interface])
+}
+
 fn within(name: &Name, machine: Machine, arguments: &[&str]) -> Result<()> {
     let namespace = name.namespace(machine);
     // Routes and addresses of both families take the family from their argument.

@@ -21,7 +21,8 @@ pub(super) fn run(plan: &Plan, nexin: Option<PathBuf>) -> Result<()> {
     let started = Instant::now();
     make_directories(plan, &programs)?;
     images::write_agnhost(plan)?;
-    if plan.network == Network::Nexin {
+    // With a network of its own a cluster has our image only where a binary is named.
+    if plan.network == Network::Nexin || nexin.is_some() {
         images::write_nexin(plan, &nexin.map_or_else(images::built_binary, Ok)?)?;
     }
     plane::prepare(plan)?;

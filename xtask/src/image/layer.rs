@@ -35,6 +35,19 @@ impl Layer {
         Ok(())
     }
 
+    /// Adds a program that names no library.
+    pub(crate) fn static_program(&mut self, path: &str, source: &Path) -> Result<()> {
+        let libraries = libraries(source)?;
+        if !libraries.is_empty() {
+            bail!(
+                "{} is not static: it names {}; RUSTFLAGS=\"-C target-feature=+crt-static\" and --target make it static",
+                source.display(),
+                libraries.join(", ")
+            );
+        }
+        self.program(path, source)
+    }
+
     /// Adds a file with this text.
     pub(crate) fn text(&mut self, path: &str, text: &str) {
         self.add(path, Entry::Text(text.to_owned()));

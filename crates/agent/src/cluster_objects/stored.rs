@@ -211,7 +211,13 @@ impl StoredCluster {
         self.unsaved.insert(source, text);
     }
 
-    /// Writes what was kept. Changes of pods alone cost no fsync: there are many, on the agent's thread, while pods are born. What cannot be written is written by the next call.
+    /// Whether something is not on disk yet.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    /// Writes what was kept. Changes of pods alone cost no fsync: there are many, on the agent's thread, while pods are born. What cannot be
+    /// written is written by the next call.
     pub(crate) fn save(&mut self) -> io::Result<()> {
         let is_lasting = self.unsaved.keys().any(|source| outlives_host(source));
         let durability = if is_lasting { Durability::Host } else { Durability::Process };
@@ -259,4 +265,52 @@ fn generation(text: &str) -> i64 {
         generation: i64,
     }
     serde_json::from_str(text).map_or(0, |object: Written| object.metadata.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(kind: &'static str, name: &str, text: serde_json::Value) -> ClusterObject {
+        let namespace = (kind == "CiliumNetworkPolicy").then(|| "shop".to_owned());
+        ClusterObject { kind, name: ResourceName { namespace, name: name.into() }, text: text.to_string() }
+    }
+
+    fn policy(name: &str, generation: i64, section: &str) -> ClusterObject {
+        let metadata = json!({"name": name, "namespace": "shop", "generation": generation});
+        let spec = json!({"endpointSelector": {}, section: [{}]});
+        let (version, kind) = ("cilium.io/v2", "CiliumNetworkPolicy");
+        object(kind, name, json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}))
+    }
+
+    fn stored(name: &str) -> (StoredCluster, std::path::PathBuf) {
+        let directory = std::env::temp_dir().join(format!("nexin-stored-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("cluster")).unwrap();
+        (StoredCluster::load(&Paths::new(&directory, "test"), "n1").unwrap().0, directory)
+    }
+
+    #[test]
+    fn an_invalid_object_that_may_have_been_valid_is_not_passed_over() {
+        let (mut stored, directory) = stored("invalid");
+        let invalid = stored.replace(vec![policy("a", 1, "ingress"), policy("b", 2, "ingres")]).unwrap_err();
+        assert!(invalid[0].contains("ingres") && stored.is_empty(), "{invalid:?}");
+        stored.replace(vec![policy("a", 3, "ingress"), policy("b", 1, "ingres")]).unwrap();
+        let sources: Vec<&String> = stored.texts.keys().collect();
+        assert_eq!(sources, ["kubernetes:CiliumNetworkPolicy/shop/a"], "b never was valid");
+        assert!(stored.is_unsaved());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn nodes_that_are_read_again_have_the_blocks_of_their_cilium_nodes() {
+        let (mut stored, directory) = stored("nodes");
+        let header = |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "n2"}});
+        let mut blocks = header("cilium.io/v2", "CiliumNode");
+        blocks["spec"] = json!({"ipam": {"podCIDRs": ["10.1.2.0/24"]}});
+        let node = object("Node", "n2", header("v1", "Node"));
+        stored.replace(vec![node, object("CiliumNode", "n2", blocks)]).unwrap();
+        assert!(stored.texts["kubernetes:Node/n2"].contains("10.1.2.0/24"), "{:?}", stored.texts);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
 }

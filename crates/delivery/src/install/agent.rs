@@ -45,7 +45,14 @@ pub(super) fn objects(settings: &InstallSettings) -> Vec<Value> {
         "spec": {
             "selector": {"matchLabels": labels(NAME)},
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
-            "template": {"metadata": {"labels": labels(NAME)}, "spec": pod(settings)},
+            "template": {
+                "metadata": {
+                    "labels": labels(NAME),
+                    // Another configuration makes other pods, which replace those that read the one before.
+                    "annotations": {"nexin.io/configuration": configuration(settings)},
+                },
+                "spec": pod(settings),
+            },
         },
     }));
     objects
@@ -53,11 +60,17 @@ pub(super) fn objects(settings: &InstallSettings) -> Vec<Value> {
 
 /// The configuration; the name of the node comes from the environment. It is text, so that a chart can have placeholders.
 fn configuration(settings: &InstallSettings) -> String {
-    let cluster = Value::from(settings.cluster_name.clone());
-    let pools = settings.pod_addresses();
-    format!(
-        "{{\n  \"kubernetes\": {{}},\n  \"clusterName\": {cluster},\n  \"masquerade\": true,\n  \"cni\": {{}},\n  \"podAddresses\": {pools}\n}}\n"
-    )
+    let json = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let fields = [
+        ("kubernetes", "{}".to_owned()),
+        ("clusterName", Value::from(settings.cluster_name.clone()).to_string()),
+        ("masquerade", json(&settings.masquerade)),
+        ("policyAuditMode", json(&settings.audit)),
+        ("cni", json(&settings.cni)),
+        ("podAddresses", settings.pod_addresses()),
+    ];
+    let lines: Vec<String> = fields.iter().map(|(name, value)| format!("  \"{name}\": {value}")).collect();
+    format!("{{\n{}\n}}\n", lines.join(",\n"))
 }
 
 fn pod(settings: &InstallSettings) -> Value {
@@ -68,7 +81,7 @@ fn pod(settings: &InstallSettings) -> Value {
         })
     });
     let config = json!({"name": "configuration", "configMap": {"name": NAME}});
-    json!({
+    let mut pod = json!({
         "serviceAccountName": NAME,
         "priorityClassName": "system-node-critical",
         // The agent starts before its node has a pod network, and judges the processes of the node.
@@ -79,7 +92,11 @@ fn pod(settings: &InstallSettings) -> Value {
         "terminationGracePeriodSeconds": 5,
         "containers": [container(settings)],
         "volumes": host.chain([config]).collect::<Vec<_>>(),
-    })
+    });
+    if settings.node_selector != json!({}) {
+        pod["nodeSelector"] = settings.node_selector.clone();
+    }
+    pod
 }
 
 fn container(settings: &InstallSettings) -> Value {

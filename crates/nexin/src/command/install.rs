@@ -5,6 +5,7 @@ use crate::session::Session;
 use clap::Args;
 use delivery::{InstallSettings, yaml};
 use kubernetes::{ObjectRequest, UserConnection, exchange};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Install Nexin in a cluster
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 /// their permissions. --dry-run prints them, for kubectl apply -f - or a repository.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  nexin install --dry-run | kubectl apply --server-side -f -\n  \
-    nexin install --kubeconfig ~/.kube/config --pool 10.244.0.0/16")]
+    nexin install --kubeconfig ~/.kube/config --pool 10.244.0.0/16\n  \
+    nexin install --behind 10-calico.conflist --no-masquerade --audit")]
 pub(crate) struct Install {
     /// Print the objects and change nothing
     #[arg(long)]
@@ -37,6 +39,25 @@ pub(crate) struct Install {
     /// manager assigns them]
     #[arg(long, value_name = "BLOCK")]
     pool: Vec<String>,
+    /// Let packets pass that policy denies, and report them
+    #[arg(long)]
+    audit: bool,
+    /// Add policy to the pods of another plugin, whose network list this file in /etc/cni/net.d is
+    #[arg(long, value_name = "FILE")]
+    behind: Option<String>,
+    /// Leave the addresses of packets to addresses outside as they are, for instance because another plugin masquerades
+    #[arg(long)]
+    no_masquerade: bool,
+    /// Label of the nodes that get an agent; several must all be there [default: all nodes]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    node_selector: Vec<(String, String)>,
+}
+
+/// A label of a node.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or("a label is KEY=VALUE, such as example.org/network=nexin")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 impl Install {
@@ -67,6 +88,15 @@ impl Install {
             namespace: self.namespace.clone().unwrap_or(default.namespace),
             image: self.image.clone().unwrap_or(default.image),
             cluster_name: self.cluster_name.clone().unwrap_or(default.cluster_name),
+            masquerade: (!self.no_masquerade).into(),
+            audit: self.audit.into(),
+            cni: self.behind.as_ref().map_or(default.cni, |file| json!({"behind": file})),
+            node_selector: self
+                .node_selector
+                .iter()
+                .cloned()
+                .map(|(key, value)| (key, Value::from(value)))
+                .collect(),
             ..default
         };
         for text in &self.pool {

@@ -17,6 +17,7 @@ mod run;
 mod service;
 mod status;
 mod test;
+mod uninstall;
 mod version;
 
 use crate::outcome::Outcome;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Agent(agent::AgentCommand),
     Operator(operator::OperatorCommand),
     Install(install::Install),
+    Uninstall(uninstall::Uninstall),
     Run(run::Run),
     Exec(exec::Exec),
     Policy(policy::PolicyCommand),
@@ -60,6 +62,7 @@ impl Command {
             Self::Agent(agent) => agent.run(),
             Self::Operator(operator) => operator.run(),
             Self::Install(install) => install.run(session),
+            Self::Uninstall(uninstall) => uninstall.run(session),
             Self::Run(run) => run.run(session),
             Self::Exec(exec) => exec.run(session),
             Self::Policy(policy) => policy.run(session),

@@ -310,6 +310,24 @@ mod tests {
     }
 
     #[test]
+    fn an_installation_has_settings_that_the_agent_takes() {
+        let settings = delivery::InstallSettings {
+            pool_v4: "10.244.0.0/16".into(),
+            audit: true.into(),
+            cni: serde_json::json!({"behind": "10-calico.conflist"}),
+            ..delivery::InstallSettings::default()
+        };
+        let files = delivery::files(&settings);
+        let objects = files.iter().flat_map(|file| &file.objects);
+        let texts: Vec<&str> = objects.filter_map(|object| object["data"]["agent.json"].as_str()).collect();
+        let [text] = texts[..] else { panic!("{} configurations", texts.len()) };
+        let config = Settings::parse(text).unwrap().config().unwrap();
+        assert!(config.audit && config.masquerade);
+        assert_eq!(config.pod_addresses, [block("10.244.0.0/16").unwrap()]);
+        assert_eq!(config.cni.unwrap().behind.unwrap(), "10-calico.conflist");
+    }
+
+    #[test]
     fn a_node_of_a_cluster_has_no_block_of_its_own() {
         let config = |text: &str| Settings::parse(text).unwrap().config().unwrap();
         assert_eq!(config(r#"{"kubernetes": {"nodeName": "node1"}}"#).workload_addresses, []);
