@@ -138,6 +138,7 @@ fn service() -> Change {
         headless: false,
         external_name: None,
         keeps_clients: false,
+        stays_on_node: false,
         ports: vec![
             port(TransportProtocol::Tcp, 80, 8080),
             port(TransportProtocol::Udp, 53, 53),
