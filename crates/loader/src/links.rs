@@ -7,6 +7,8 @@ use crate::pin::{self, PinError};
 use crate::sys::{self, TcxPoint};
 use abi::Hook;
 use abi::hook::Kind;
+use aya::Ebpf;
+use aya::programs::Program;
 use netlink::Socket;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -41,14 +43,6 @@ pub enum AttachError {
         /// Why.
         source: io::Error,
     },
-    /// The descriptor of a loaded program could not be duplicated.
-    #[error("program {hook}: {source}")]
-    Program {
-        /// The program.
-        hook: Hook,
-        /// Why.
-        source: io::Error,
-    },
     /// A pinned link of an earlier run could not be used.
     #[error("pinned link {path}: {source}")]
     Pinned {
@@ -69,7 +63,8 @@ pub(crate) struct Links {
     directory: Option<PathBuf>,
     /// See [`crate::Options::group`].
     group: Option<PathBuf>,
-    programs: BTreeMap<Hook, OwnedFd>,
+    /// The programs, each with its only descriptor. Their maps are closed: the tables hold these.
+    programs: Ebpf,
     attached: Mutex<Attached>,
 }
 
@@ -90,7 +85,7 @@ impl Links {
     pub(crate) fn new(
         mode: Mode,
         (directory, group): (Option<PathBuf>, Option<PathBuf>),
-        programs: BTreeMap<Hook, OwnedFd>,
+        programs: Ebpf,
     ) -> Self {
         Self { mode, directory, group, programs, attached: Mutex::default() }
     }
@@ -170,9 +165,13 @@ impl Links {
         Ok(())
     }
 
+    /// A loaded program.
+    pub(crate) fn loaded(&self, hook: Hook) -> &Program {
+        self.programs.program(hook.name()).expect("the spec was checked for every hook")
+    }
+
     fn program(&self, hook: Hook) -> io::Result<BorrowedFd<'_>> {
-        let program = self.programs.get(&hook).map(AsFd::as_fd);
-        program.ok_or_else(|| io::Error::other("this program is not loaded"))
+        Ok(self.loaded(hook).fd().map_err(io::Error::other)?.as_fd())
     }
 
     fn known(&self) -> MutexGuard<'_, Attached> {
@@ -237,11 +236,16 @@ impl Links {
         }
     }
 
-    /// Where the link of an interface's hook is pinned. A filter has no link: there its program is pinned as a record.
+    /// Where the link of an interface's hook is pinned.
     fn path(&self, interface: u32, hook: Hook, is_clsact: bool) -> Option<PathBuf> {
-        let suffix = if is_clsact { CLSACT_SUFFIX } else { "" };
-        Some(pin::links(self.directory.as_deref()?).join(format!("{interface}-{hook}{suffix}")))
+        Some(pin_path(self.directory.as_deref()?, interface, hook, is_clsact))
     }
+}
+
+/// Where the link of an interface's hook is pinned. A filter has no link: there its program is pinned as a record.
+fn pin_path(directory: &Path, interface: u32, hook: Hook, is_clsact: bool) -> PathBuf {
+    let suffix = if is_clsact { CLSACT_SUFFIX } else { "" };
+    pin::links(directory).join(format!("{interface}-{hook}{suffix}"))
 }
 
 /// Detaches the filters that are recorded by pins in this directory. A filter lasts as long as its interface, and the
@@ -301,9 +305,8 @@ mod tests {
 
     #[test]
     fn a_link_is_pinned_under_the_name_that_is_read_back() {
-        let links = Links::new(Mode::Automatic, (Some(PathBuf::from("/pins")), None), BTreeMap::new());
         for is_clsact in [false, true] {
-            let path = links.path(7, Hook::ToWorkload, is_clsact).unwrap();
+            let path = pin_path(Path::new("/pins"), 7, Hook::ToWorkload, is_clsact);
             assert_eq!(
                 PinnedLink::of(&path),
                 Some(PinnedLink { interface: 7, hook: Hook::ToWorkload, is_clsact })

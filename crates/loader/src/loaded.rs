@@ -20,7 +20,7 @@ use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,8 +44,6 @@ pub(crate) type Entryless = BTreeMap<MapId, OwnedFd>;
 /// Programs and maps in the kernel.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The programs. Their maps are closed here: `tables` and `entryless` hold the only descriptors.
-    pub(crate) ebpf: Ebpf,
     pub(crate) tables: Arc<Tables>,
     pub(crate) entryless: Arc<Entryless>,
     pub(crate) links: Arc<Links>,
@@ -129,14 +127,9 @@ impl Loaded {
         let entryless = entryless.map(|map| Ok((map, descriptor(&ebpf, map)?)));
         let entryless = Arc::new(entryless.collect::<Result<Entryless, OpenError>>()?);
         MapId::ALL.iter().for_each(|map| drop(ebpf.take_map(map.name())));
-        let programs = Hook::ALL.iter().map(|&hook| {
-            let program = program_descriptor(&ebpf, hook).try_clone_to_owned();
-            program.map(|program| (hook, program)).map_err(|source| AttachError::Program { hook, source })
-        });
-        let programs = programs.collect::<Result<_, _>>()?;
-        let links = Arc::new(Links::new(mode, (pin_directory, group), programs));
+        let links = Arc::new(Links::new(mode, (pin_directory, group), ebpf));
         links.take_over()?;
-        Ok(Self { ebpf, tables: Arc::new(tables), entryless, links, capacities })
+        Ok(Self { tables: Arc::new(tables), entryless, links, capacities })
     }
 
     /// How many instructions the verifier processed to accept the hook's program. Linux 5.16.
@@ -145,7 +138,7 @@ impl Loaded {
     }
 
     pub(crate) fn program(&self, hook: Hook) -> &Program {
-        program(&self.ebpf, hook)
+        self.links.loaded(hook)
     }
 
     /// Every row that [`Self::apply`] can write, the configuration included, in no order.
@@ -179,15 +172,6 @@ impl Loaded {
     pub fn counters(&self) -> Counters {
         Counters(Arc::clone(&self.tables))
     }
-}
-
-fn program(ebpf: &Ebpf, hook: Hook) -> &Program {
-    ebpf.program(hook.name()).expect("the spec was checked for every hook")
-}
-
-/// The descriptor of a hook's program.
-fn program_descriptor(ebpf: &Ebpf, hook: Hook) -> BorrowedFd<'_> {
-    program(ebpf, hook).fd().expect("programs are loaded before anything is attached").as_fd()
 }
 
 /// The map with the capacity that it is made with; none where the map is not one of `abi`, as the constants of a program.

@@ -21,9 +21,9 @@ impl Cluster {
         let network = format!("nxt{}{name}w", std::process::id());
         NetworkNamespace::create(&network).unwrap();
         within(&network, &["link", "add", "hub", "type", "bridge"]);
-        within(&network, &["link", "set", "hub", "up"]);
+        within(&network, &["link", "set", "hub", "addrgenmode", "none", "up"]);
         within(&network, &["link", "set", "lo", "up"]);
-        for address in ["192.0.2.254/24", "2001:db8::254/64"] {
+        for address in ["192.0.2.254/24", "2001:db8::254/64", "fe80::254/64"] {
             within(&network, &["address", "add", address, "dev", "hub", "nodad"]);
         }
         WORLD.iter().for_each(|address| within(&network, &["address", "add", address, "dev", "lo", "nodad"]));
@@ -50,7 +50,9 @@ impl Cluster {
         let port = format!("port{number}");
         within(&self.network, &["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", node]);
         within(&self.network, &["link", "set", &port, "master", "hub", "up"]);
-        within(node, &["link", "set", "eth0", "up"]);
+        // A link-local address that the kernel assigns is tentative for up to two seconds, and the node looks up no neighbour meanwhile.
+        within(node, &["link", "set", "eth0", "addrgenmode", "none", "up"]);
+        within(node, &["address", "add", &format!("fe80::{number}/64"), "dev", "eth0", "nodad"]);
         self.address(node, number);
     }
 
