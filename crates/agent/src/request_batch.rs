@@ -98,7 +98,17 @@ impl RequestBatch {
         let header = MessageHeader { kind: KIND, lost: self.lost };
         // The records before were sent.
         self.bytes[self.start - HEADER..self.start].copy_from_slice(header.as_bytes());
-        Some(&self.bytes[self.start - HEADER..self.end])
+        Some(self.prepared())
+    }
+
+    /// The message that [`Self::message`] returned last.
+    pub(crate) fn prepared(&self) -> &[u8] {
+        &self.bytes[self.start - HEADER..self.end]
+    }
+
+    /// How many requests no message has reported once the last one is sent.
+    pub(crate) fn unreported_then(&self) -> u64 {
+        self.records - self.taken
     }
 
     /// The message was sent.

@@ -138,25 +138,30 @@ impl proxy::Events for EventSender {
 impl Queue {
     fn push(&mut self, event: &RequestEvent<'_>, time: u64) {
         self.batch.push(event, time);
-        self.count();
+        self.count(self.batch.unreported());
     }
 
     /// Writes how many requests wait, for an agent that finds this process ended.
-    fn count(&self) {
+    fn count(&self, requests: u64) {
         if let Some(unreported) = &self.unreported {
-            unreported.set(self.batch.unreported());
+            unreported.set(requests);
         }
     }
 
     /// Sends what waits, as far as the socket takes it.
+    ///
+    /// A message is counted as sent before it is: the agent that it wakes may take the CPU before the system call returns, and
+    /// a process that is killed then has sent it. Only a few instructions lie between the count and the call.
     fn send(&mut self, socket: &UnixDatagram, to: &Path) -> Sent {
         let mut outcome = Sent::None;
-        while let Some(message) = self.batch.message() {
-            match socket.send_to(message, to) {
-                Ok(_) => {
-                    self.batch.sent();
-                    self.count();
-                }
+        while self.batch.message().is_some() {
+            self.count(self.batch.unreported_then());
+            let sent = socket.send_to(self.batch.prepared(), to);
+            if sent.is_err() {
+                self.count(self.batch.unreported());
+            }
+            match sent {
+                Ok(_) => self.batch.sent(),
                 Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
                     self.batch.lose()
                 }
