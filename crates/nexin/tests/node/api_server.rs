@@ -346,21 +346,38 @@ fn peers_are_known_by_slices_with_the_labels_of_their_identities() {
     assert_eq!(bed.status().problems, Vec::<String>::new());
 }
 
-/// Runs a damage to the stored objects while no agent runs. Expects that what was in force stays in force until the API server answers, and
-/// that the agent knows it again then.
-fn expect_recovery(name: &str, note: &str, damage: impl FnOnce(&Path)) {
+/// A node with three pods, of which the policy lets the client in to the server and not the stranger.
+struct GuardedNode {
+    bed: Bed,
+    server: FakeServer,
+    pods: [Host; 3],
+    /// They end with this value.
+    _boxes: [Sandbox; 3],
+}
+
+/// The node under this name, whose pods have addresses of a block.
+fn guarded_node(name: &str, block: &str) -> GuardedNode {
+    const NAMES: [&str; 3] = ["server", "client", "stranger"];
     let (mut bed, server) = node_with_server(name);
-    server.put_object(NODES, json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.77.3.0/24"]}}));
-    ["server", "client", "stranger"].into_iter().for_each(|name| server.put_object(PODS, pod(name)));
+    server.put_object(NODES, json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": [block]}}));
+    NAMES.into_iter().for_each(|name| server.put_object(PODS, pod(name)));
     server.put_object(POLICIES, about_client("allowed", "ingress", &json!({})));
     bed.start();
     bed.expect_policies(&["allowed"]);
-    let boxes = ["server", "client", "stranger"].map(Sandbox::new);
-    let [server_host, client, stranger] = boxes.each_ref().map(|sandbox| Host {
+    let boxes = NAMES.map(Sandbox::new);
+    let pods = boxes.each_ref().map(|sandbox| Host {
         namespace: sandbox.open(),
         addresses: run(&bed, "ADD", sandbox).expect().addresses(),
     });
-    server_host.serve("server");
+    pods[0].serve("server");
+    GuardedNode { bed, server, pods, _boxes: boxes }
+}
+
+/// Runs a damage to the stored objects while no agent runs. Expects that what was in force stays in force until the API server answers, and
+/// that the agent knows it again then.
+fn expect_recovery(name: &str, note: &str, damage: impl FnOnce(&Path)) {
+    let guarded = guarded_node(name, "10.77.3.0/24");
+    let GuardedNode { mut bed, server, pods: [server_host, client, stranger], _boxes } = guarded;
     let reached = || (client.reaches(&server_host, "/"), stranger.reaches(&server_host, "/"));
     assert_eq!(reached(), (Some(200), None));
     let mut kept = client.connect(&server_host).unwrap();
@@ -415,18 +432,8 @@ fn damaged_objects_are_read_again_before_anything_changes() {
 #[test]
 #[ignore = "needs root"]
 fn pods_of_a_lost_state_file_stay_under_policy_until_they_end() {
-    let (mut bed, server) = node_with_server("kj");
-    server.put_object(NODES, json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.77.6.0/24"]}}));
-    ["server", "client", "stranger"].into_iter().for_each(|name| server.put_object(PODS, pod(name)));
-    server.put_object(POLICIES, about_client("allowed", "ingress", &json!({})));
-    bed.start();
-    bed.expect_policies(&["allowed"]);
-    let boxes = ["server", "client", "stranger"].map(Sandbox::new);
-    let [server_host, client, stranger] = boxes.each_ref().map(|sandbox| Host {
-        namespace: sandbox.open(),
-        addresses: run(&bed, "ADD", sandbox).expect().addresses(),
-    });
-    server_host.serve("server");
+    let guarded = guarded_node("kj", "10.77.6.0/24");
+    let GuardedNode { mut bed, server: _server, pods: [server_host, client, stranger], _boxes } = guarded;
     let reached = || (client.reaches(&server_host, "/"), stranger.reaches(&server_host, "/"));
     assert_eq!(reached(), (Some(200), None));
     bed.kill();
