@@ -1,12 +1,12 @@
 //! `nexin install`: the objects of an installation.
 
+use super::installation::Installation;
 use crate::outcome::{BadInput, Outcome};
 use crate::session::Session;
 use clap::Args;
 use delivery::{InstallSettings, yaml};
-use kubernetes::{ObjectRequest, UserConnection, exchange};
+use kubernetes::{ObjectRequest, exchange};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 /// Install Nexin in a cluster
 ///
@@ -20,15 +20,8 @@ pub(crate) struct Install {
     /// Print the objects and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Kubeconfig [default: as kubectl's]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: the current one]
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-    /// Namespace of agents and operator
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
+    #[command(flatten)]
+    installation: Installation,
     /// Image of both
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
@@ -69,7 +62,7 @@ impl Install {
             session.print_line(yaml::documents(objects).trim_end())?;
             return Ok(Outcome::Holds);
         }
-        let connection = UserConnection { kubeconfig: self.kubeconfig, context: self.context };
+        let connection = self.installation.connection();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let client = connection.client().await?;
@@ -83,9 +76,8 @@ impl Install {
     }
 
     fn settings(&self) -> Result<InstallSettings, BadInput> {
-        let default = InstallSettings::default();
+        let default = self.installation.settings();
         let mut settings = InstallSettings {
-            namespace: self.namespace.clone().unwrap_or(default.namespace),
             image: self.image.clone().unwrap_or(default.image),
             cluster_name: self.cluster_name.clone().unwrap_or(default.cluster_name),
             masquerade: (!self.no_masquerade).into(),

@@ -10,6 +10,7 @@ mod endpoint;
 mod exec;
 mod identity;
 mod install;
+mod installation;
 mod observe;
 mod operator;
 mod policy;

@@ -1,12 +1,12 @@
 //! `nexin uninstall`: removes the objects of an installation, and reports what stays in force.
 
+use super::installation::Installation;
 use crate::outcome::Outcome;
 use crate::session::Session;
 use clap::Args;
-use delivery::{GROUP, InstallSettings};
-use kubernetes::{Client, ObjectRequest, RequestError, UserConnection, exchange};
+use delivery::GROUP;
+use kubernetes::{Client, ObjectRequest, RequestError, exchange};
 use serde_json::Value;
-use std::path::PathBuf;
 
 /// Remove Nexin from a cluster, and say what stays in force
 ///
@@ -19,15 +19,8 @@ pub(crate) struct Uninstall {
     /// Print the names of the objects and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Kubeconfig [default: as kubectl's]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: the current one]
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-    /// Namespace of agents and operator
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
+    #[command(flatten)]
+    installation: Installation,
     /// Remove the definitions of custom resources, and with them all policies, endpoints and identities of these kinds
     #[arg(long)]
     definitions: bool,
@@ -40,10 +33,7 @@ gets the network of the next list. Programs and policies of a node are gone afte
 
 impl Uninstall {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<Outcome> {
-        let default = InstallSettings::default();
-        let settings =
-            InstallSettings { namespace: self.namespace.clone().unwrap_or(default.namespace), ..default };
-        let files = delivery::files(&settings);
+        let files = delivery::files(&self.installation.settings());
         let is_removed = |object: &&Value| self.definitions || object["kind"] != "CustomResourceDefinition";
         let mut objects: Vec<&Value> =
             files.iter().flat_map(|file| &file.objects).filter(is_removed).collect();
@@ -54,7 +44,7 @@ impl Uninstall {
             }
             return Ok(Outcome::Holds);
         }
-        let connection = UserConnection { kubeconfig: self.kubeconfig, context: self.context };
+        let connection = self.installation.connection();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let client = connection.client().await?;
