@@ -12,6 +12,8 @@ use std::time::Duration;
 const RELEASE: &str = "nexin";
 /// The label of the nodes that have moved.
 const MOVED: (&str, &str) = ("network", "nexin");
+/// The pods of each node, by the label `app`.
+const APPS: [&str; 3] = ["server", "client", "stranger"];
 /// What a move step may take.
 const PATIENCE: &str = "--timeout=120s";
 /// The time in which policy is in force everywhere.
@@ -40,7 +42,7 @@ pub(super) fn run_test(plan: &Plan) -> Result<()> {
     // The controller manager creates it some time after the API server is ready.
     kubectl::run(plan, &["wait", "--for=create", "serviceaccounts/default", PATIENCE])?;
     plan.node_machines().try_for_each(|machine| create_pods(plan, machine))?;
-    pods::ready(plan, "app in (server,client,stranger)", 3 * usize::from(plan.nodes))?;
+    wait_for_pods(plan)?;
     run_with_input(kubectl::command(&plan.name).args(["apply", "--filename", "-"]), POLICY)?;
     check(plan, "before the move", Enforcement::Open)?;
     let selector = format!("nodeSelector.{}={}", MOVED.0, MOVED.1);
@@ -96,7 +98,7 @@ pub(super) fn run_behind_test(plan: &Plan) -> Result<()> {
 /// Creates a server, a client and a stranger on a node.
 fn create_pods(plan: &Plan, machine: Machine) -> Result<()> {
     let pod = |app: &str| pods::idle(&format!("{app}-{machine}"), machine, app);
-    pods::create(plan, &["server", "client", "stranger"].map(pod))
+    pods::create(plan, &APPS.map(pod))
 }
 
 fn is_on(pod: &Pod, machine: Machine) -> bool {
@@ -136,8 +138,7 @@ fn flows(plan: &Plan, enforcement: Enforcement, is_among: &dyn Fn(&Pod) -> bool)
 fn move_node(plan: &Plan, machine: Machine) -> Result<()> {
     let node = machine.to_string();
     kubectl::run(plan, &["cordon", &node])?;
-    let names: Vec<String> =
-        ["server", "client", "stranger"].iter().map(|app| format!("{app}-{node}")).collect();
+    let names: Vec<String> = APPS.iter().map(|app| format!("{app}-{node}")).collect();
     pods::delete(plan, &names)?;
     let ended = names.iter().map(|name| format!("pods/{name}"));
     let arguments: Vec<String> =
@@ -149,7 +150,12 @@ fn move_node(plan: &Plan, machine: Machine) -> Result<()> {
     wait_for_agents(plan)?;
     kubectl::run(plan, &["uncordon", &node])?;
     create_pods(plan, machine)?;
-    pods::ready(plan, "app in (server,client,stranger)", 3 * usize::from(plan.nodes)).map(drop)
+    wait_for_pods(plan)
+}
+
+fn wait_for_pods(plan: &Plan) -> Result<()> {
+    let selector = format!("app in ({})", APPS.join(","));
+    pods::ready(plan, &selector, APPS.len() * usize::from(plan.nodes)).map(drop)
 }
 
 /// Waits until every node that has moved has an agent of the latest configuration.
